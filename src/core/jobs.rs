@@ -1,0 +1,415 @@
+//! Jobs created, moved on, ended.
+//!
+//! Creating is *announce, reserve, bind*: the record is entered under its request id, then a slot is reserved, then
+//! the record is bound to it by one compare-and-swap. A second create of the same id finds the record. If that is not
+//! bound yet, it does not wait: it reserves a slot, too, and whoever binds second gives his back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_epoch::Guard;
+
+use super::Core;
+use super::nodes::check_id;
+use super::selecting::{Asked, Cells, Extra};
+use crate::capability::{Demand, ExclusionMode};
+use crate::clock::millis;
+use crate::error::{CreateJobError, JobError, NoNode, RetryError};
+use crate::event::Event;
+use crate::id::JobId;
+use crate::job::attempt::Attempt;
+use crate::job::binding::{Bound, Phase};
+use crate::job::{Claim, End, Job, JobRecord, JobRequest, JobState, Lease, SessionMode};
+use crate::node::Node;
+use crate::node::word::Flags;
+use crate::pool::Pool;
+use crate::session::Session;
+use crate::stats::Count;
+
+/// A slot taken for a job and entered with its node, but not bound to the job yet.
+struct Held {
+    node: Arc<Node>,
+    pool: Arc<Pool>,
+    entry: u32,
+}
+
+/// What a session wants of its next job's node.
+struct Conversation {
+    session: Arc<Session>,
+    mode: SessionMode,
+    pool: Option<u64>,
+}
+
+impl Core {
+    pub(crate) fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
+        let id_limit = self.config.max_id_len;
+        check_id("request", &request.request_id, id_limit)?;
+        if let Some(session) = &request.session {
+            check_id("session", session, id_limit)?;
+        }
+        let lease = self.lease(request.lease)?;
+        request.demand.validate().map_err(NoNode::Invalid)?;
+        let conversation = self.converse(request)?;
+
+        let key = self.prehash(&request.request_id);
+        let fingerprint = request.demand.fingerprint();
+        let pin = crossbeam_epoch::pin();
+        loop {
+            let make =
+                |id, key| JobRecord::new(id, key, request.demand.clone(), fingerprint, request.session.clone(), lease);
+            let claim = self.jobs.claim(&key, &pin, make);
+            let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
+            let (record, owner) = match claim {
+                Claim::New(record) => (record, true),
+                Claim::Known(record) => (record, false),
+            };
+            if record.fingerprint != fingerprint {
+                return Err(CreateJobError::RequestMismatch {
+                    request_id: request.request_id.to_string(),
+                    job: record.id,
+                });
+            }
+            match record.binding.load().phase() {
+                Phase::Pending => {}
+                // On its way out of memory: the id is free for a new job.
+                Phase::Refused | Phase::Forgotten => {
+                    self.jobs.unlist(&record);
+                    continue;
+                }
+                _ => {
+                    if let Some(job) = Job::new(&record, record.binding.load()) {
+                        self.count(Count::repeated);
+                        return Ok(job);
+                    }
+                    continue;
+                }
+            }
+            if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), &pin) {
+                return outcome.map_err(CreateJobError::NoNode);
+            }
+        }
+    }
+
+    fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
+        let limit = self.config.max_lease;
+        match asked {
+            None => Ok(millis(self.config.default_lease)),
+            Some(lease) if !lease.is_zero() && lease <= limit => Ok(millis(lease).max(1)),
+            Some(lease) => Err(CreateJobError::InvalidLease { lease, limit }),
+        }
+    }
+
+    fn converse(&self, request: &JobRequest) -> Result<Option<Conversation>, CreateJobError> {
+        let Some(id) = &request.session else { return Ok(None) };
+        let session = self.sessions.get(&self.prehash(id), self.clock.now());
+        let session = session.ok_or_else(|| CreateJobError::TooManySessions {
+            session: id.to_string(),
+            limit: self.config.max_sessions,
+        })?;
+        let mode = request.session_mode.unwrap_or(self.config.session_mode);
+        let pool = if mode == SessionMode::Affinity { session.pool() } else { None };
+        Ok(Some(Conversation { session, mode, pool }))
+    }
+
+    /// Reserves a slot for a pending job and binds it. `None`: the job was refused on behalf of another create, so
+    /// this one has to begin again.
+    fn bind(
+        &self,
+        record: &Arc<JobRecord>,
+        owner: bool,
+        demand: &Demand,
+        conversation: Option<&Conversation>,
+        pin: &Guard,
+    ) -> Option<Result<Job, NoNode>> {
+        let mut avoid = Cells::new();
+        let mut avoid_mode = ExclusionMode::Soft;
+        if let Some(Conversation { session, mode: SessionMode::Spread(mode), .. }) = conversation {
+            let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin)?.incarnation);
+            session.last_node(incarnation_of).into_iter().for_each(|cell| avoid.push(cell));
+            avoid_mode = *mode;
+        }
+        let pool = conversation.and_then(|conversation| conversation.pool);
+        let extra = Extra { pool, avoid: avoid.as_slice(), avoid_mode };
+        let held = match self.hold(record, Asked::Plain(demand), extra, pin) {
+            Ok(held) => held,
+            Err(no_node) => {
+                // Only the owner may give the job up; another create has been refused for itself alone.
+                if owner && record.binding.refuse() {
+                    self.jobs.withdraw(record, pin);
+                    return Some(Err(no_node));
+                }
+                return match Job::new(record, record.binding.load()) {
+                    Some(job) => Some(Ok(job)),
+                    None if owner => None,
+                    None => Some(Err(no_node)),
+                };
+            }
+        };
+        let attempt = self.attempt(record, 1, &held);
+        match record.binding.bind(attempt) {
+            Ok(attempt) => {
+                self.bound(record, attempt, pin);
+                if let Some(Conversation { session, mode, pool }) = conversation {
+                    session.note_node(held.node.cell, held.node.incarnation);
+                    let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
+                    if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
+                        session.bind(*pool, held.pool.key);
+                    }
+                }
+                self.count(Count::created);
+                Job::new(record, record.binding.load()).map(Ok)
+            }
+            Err(attempt) => {
+                self.let_go(record, &attempt, pin);
+                Job::new(record, record.binding.load()).map(Ok)
+            }
+        }
+    }
+
+    fn pool_exists(&self, key: u64, pin: &Guard) -> bool {
+        self.snapshot(pin).table().get(key as u32).is_some_and(|pool| pool.key == key)
+    }
+
+    /// Reserves a slot and enters the job with the node.
+    fn hold(&self, record: &JobRecord, asked: Asked<'_>, extra: Extra<'_>, pin: &Guard) -> Result<Held, NoNode> {
+        self.choose(asked, extra, pin, |candidate, thread| {
+            if !self.reserve_on(candidate, pin) {
+                return None;
+            }
+            self.meters.counts.add(thread, Count::reserved);
+            let node = candidate.found.cell.node.load_arc(pin).expect("a slot that is held keeps the node in its cell");
+            let entry = node.jobs.add(record.id.place(), candidate.capacity());
+            Some(Held { node, pool: candidate.pool.clone(), entry })
+        })
+    }
+
+    fn attempt(&self, record: &JobRecord, number: u32, held: &Held) -> Box<Attempt> {
+        let now = self.clock.now();
+        let deadline = self.deadline(now, record.lease);
+        Attempt::new(number, held.entry, held.node.clone(), held.pool.clone(), now, deadline)
+    }
+
+    /// When a lease taken now runs out. The clock may be behind by a tick, which must not shorten the lease; a
+    /// clock that the embedder moves is never behind.
+    fn deadline(&self, now: u64, lease: u64) -> u64 {
+        let slack = if self.config.manual_maintenance { 0 } else { millis(self.config.tick_interval) };
+        now.saturating_add(lease).saturating_add(slack)
+    }
+
+    /// What follows from an attempt having been bound.
+    fn bound(&self, record: &Arc<JobRecord>, attempt: &Attempt, pin: &Guard) {
+        self.wheel.insert(Lease { job: record.id, attempt: attempt.number, deadline: attempt.deadline() });
+        // The node may have gone between the reservation and the entry: then whoever orphans its jobs may have missed
+        // this one. Touching the slot word decides: either he came before and is seen here, or he will see the entry.
+        let node = &attempt.node;
+        let flags = self.cells.at(node.cell).touch().flags();
+        if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
+            self.orphan(record, node, pin);
+        }
+    }
+
+    /// Undoes what [`hold`](Self::hold) did.
+    fn let_go(&self, record: &JobRecord, attempt: &Attempt, pin: &Guard) {
+        attempt.node.jobs.remove(attempt.entry, record.id.place());
+        self.release(attempt.node.cell, attempt.node.generation, pin);
+    }
+
+    pub(crate) fn dispatched(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
+        let pin = crossbeam_epoch::pin();
+        let reserved_at = self
+            .advance(job, attempt, JobState::Dispatched, Phase::Dispatched, &pin, |phase| phase == Phase::Reserved)?;
+        self.meters.dispatch.record(Duration::from_millis(self.clock.now().saturating_sub(reserved_at)));
+        Ok(())
+    }
+
+    pub(crate) fn running(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
+        let pin = crossbeam_epoch::pin();
+        let from = |phase| matches!(phase, Phase::Reserved | Phase::Dispatched);
+        self.advance(job, attempt, JobState::Running, Phase::Running, &pin, from).map(drop)
+    }
+
+    /// Moves an active attempt on; returns when it was reserved.
+    fn advance(
+        &self,
+        job: JobId,
+        attempt: u32,
+        wanted: JobState,
+        to: Phase,
+        pin: &Guard,
+        from: impl Fn(Phase) -> bool,
+    ) -> Result<u64, JobError> {
+        let record = self.jobs.get(job, pin).ok_or(JobError::UnknownJob { job })?;
+        loop {
+            let (bound, current) = active(record, attempt)?;
+            if !from(bound.phase()) {
+                let state = bound.phase().state().ok_or(JobError::UnknownJob { job })?;
+                return Err(JobError::InvalidTransition { job, attempt, state, wanted });
+            }
+            if record.binding.advance(bound, to) {
+                return Ok(current.reserved_at);
+            }
+        }
+    }
+
+    pub(crate) fn renew(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
+        let pin = crossbeam_epoch::pin();
+        let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
+        loop {
+            let (bound, current) = active(record, attempt)?;
+            current.put_off(self.deadline(self.clock.now(), record.lease));
+            if record.binding.renew(bound) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends a job by a caller's word.
+    pub(crate) fn end(&self, job: JobId, attempt: u32, end: End) -> Result<(), JobError> {
+        let pin = crossbeam_epoch::pin();
+        let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
+        loop {
+            let (bound, current) = active(record, attempt)?;
+            if record.binding.advance(bound, end.phase()) {
+                self.ended(record, current, end, &pin);
+                return Ok(());
+            }
+        }
+    }
+
+    /// What follows from an attempt having ended, for the one who ended it: the slot is given back, once.
+    fn ended(&self, record: &JobRecord, attempt: &Attempt, end: End, pin: &Guard) {
+        self.let_go(record, attempt, pin);
+        let now = self.clock.now();
+        if end == End::Completed {
+            attempt.pool.tally.note_duration(now.saturating_sub(attempt.reserved_at));
+        }
+        self.jobs.finished(record, now, pin);
+        let told = || (record.id, attempt.number, attempt.node.id.clone(), record.key.text.clone());
+        self.count(match end {
+            End::Completed => Count::completed,
+            End::Failed => Count::failed,
+            End::Cancelled => Count::cancelled,
+            End::Expired => {
+                self.events.emit(|| {
+                    let (job, attempt, node, request_id) = told();
+                    Event::JobExpired { job, attempt, node, request_id }
+                });
+                Count::expired
+            }
+            End::Orphaned => {
+                self.events.emit(|| {
+                    let (job, attempt, node, request_id) = told();
+                    Event::JobOrphaned { job, attempt, node, request_id }
+                });
+                Count::orphaned
+            }
+        });
+    }
+
+    /// Orphans every job that holds a slot of a node that is out of use.
+    pub(super) fn orphan_jobs(&self, node: &Arc<Node>, pin: &Guard) {
+        node.jobs.places(|place| {
+            if let Some(record) = self.jobs.at(place, pin) {
+                self.orphan(record, node, pin);
+            }
+        });
+    }
+
+    fn orphan(&self, record: &JobRecord, node: &Arc<Node>, pin: &Guard) {
+        loop {
+            let bound = record.binding.load();
+            let Some(attempt) = bound.attempt().filter(|attempt| Arc::ptr_eq(&attempt.node, node)) else { return };
+            if !bound.phase().is_active() {
+                return;
+            }
+            if record.binding.advance(bound, Phase::Orphaned) {
+                return self.ended(record, attempt, End::Orphaned, pin);
+            }
+        }
+    }
+
+    /// Looks at a lease whose time has come: it may have been renewed, or the job may have ended.
+    pub(super) fn look_at_lease(&self, lease: Lease, now: u64, pin: &Guard) {
+        let Some(record) = self.jobs.get(lease.job, pin) else { return };
+        loop {
+            let bound = record.binding.load();
+            let Some(attempt) = bound.attempt().filter(|attempt| attempt.number == lease.attempt) else { return };
+            if !bound.phase().is_active() {
+                return;
+            }
+            let deadline = attempt.deadline();
+            if deadline > now {
+                return self.wheel.insert(Lease { deadline, ..lease });
+            }
+            if record.binding.advance(bound, Phase::Expired) {
+                return self.ended(record, attempt, End::Expired, pin);
+            }
+        }
+    }
+
+    pub(crate) fn retry(&self, job: JobId, attempt: u32) -> Result<Job, RetryError> {
+        let pin = crossbeam_epoch::pin();
+        let record = self.jobs.get_arc(job, &pin).ok_or(JobError::UnknownJob { job })?;
+        let (_, current) = retryable(&record, attempt)?;
+        if attempt >= self.config.max_attempts {
+            return Err(RetryError::TooManyAttempts { job, limit: self.config.max_attempts });
+        }
+        let mut avoid = Cells::new();
+        for node in current.nodes().filter(|node| self.is_current(node)) {
+            avoid.push(node.cell);
+        }
+        let extra = Extra { pool: None, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
+        let held = self.hold(&record, Asked::Plain(&record.demand), extra, &pin)?;
+        let mut next = self.attempt(&record, attempt + 1, &held);
+        loop {
+            let (bound, current) = match retryable(&record, attempt) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.let_go(&record, &next, &pin);
+                    return Err(error.into());
+                }
+            };
+            match record.binding.rebind(bound, next) {
+                Ok(next) => {
+                    if bound.phase().is_active() {
+                        self.let_go(&record, current, &pin);
+                    }
+                    self.bound(&record, next, &pin);
+                    self.count(Count::retried);
+                    return Job::new(&record, record.binding.load()).ok_or(JobError::UnknownJob { job }.into());
+                }
+                Err(back) => next = back,
+            }
+        }
+    }
+}
+
+/// The attempt that a caller means, if it is the job's current one.
+fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
+    let (job, bound) = (record.id, record.binding.load());
+    let (Some(found), Some(_)) = (bound.attempt(), bound.phase().state()) else {
+        return Err(JobError::UnknownJob { job });
+    };
+    if found.number != attempt {
+        return Err(JobError::StaleAttempt { job, attempt, current: found.number });
+    }
+    Ok((bound, found))
+}
+
+/// As [`current`], if it holds a slot.
+fn active(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
+    let (bound, found) = current(record, attempt)?;
+    match bound.phase().state() {
+        Some(state) if state.has_ended() => Err(JobError::AlreadyEnded { job: record.id, attempt, state }),
+        _ => Ok((bound, found)),
+    }
+}
+
+/// As [`current`], if it allows a further attempt.
+fn retryable(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
+    let (bound, found) = current(record, attempt)?;
+    match bound.phase().state() {
+        Some(state) if !bound.phase().may_retry() => Err(JobError::AlreadyEnded { job: record.id, attempt, state }),
+        _ => Ok((bound, found)),
+    }
+}

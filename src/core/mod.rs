@@ -1,0 +1,179 @@
+//! The engine behind [`Scheduler`](crate::Scheduler): what there is, and the pieces that every operation uses.
+//!
+//! `nodes`, `pools`, `selecting`, `jobs`, `upkeep` and `views` are its operations, by what they are about.
+
+mod jobs;
+mod nodes;
+mod pools;
+mod selecting;
+mod upkeep;
+mod views;
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use crate::clock::Clock;
+use crate::config::SchedulerConfig;
+use crate::event::Events;
+use crate::id::{Prehashed, mix};
+use crate::job::{Jobs, Wheel};
+use crate::node::cell::{Cell, Change, Edge, Home};
+use crate::node::word::Flags;
+use crate::node::{Cells, Node, Shard};
+use crate::pool::{Layout, Occupancy, Pool};
+use crate::publish::Published;
+use crate::random::Threads;
+use crate::session::Sessions;
+use crate::snapshot::Snapshot;
+use crate::stats::{Count, Meters};
+use crate::sync::{Ordering, Sequence};
+use pools::Topology;
+pub(crate) use selecting::{Asked, Chosen};
+use upkeep::Upkeep;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: SchedulerConfig,
+    pub(crate) clock: Clock,
+    pub(crate) threads: Threads,
+    pub(crate) meters: Meters,
+    pub(crate) events: Events,
+    hasher: ahash::RandomState,
+    layout: Layout,
+    cells: Arc<Cells>,
+    occupancy: Arc<Occupancy>,
+    snapshot: Published<Snapshot>,
+    topology: Topology,
+    shards: Box<[Shard]>,
+    incarnations: Sequence,
+    live_nodes: Sequence,
+    jobs: Jobs,
+    sessions: Sessions,
+    wheel: Wheel,
+    upkeep: Upkeep,
+}
+
+impl Core {
+    pub(crate) fn new(config: SchedulerConfig) -> Self {
+        let threads = Threads::new(config.seed);
+        // Numbered as well as drawn: schedulers of one process never share ids, seeded alike or not.
+        let tag = config.seed.map_or_else(|| fastrand::u64(..), mix);
+        let hasher = match config.seed {
+            Some(seed) => ahash::RandomState::with_seeds(seed, mix(seed), mix(seed ^ 1), mix(seed ^ 2)),
+            None => ahash::RandomState::new(),
+        };
+        let occupancy = Arc::new(Occupancy::new(config.max_pools + 1));
+        let (layout, topology, snapshot) = pools::lay_out(&config, &occupancy);
+        let grain = (config.tick_interval.as_millis() as u64).clamp(1, 100);
+        Self {
+            clock: Clock::new(),
+            meters: Meters::new(),
+            events: Events::default(),
+            hasher,
+            layout,
+            cells: Arc::new(Cells::new()),
+            occupancy,
+            snapshot: Published::new(Arc::new(snapshot)),
+            topology,
+            shards: (0..config.shards).map(|_| Shard::new()).collect(),
+            incarnations: Sequence::new(1),
+            live_nodes: Sequence::new(0),
+            jobs: Jobs::new(tag, config.max_jobs, config.max_finished_jobs, config.shards),
+            sessions: Sessions::new(config.max_sessions, config.shards),
+            wheel: Wheel::new(grain),
+            upkeep: Upkeep::default(),
+            threads,
+            config,
+        }
+    }
+
+    fn prehash<'a>(&self, id: &'a str) -> Prehashed<&'a str> {
+        Prehashed::new(&self.hasher, id)
+    }
+
+    fn shard(&self, hash: u64) -> &Shard {
+        // The high bits: the maps use the low ones.
+        &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
+    }
+
+    fn snapshot<'g>(&self, pin: &'g Guard) -> &'g Snapshot {
+        self.snapshot.load(pin).expect("a snapshot is published when the scheduler is built, and ever after")
+    }
+
+    fn count(&self, count: Count) {
+        self.threads.with(|_, thread| self.meters.counts.add(thread, count));
+    }
+
+    /// Calls `visit` with every pool that the cell's node stands in, and its position there.
+    fn for_each_home(&self, cell: &Cell, pin: &Guard, mut visit: impl FnMut(&Pool, u32)) {
+        match cell.home() {
+            Home::None => {}
+            Home::At { pool, position } => {
+                if let Some(pool) = self.snapshot(pin).table().get(pool) {
+                    visit(pool, position);
+                }
+            }
+            Home::Several => {
+                let memberships = cell.node.load(pin).and_then(|node| node.memberships.load(pin));
+                memberships.into_iter().flatten().for_each(|at| visit(&at.pool, at.position));
+            }
+        }
+    }
+
+    /// Tells the indexes of a node's pools what a change of its slot word means to them.
+    fn tell(&self, cell: &Cell, change: &Change, pin: &Guard) {
+        match change.edge {
+            Edge::None => {}
+            Edge::Risen(word) => {
+                self.for_each_home(cell, pin, |pool, position| pool.index.mark(position));
+                cell.settle(word);
+            }
+            Edge::Fallen => self.for_each_home(cell, pin, |pool, position| pool.mend(&self.cells, position)),
+        }
+    }
+
+    /// Gives a slot back; to be called once for each slot that was reserved.
+    fn release(&self, number: u32, generation: u32, pin: &Guard) {
+        let cell = self.cells.at(number);
+        match cell.release(generation) {
+            Ok(change) => {
+                self.tell(cell, &change, pin);
+                self.retire_if_idle(number, &change, pin);
+                self.count(Count::released);
+            }
+            Err(error) => {
+                self.count(Count::double_released);
+                tracing::error!(
+                    cell = number,
+                    generation,
+                    ?error,
+                    "a slot was released that was not held; this is a bug in slotyard"
+                );
+            }
+        }
+    }
+
+    /// A node that is gone leaves its cell with its last slot: either when it goes, or when that is released.
+    fn retire_if_idle(&self, number: u32, change: &Change, pin: &Guard) {
+        let now_idle = change.after.in_flight() == 0
+            && change.after.flags().has(Flags::GONE)
+            && (change.before.in_flight() > 0 || !change.before.flags().has(Flags::GONE));
+        if now_idle {
+            self.cells.retire(number, pin);
+        }
+    }
+
+    /// The node in a cell, if it is still this incarnation's and not gone.
+    fn is_current(&self, node: &Node) -> bool {
+        let word = self.cells.at(node.cell).word();
+        node.scheduler == self.threads.scheduler()
+            && word.generation() == node.generation
+            && !word.flags().has(Flags::GONE)
+    }
+
+    fn live_nodes(&self) -> usize {
+        self.live_nodes.load(Ordering::Relaxed) as usize
+    }
+}

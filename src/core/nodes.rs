@@ -1,0 +1,482 @@
+//! Nodes registered, heard of, changed, taken out of use.
+//!
+//! Whoever changes what a node can do or whether it is to be used holds its shard's writer lock; a heartbeat that
+//! changes neither takes none. What a node adds to the tallies of its pools is changed under that lock, too, so the
+//! tallies do not drift.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_epoch::Guard;
+
+use super::Core;
+use super::upkeep::{Timer, What};
+use crate::capability::{Capabilities, Service};
+use crate::clock::millis;
+use crate::config::MAX_CAPACITY;
+use crate::error::{HeartbeatError, InvalidId, NodeError, RegisterError};
+use crate::event::Event;
+use crate::node::cell::{Basis, Cell, Change, Home, Report};
+use crate::node::word::{Flags, SlotWord};
+use crate::node::{
+    Heartbeat, Managed, Membership, Node, NodeHandle, NodeSpec, NodeState, Readiness, ResourceUse, Shard, ShardState,
+    pack_usage,
+};
+use crate::pool::{Member, Pool, Seat, Share};
+use crate::publish::Published;
+use crate::stats::Count;
+use crate::sync::Ordering;
+
+pub(super) fn check_id(kind: &'static str, id: &str, limit: usize) -> Result<(), InvalidId> {
+    if (1..=limit).contains(&id.len()) {
+        Ok(())
+    } else {
+        Err(InvalidId { kind, id: id.chars().take(64).collect(), len: id.len(), limit })
+    }
+}
+
+fn stale(node: &Node) -> NodeError {
+    NodeError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation }
+}
+
+impl Core {
+    pub(crate) fn register(&self, spec: NodeSpec) -> Result<NodeHandle, RegisterError> {
+        let NodeSpec { id, capacity, weight, capabilities, ready, replace } = spec;
+        check_id("node", &id, self.config.max_id_len)?;
+        let Some(slots) = u16::try_from(capacity).ok().filter(|slots| *slots > 0) else {
+            return Err(RegisterError::InvalidCapacity { id, capacity, limit: MAX_CAPACITY });
+        };
+        if let Err(error) = capabilities.validate() {
+            return Err(RegisterError::InvalidCapabilities { id, error });
+        }
+        // All that can be worked out is, before any lock.
+        let seats = self.layout.seats(&id, &capabilities);
+        if seats.is_empty() {
+            return Err(RegisterError::NoPool { id });
+        }
+        let declared = Arc::new(capabilities);
+        let key = self.prehash(&id).owned();
+        let shard = self.shard(key.hash);
+        let pin = crossbeam_epoch::pin();
+
+        let mut state = shard.writer.lock(&self.meters.locks);
+        let old = shard.find(&self.prehash(&id));
+        if let Some(old) = old.as_ref().filter(|_| !replace) {
+            return Err(RegisterError::AlreadyRegistered { id, incarnation: old.incarnation });
+        }
+        if old.is_none() {
+            let more = |nodes| (nodes < self.config.max_nodes as u64).then_some(nodes + 1);
+            if self.live_nodes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+                return Err(RegisterError::TooManyNodes { id, limit: self.config.max_nodes });
+            }
+        }
+        // Nothing fails from here on.
+        let left = old.and_then(|old| self.take_out(&mut state, &old, &pin));
+        let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
+        let number = self.cells.take();
+        let cell = self.cells.at(number);
+        let generation = cell.occupy(slots, weight, flags);
+        cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
+        let node = Arc::new(Node {
+            id,
+            key,
+            // Relaxed: only distinctness and growth matter, and a node's shard is locked.
+            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
+            scheduler: self.threads.scheduler(),
+            cell: number,
+            generation,
+            effective: Published::new(declared.clone()),
+            ready_services: Published::default(),
+            memberships: Published::default(),
+            jobs: Default::default(),
+        });
+        cell.node.swap(Some(node.clone()), &pin);
+        let mut managed = Managed {
+            node: node.clone(),
+            declared,
+            ready: None,
+            off: Vec::new(),
+            memberships: Vec::new(),
+            share: Share { state: NodeState::of(flags), capacity: slots },
+            weight,
+            offline_since: None,
+        };
+        self.seat(&mut managed, &seats, &pin);
+        shard.insert(node.clone());
+        if ready {
+            self.set_flags(&mut managed, &pin, |flags| flags.with(Flags::REGISTERING, false));
+        }
+        state.managed.insert(number, managed);
+        drop(state);
+        if let Some(old) = left {
+            self.take_leave(&old, &pin);
+        }
+        tracing::debug!(node = %node.id, incarnation = node.incarnation, capacity, "node registered");
+        Ok(NodeHandle(node))
+    }
+
+    pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
+        let key = self.prehash(id);
+        self.shard(key.hash).find(&key).map(NodeHandle)
+    }
+
+    pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
+        let node = &handle.0;
+        let pin = crossbeam_epoch::pin();
+        self.forget_node(node, &pin, |_| true).ok_or_else(|| stale(node))?;
+        tracing::debug!(node = %node.id, incarnation = node.incarnation, "node deregistered");
+        Ok(())
+    }
+
+    /// Takes a node out of the directory, if `provided` holds under the lock. `None` when it does not, or when the
+    /// node is not there any more.
+    pub(super) fn forget_node(
+        &self,
+        node: &Arc<Node>,
+        pin: &Guard,
+        provided: impl FnOnce(&Managed) -> bool,
+    ) -> Option<()> {
+        let shard = self.shard(node.key.hash);
+        let mut state = shard.writer.lock(&self.meters.locks);
+        managed(&mut state, node, self.threads.scheduler()).filter(|managed| provided(managed))?;
+        let left = self.take_out(&mut state, node, pin)?;
+        shard.remove(node);
+        self.live_nodes.fetch_sub(1, Ordering::Relaxed);
+        drop(state);
+        self.take_leave(&left, pin);
+        Some(())
+    }
+
+    /// Takes a node out of use for good and orphans its jobs. It still has its places in the pools, to be left after
+    /// a successor has taken its own, so that a pool is not dropped and made again.
+    fn take_out(&self, state: &mut ShardState, node: &Arc<Node>, pin: &Guard) -> Option<Managed> {
+        let managed = state.managed.remove(&node.cell)?;
+        let cell = self.cells.at(node.cell);
+        let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
+        self.tell(cell, &change, pin);
+        self.retire_if_idle(node.cell, &change, pin);
+        if managed.share.state != NodeState::Offline {
+            self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
+        }
+        self.orphan_jobs(node, pin);
+        Some(managed)
+    }
+
+    /// Leaves the pools of a node that was taken out.
+    fn take_leave(&self, managed: &Managed, pin: &Guard) {
+        for membership in &managed.memberships {
+            membership.pool.tally.remove(managed.share);
+            self.leave(membership, managed.weight, pin);
+        }
+    }
+
+    /// Gives the node these seats in place of those that it has. New ones are taken and made known before old ones
+    /// are left, so the node can be found all the while.
+    fn seat(&self, managed: &mut Managed, seats: &[Seat], pin: &Guard) {
+        let node = managed.node.clone();
+        let member = Member { cell: node.cell, generation: node.generation };
+        let mut before = std::mem::take(&mut managed.memberships);
+        let mut joined = Vec::new();
+        for seat in seats {
+            let kept = before.iter().position(|old| self.is_seated(old, seat));
+            let membership = match kept {
+                Some(place) => before.swap_remove(place),
+                None => {
+                    let new = self.join(seat, &node.id, member, managed.weight, pin);
+                    new.pool.tally.add(managed.share);
+                    joined.push(new.clone());
+                    new
+                }
+            };
+            managed.memberships.push(membership);
+        }
+        if joined.is_empty() && before.is_empty() {
+            return;
+        }
+        let cell = self.cells.at(node.cell);
+        match &managed.memberships[..] {
+            [] => cell.set_home(Home::None),
+            [Membership { pool, position }] => cell.set_home(Home::At { pool: pool.number, position: *position }),
+            several => {
+                node.memberships.swap(Some(Arc::new(several.to_vec())), pin);
+                cell.set_home(Home::Several);
+            }
+        }
+        // A release that does not know the new places yet is seen here.
+        let word = cell.announce();
+        if word.selectable() {
+            managed.memberships.iter().for_each(|at| at.pool.index.mark(at.position));
+            cell.settle(word);
+        }
+        for old in &before {
+            old.pool.tally.remove(managed.share);
+            self.leave(old, managed.weight, pin);
+        }
+    }
+
+    fn is_seated(&self, membership: &Membership, seat: &Seat) -> bool {
+        match seat {
+            Seat::Fixed(pool) => Arc::ptr_eq(pool, &membership.pool),
+            // In the mixed pool there is no knowing whether its own could be made by now.
+            Seat::Automatic(signature) => {
+                membership.pool.guarantee == *signature && membership.pool.kind == crate::PoolKind::Automatic
+            }
+        }
+    }
+
+    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        self.heartbeat_node(&handle.0, beat)
+    }
+
+    pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        let key = self.prehash(id);
+        self.shard(key.hash)
+            .with(&key, |node| self.heartbeat_node(node, beat))
+            .unwrap_or_else(|| Err(HeartbeatError::UnknownNode { id: id.to_owned() }))
+    }
+
+    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
+        if !self.is_current(node) {
+            return Err(stale());
+        }
+        if let Some(usage) = &beat.resources {
+            check_usage(node, usage)?;
+        }
+        let cell = self.cells.at(node.cell);
+        let wanted = |flags: Flags| self.flags_after(flags, beat);
+        let flags = cell.word().flags();
+        if wanted(flags) != flags || self.changes_services(node, beat) {
+            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
+            let managed = managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?;
+            if let Some(services) = &beat.services {
+                self.set_ready_services(managed, services)?;
+            }
+            let pin = crossbeam_epoch::pin();
+            // Seen before it is up again, or the next sweep would take it down once more.
+            cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
+            self.set_flags(managed, &pin, wanted);
+        }
+        self.note_heartbeat(node, cell, beat);
+        self.count(Count::heartbeats);
+        Ok(())
+    }
+
+    /// The part of a heartbeat that touches nothing but the node's cell.
+    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat) {
+        let now = self.clock.now();
+        cell.last_seen.store(now, Ordering::Relaxed);
+        if let Some(usage) = &beat.resources {
+            cell.usage.store(pack_usage(usage), Ordering::Relaxed);
+        }
+        if let Some(running) = beat.running {
+            let external = running.saturating_sub(cell.word().in_flight()).min(MAX_CAPACITY) as u16;
+            cell.report.store(Report { external, at: now }.pack(), Ordering::Relaxed);
+            self.set_external(node, cell, external);
+        }
+    }
+
+    /// Others' jobs take up slots: takes them off the effective capacity. Needs no lock; see `Cell::change_basis`.
+    pub(super) fn set_external(&self, node: &Node, cell: &Cell, external: u16) {
+        if cell.basis().external != external {
+            let pin = crossbeam_epoch::pin();
+            cell.change_basis(
+                node.generation,
+                |basis| Basis { external, ..basis },
+                |change| self.tell(cell, change, &pin),
+            );
+        }
+    }
+
+    /// The flags of a node after a heartbeat.
+    fn flags_after(&self, flags: Flags, beat: &Heartbeat) -> Flags {
+        let flags = flags.with(Flags::OFFLINE, false);
+        let flags = match beat.readiness {
+            Readiness::Unchanged => flags,
+            Readiness::Ready => flags.with(Flags::REGISTERING, false).with(Flags::UNREADY, false),
+            Readiness::NotReady => flags.with(Flags::UNREADY, true),
+        };
+        match &beat.resources {
+            None => flags,
+            Some(usage) => {
+                let overloaded = self.config.thresholds.degraded(flags.has(Flags::OVERLOADED), usage);
+                flags.with(Flags::OVERLOADED, overloaded)
+            }
+        }
+    }
+
+    fn changes_services(&self, node: &Node, beat: &Heartbeat) -> bool {
+        let Some(services) = &beat.services else { return false };
+        let pin = crossbeam_epoch::pin();
+        node.ready_services.load(&pin) != Some(services)
+    }
+
+    fn set_ready_services(&self, managed: &mut Managed, services: &[Service]) -> Result<(), HeartbeatError> {
+        if let Some(unknown) = services.iter().find(|service| !managed.declared.offers(service)) {
+            return Err(HeartbeatError::UnknownService { id: managed.node.id.clone(), service: unknown.clone() });
+        }
+        let pin = crossbeam_epoch::pin();
+        managed.ready = Some(services.iter().cloned().collect::<BTreeSet<_>>());
+        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), &pin);
+        self.reseat(managed, &pin);
+        Ok(())
+    }
+
+    /// Gives the node the seats that it should have now. Where a configuration has none for what is left of its
+    /// services, it has none until more are back.
+    pub(super) fn reseat(&self, managed: &mut Managed, pin: &Guard) {
+        let effective = managed.effective();
+        let seats = self.layout.seats(&managed.node.id, &effective);
+        managed.node.effective.swap(Some(effective), pin);
+        self.seat(managed, &seats, pin);
+    }
+
+    pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
+        let node = &handle.0;
+        if let Err(error) = capabilities.validate() {
+            return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error });
+        }
+        if self.layout.seats(&node.id, &capabilities).is_empty() {
+            return Err(NodeError::NoPool { id: node.id.clone() });
+        }
+        self.manage(node, |managed, pin| {
+            let declared = Arc::new(capabilities);
+            managed.off.retain(|(service, _)| declared.offers(service));
+            // What it said of its old services says nothing of the new ones.
+            managed.ready = None;
+            managed.node.ready_services.swap(None, pin);
+            managed.declared = declared;
+            self.reseat(managed, pin);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn set_capacity(&self, handle: &NodeHandle, capacity: u32) -> Result<(), NodeError> {
+        let node = &handle.0;
+        let Some(slots) = u16::try_from(capacity).ok().filter(|slots| *slots > 0) else {
+            return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
+        };
+        self.manage(node, |managed, pin| {
+            self.change_basis(managed, pin, |basis| Basis { capacity: slots, ..basis });
+            Ok(())
+        })
+    }
+
+    pub(crate) fn set_weight(&self, handle: &NodeHandle, weight: u16) -> Result<(), NodeError> {
+        self.manage(&handle.0, |managed, pin| {
+            for membership in &managed.memberships {
+                membership.pool.change_weight(managed.weight, weight, &self.meters.locks);
+            }
+            managed.weight = weight;
+            self.change_basis(managed, pin, |basis| Basis { weight, ..basis });
+            self.set_flags(managed, pin, |flags| flags.with(Flags::WEIGHTLESS, weight == 0));
+            Ok(())
+        })
+    }
+
+    pub(crate) fn set_draining(&self, handle: &NodeHandle, draining: bool) -> Result<(), NodeError> {
+        let node = &handle.0;
+        self.manage(node, |managed, pin| {
+            let change = self.set_flags(managed, pin, |flags| flags.with(Flags::DRAINING, draining));
+            if draining && change.is_some_and(|change| !change.before.flags().has(Flags::DRAINING)) {
+                self.events.emit(|| Event::NodeDrained { node: node.id.clone(), incarnation: node.incarnation });
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn mark_unavailable(
+        &self,
+        handle: &NodeHandle,
+        service: &Service,
+        time: Duration,
+    ) -> Result<(), NodeError> {
+        let node = &handle.0;
+        if time.is_zero() || time > Duration::from_secs(366 * 24 * 3600) {
+            return Err(NodeError::InvalidTime { id: node.id.clone(), time });
+        }
+        self.manage(node, |managed, pin| {
+            if !managed.declared.offers(service) {
+                return Err(NodeError::UnknownService { id: node.id.clone(), service: service.clone() });
+            }
+            let until = self.clock.now() + millis(time).max(1);
+            managed.off.retain(|(off, _)| off != service);
+            managed.off.push((service.clone(), until));
+            self.reseat(managed, pin);
+            self.upkeep.remind(Timer { at: until, cell: node.cell, generation: node.generation, what: What::Restore });
+            Ok(())
+        })
+    }
+
+    /// Runs a change of one node under its shard's writer lock.
+    fn manage(
+        &self,
+        node: &Arc<Node>,
+        change: impl FnOnce(&mut Managed, &Guard) -> Result<(), NodeError>,
+    ) -> Result<(), NodeError> {
+        let shard: &Shard = self.shard(node.key.hash);
+        let mut state = shard.writer.lock(&self.meters.locks);
+        let managed = managed(&mut state, node, self.threads.scheduler()).ok_or_else(|| stale(node))?;
+        change(managed, &crossbeam_epoch::pin())
+    }
+
+    fn change_basis(&self, managed: &mut Managed, pin: &Guard, to: impl Fn(Basis) -> Basis) {
+        let cell = self.cells.at(managed.node.cell);
+        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change, pin)) {
+            self.account(managed, word);
+        }
+    }
+
+    /// Changes the flags of a node as `to` says, tells the indexes and the tallies, and reports what became of it.
+    pub(super) fn set_flags(&self, managed: &mut Managed, pin: &Guard, to: impl Fn(Flags) -> Flags) -> Option<Change> {
+        let cell = self.cells.at(managed.node.cell);
+        let change = cell.change(managed.node.generation, |word| word.with_flags(to(word.flags())))?;
+        self.tell(cell, &change, pin);
+        self.account(managed, change.after);
+        Some(change)
+    }
+
+    /// Brings the tallies of a node's pools up to its present state and capacity.
+    fn account(&self, managed: &mut Managed, word: SlotWord) {
+        let capacity = self.cells.at(managed.node.cell).basis().capacity;
+        let share = Share { state: NodeState::of(word.flags()), capacity };
+        if share == managed.share {
+            return;
+        }
+        let before = std::mem::replace(&mut managed.share, share);
+        let pools = managed.memberships.iter().map(|at| -> &Pool { &at.pool });
+        pools.for_each(|pool| pool.tally.replace(before, share));
+        let node = &managed.node;
+        match (before.state, share.state) {
+            (before, after) if before == after => return,
+            (NodeState::Offline, _) => managed.offline_since = None,
+            (_, NodeState::Offline) => {
+                let now = self.clock.now();
+                managed.offline_since = Some(now);
+                let at = now + millis(self.config.offline_retention);
+                self.upkeep.remind(Timer { at, cell: node.cell, generation: node.generation, what: What::Forget });
+                self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
+            }
+            _ => {}
+        }
+        if share.state == NodeState::Ready {
+            self.events.emit(|| Event::NodeUp { node: node.id.clone(), incarnation: node.incarnation });
+        }
+        tracing::debug!(node = %node.id, incarnation = node.incarnation, from = %before.state, to = %share.state, "node changed state");
+    }
+}
+
+/// What the shard's writer knows of this incarnation, if it is still there.
+pub(super) fn managed<'a>(state: &'a mut ShardState, node: &Arc<Node>, scheduler: u64) -> Option<&'a mut Managed> {
+    let managed = state.managed.get_mut(&node.cell)?;
+    (node.scheduler == scheduler && Arc::ptr_eq(&managed.node, node)).then_some(managed)
+}
+
+fn check_usage(node: &Node, usage: &ResourceUse) -> Result<(), HeartbeatError> {
+    // Written so that a NaN, which is in no range, is refused.
+    match usage.named().into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+        Some((resource, value)) => Err(HeartbeatError::InvalidResource { id: node.id.clone(), resource, value }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,283 @@
+//! Selection and reservation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_epoch::Guard;
+
+use super::Core;
+use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS};
+use crate::error::NoNode;
+use crate::node::cell::{Edge, Home};
+use crate::node::{Node, NodeState};
+use crate::select::{Candidate, PreparedDemand, Refusal, Route, View, Wish, find};
+use crate::snapshot::Snapshot;
+use crate::stats::Count;
+
+/// A demand, as it was given.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    Plain(&'a Demand),
+    Prepared(&'a PreparedDemand),
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn demand(self) -> &'a Demand {
+        match self {
+            Self::Plain(demand) => demand,
+            Self::Prepared(prepared) => prepared.demand(),
+        }
+    }
+}
+
+/// Further wishes of a job beyond its demand.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra<'a> {
+    /// Number and key of the session's pool.
+    pub(super) pool: Option<u64>,
+    /// Cells to keep off.
+    pub(super) avoid: &'a [u32],
+    pub(super) avoid_mode: ExclusionMode,
+}
+
+/// Cells to keep off, on the stack. A demand may name [`MAX_EXCLUSIONS`]; of a job's earlier nodes as many more fit.
+pub(super) struct Cells {
+    cells: [u32; Self::ROOM],
+    len: usize,
+}
+
+impl Cells {
+    const ROOM: usize = MAX_EXCLUSIONS + 32;
+
+    pub(super) fn new() -> Self {
+        Self { cells: [0; Self::ROOM], len: 0 }
+    }
+
+    pub(super) fn push(&mut self, cell: u32) {
+        if self.len < Self::ROOM && !self.as_slice().contains(&cell) {
+            self.cells[self.len] = cell;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u32] {
+        &self.cells[..self.len]
+    }
+}
+
+/// A node chosen: its cell, and the generation under which it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen {
+    pub(crate) cell: u32,
+    pub(crate) generation: u32,
+    /// Number and key of the pool.
+    pub(crate) pool: u64,
+    pub(crate) in_flight: u32,
+    pub(crate) capacity: u32,
+}
+
+impl Chosen {
+    fn of(candidate: &Candidate<'_>) -> Self {
+        Self {
+            cell: candidate.found.member.cell,
+            generation: candidate.found.member.generation,
+            pool: candidate.pool.key,
+            in_flight: candidate.in_flight(),
+            capacity: candidate.capacity(),
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn select(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
+        self.choose(asked, Extra::default(), pin, |candidate, _| Some(Chosen::of(candidate)))
+    }
+
+    pub(crate) fn reserve(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
+        self.choose(asked, Extra::default(), pin, |candidate, _| {
+            self.reserve_on(candidate, pin).then(|| Chosen::of(candidate))
+        })
+    }
+
+    /// Takes a slot of the candidate. `false`: others were faster.
+    #[inline(always)]
+    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, pin: &Guard) -> bool {
+        let (found, pool) = (&candidate.found, candidate.pool);
+        let mut word = found.word;
+        loop {
+            match found.cell.reserve(word) {
+                Ok(change) => {
+                    if change.edge == Edge::Fallen {
+                        // Most nodes stand in the one pool in which they were just found.
+                        if found.cell.home() == (Home::At { pool: pool.number, position: found.position }) {
+                            pool.mend(&self.cells, found.position);
+                        } else {
+                            self.tell(found.cell, &change, pin);
+                        }
+                    }
+                    return true;
+                }
+                Err(newer) if newer.generation() == found.member.generation && newer.selectable() => word = newer,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    pub(crate) fn give_back(&self, chosen: Chosen) {
+        self.release(chosen.cell, chosen.generation, &crossbeam_epoch::pin());
+    }
+
+    /// Finds candidates until `take` takes one.
+    ///
+    /// Each turn that does not means that another thread took a slot, so some thread always gets on.
+    #[inline(always)]
+    pub(super) fn choose<R>(
+        &self,
+        asked: Asked<'_>,
+        extra: Extra<'_>,
+        pin: &Guard,
+        mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
+    ) -> Result<R, NoNode> {
+        let demand = asked.demand();
+        demand.validate()?;
+        let mut excluded = None;
+        let mut yielding = false;
+        if !demand.exclusions.nodes.is_empty() || !extra.avoid.is_empty() {
+            let (cells, mode) = self.excluded(demand, &extra);
+            excluded = Some(cells);
+            yielding = mode == ExclusionMode::Soft;
+        }
+        let wish = Wish {
+            routing_key: demand.routing_key,
+            pool: extra.pool,
+            excluded: excluded.as_ref().map_or(&[], Cells::as_slice),
+            yielding,
+        };
+        let snapshot = self.snapshot(pin);
+        self.with_route(asked, snapshot, pin, |route| {
+            self.threads.with(|random, thread| {
+                let view = View {
+                    cells: &self.cells,
+                    occupancy: &self.occupancy,
+                    policy: &self.config.policy,
+                    fallback: self.config.fallback,
+                    pin,
+                    thread,
+                };
+                loop {
+                    let Some(candidate) = find(view, route, wish, random) else {
+                        return Err(self.refuse(route, pin, thread));
+                    };
+                    if let Some(taken) = take(&candidate, thread) {
+                        self.meters.counts.add(thread, Count::selected);
+                        return Ok(taken);
+                    }
+                }
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn with_route<R>(
+        &self,
+        asked: Asked<'_>,
+        snapshot: &Snapshot,
+        pin: &Guard,
+        then: impl FnOnce(&Arc<Route>) -> R,
+    ) -> R {
+        let scheduler = self.threads.scheduler();
+        if let Asked::Prepared(prepared) = asked
+            && let Some(route) = prepared.route(scheduler, snapshot, pin)
+        {
+            return then(route);
+        }
+        let requirements = &asked.demand().requirements;
+        let compute = || {
+            self.count(Count::routes_computed);
+            if snapshot.routes().is_full() {
+                self.count(Count::routes_not_kept);
+            }
+            Route::compute(requirements, snapshot.table().iter())
+        };
+        snapshot.routes().with(requirements, compute, |route| {
+            if let Asked::Prepared(prepared) = asked {
+                prepared.learn(scheduler, snapshot, route, pin);
+            }
+            then(route)
+        })
+    }
+
+    /// The cells to keep off. Hard wins when the demand and the job's history are not of one mind.
+    #[cold]
+    fn excluded(&self, demand: &Demand, extra: &Extra<'_>) -> (Cells, ExclusionMode) {
+        let mut cells = Cells::new();
+        for id in &demand.exclusions.nodes {
+            let key = self.prehash(id);
+            self.shard(key.hash).with(&key, |node| cells.push(node.cell));
+        }
+        extra.avoid.iter().for_each(|cell| cells.push(*cell));
+        let demand_is_hard = !demand.exclusions.nodes.is_empty() && demand.exclusions.mode == ExclusionMode::Hard;
+        let job_is_hard = !extra.avoid.is_empty() && extra.avoid_mode == ExclusionMode::Hard;
+        (cells, if demand_is_hard || job_is_hard { ExclusionMode::Hard } else { ExclusionMode::Soft })
+    }
+
+    /// Says why nobody was found.
+    #[cold]
+    fn refuse(&self, route: &Arc<Route>, pin: &Guard, thread: u32) -> NoNode {
+        let sure = || route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
+        let mut ready = route.ready();
+        let mut able = sure().map(|pool| pool.members()).sum::<u64>();
+        if able == 0 {
+            // Only where some members might do it are they asked one by one.
+            (ready, able) = self.count_able(route, pin);
+        }
+        let refusal = |retry_after| Refusal::new(route.clone(), retry_after);
+        let (count, no_node) = if ready > 0 {
+            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(route)))))
+        } else if able > 0 {
+            (Count::refused_gone, NoNode::Gone(refusal(None)))
+        } else {
+            (Count::refused_unsupported, NoNode::Unsupported(refusal(None)))
+        };
+        self.meters.counts.add(thread, count);
+        no_node
+    }
+
+    /// Of the members of pools in which only some may do it: how many that can are ready, and how many there are.
+    fn count_able(&self, route: &Route, pin: &Guard) -> (u64, u64) {
+        let (mut ready, mut able) = (0, 0);
+        for pool in route.tiers.iter().filter(|tier| tier.checked).flat_map(|tier| tier.pools.iter()) {
+            for position in 0..pool.index.high_water() {
+                let member = pool.index.member(position);
+                let Some(cell) = self.cells.get(member.cell) else { continue };
+                let word = cell.word();
+                let effective = cell.node.load(pin).and_then(|node: &Node| node.effective.load(pin));
+                let can = effective.is_some_and(|effective| effective.satisfies(&route.requirements).is_ok());
+                if word.generation() == member.generation && can {
+                    able += 1;
+                    ready += u64::from(NodeState::of(word.flags()) == NodeState::Ready);
+                }
+            }
+        }
+        (ready, able)
+    }
+
+    /// When one of the slots of these pools may come free: with each held for as long as jobs last on average, and
+    /// all of them somewhere in the middle of it, the first in the average duration divided by the slots. Before any
+    /// job has ended, jobs are taken to last as long as their leases.
+    fn retry_after(&self, route: &Route) -> Duration {
+        let (mut slots, mut weighted) = (0u128, 0u128);
+        for pool in route.pools() {
+            let capacity = u128::from(pool.tally.capacity());
+            let duration = match pool.tally.duration_ms() {
+                0 => self.config.default_lease.as_millis(),
+                known => u128::from(known),
+            };
+            slots += capacity;
+            weighted += capacity * duration;
+        }
+        let average = weighted / slots.max(1);
+        let wait = average / slots.max(1);
+        Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)).max(self.config.tick_interval)
+    }
+}

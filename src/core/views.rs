@@ -1,0 +1,152 @@
+//! What there is, as it is shown.
+
+use std::sync::Arc;
+
+use super::Core;
+use crate::capability::Demand;
+use crate::explain::{Explanation, Reason};
+use crate::id::JobId;
+use crate::job::JobView;
+use crate::node::{Managed, Node, NodeState, NodeView, unpack_usage};
+use crate::pool::PoolView;
+use crate::snapshot::Snapshot;
+use crate::stats::{Gauges, Stats};
+use crate::sync::Ordering;
+
+impl Core {
+    pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
+        let key = self.prehash(id);
+        let shard = self.shard(key.hash);
+        let node = shard.find(&key)?;
+        let state = shard.writer.lock(&self.meters.locks);
+        state.managed.get(&node.cell).map(|managed| self.node_view(managed))
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeView> {
+        let mut nodes = Vec::with_capacity(self.live_nodes());
+        for shard in &self.shards {
+            let state = shard.writer.lock(&self.meters.locks);
+            nodes.extend(state.managed.values().map(|managed| self.node_view(managed)));
+        }
+        nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        nodes
+    }
+
+    fn node_view(&self, managed: &Managed) -> NodeView {
+        let node = &managed.node;
+        let cell = self.cells.at(node.cell);
+        let (word, basis) = (cell.word(), cell.basis());
+        NodeView {
+            id: node.id.clone(),
+            incarnation: node.incarnation,
+            state: NodeState::of(word.flags()),
+            capacity: basis.capacity.into(),
+            in_flight: word.in_flight(),
+            external: basis.external.into(),
+            weight: basis.weight,
+            pools: managed.memberships.iter().map(|at| at.pool.name.to_string()).collect(),
+            capabilities: (*managed.declared).clone(),
+            services_off: managed.declared.services().filter(|service| !managed.is_on(service)).cloned().collect(),
+            resources: unpack_usage(cell.usage.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn pools(&self) -> Vec<PoolView> {
+        let pin = crossbeam_epoch::pin();
+        self.snapshot(&pin).pools().collect()
+    }
+
+    pub(crate) fn pool_name(&self, key: u64) -> Option<Arc<str>> {
+        let pin = crossbeam_epoch::pin();
+        let pool = self.snapshot(&pin).table().get(key as u32).filter(|pool| pool.key == key)?;
+        Some(pool.name.clone())
+    }
+
+    pub(crate) fn snapshot_arc(&self) -> Arc<Snapshot> {
+        let pin = crossbeam_epoch::pin();
+        self.snapshot.load_arc(&pin).expect("a snapshot is published when the scheduler is built, and ever after")
+    }
+
+    /// The node of a cell that cannot be given to another while the caller pins it, or holds a slot of it.
+    pub(crate) fn node_in<'g>(&self, cell: u32, pin: &'g crossbeam_epoch::Guard) -> Option<&'g Node> {
+        self.cells.get(cell)?.node.load(pin)
+    }
+
+    pub(crate) fn node_in_arc(&self, cell: u32) -> Option<Arc<Node>> {
+        self.cells.get(cell)?.node.load_arc(&crossbeam_epoch::pin())
+    }
+
+    pub(crate) fn job(&self, id: JobId) -> Option<JobView> {
+        self.jobs.get(id, &crossbeam_epoch::pin()).and_then(JobView::of)
+    }
+
+    pub(crate) fn job_by_request(&self, request_id: &str) -> Option<JobView> {
+        self.jobs.by_request(&self.prehash(request_id)).and_then(|record| JobView::of(&record))
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let pin = crossbeam_epoch::pin();
+        let snapshot = self.snapshot(&pin);
+        self.meters.read(Gauges {
+            nodes: self.live_nodes(),
+            pools: snapshot.table().iter().count(),
+            jobs: self.jobs.len(),
+            finished_jobs: self.jobs.finished_len(),
+            sessions: self.sessions.len(),
+            routes: snapshot.routes().len(),
+            snapshot_version: snapshot.version(),
+            events_dropped: self.events.dropped(),
+        })
+    }
+
+    pub(crate) fn explain(&self, demand: &Demand) -> Explanation {
+        let mut explanation = Explanation::default();
+        if let Err(error) = demand.validate() {
+            explanation.invalid = Some(error);
+            return explanation;
+        }
+        let pin = crossbeam_epoch::pin();
+        for shard in &self.shards {
+            shard.for_each(|node| {
+                let reason = self.reason(node, demand, &pin);
+                let mut pools = Vec::new();
+                let cell = self.cells.at(node.cell);
+                self.for_each_home(cell, &pin, |pool, _| pools.push(pool.name.clone()));
+                explanation.add(&node.id, reason, &pools);
+            });
+        }
+        explanation.finish();
+        explanation
+    }
+
+    /// Why a node cannot be used for a demand: what it cannot do at all first, then what it cannot do now.
+    fn reason(&self, node: &Node, demand: &Demand, pin: &crossbeam_epoch::Guard) -> Reason {
+        let cell = self.cells.at(node.cell);
+        let word = cell.word();
+        let flags = word.flags();
+        let effective = node.effective.load(pin);
+        if let Some(Err(unmet)) = effective.map(|effective| effective.satisfies(&demand.requirements)) {
+            return Reason::of_unmet(&unmet);
+        }
+        let mut homes = 0;
+        let mut others = 0;
+        self.for_each_home(cell, pin, |pool, _| {
+            homes += 1;
+            others += u32::from(pool.tenant.is_some() && pool.tenant != demand.requirements.tenant);
+        });
+        if homes == others {
+            return Reason::OtherTenant;
+        }
+        if let Some(reason) = Reason::of_flags(flags) {
+            return reason;
+        }
+        let timeout = crate::clock::millis(self.config.heartbeat_timeout);
+        if cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout) <= self.clock.now() {
+            return Reason::Stale;
+        }
+        if demand.exclusions.nodes.contains(&node.id) {
+            return Reason::Excluded;
+        }
+        if word.selectable() { Reason::Available } else { Reason::Full }
+    }
+}

@@ -1,0 +1,1 @@
+//! The design and its reasons, kept beside the code they explain.

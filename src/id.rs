@@ -1,0 +1,199 @@
+//! Identifiers, and how they are hashed.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+/// The id of a node, as the node gave it: unique, 1 to [`max_id_len`](crate::SchedulerConfig::max_id_len) bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: AsRef<str>> From<T> for NodeId {
+    fn from(id: T) -> Self {
+        Self(id.as_ref().into())
+    }
+}
+
+impl std::ops::Deref for NodeId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialEq<str> for NodeId {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for NodeId {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+/// The id of a job: 128 bits, unique among the schedulers that share a coordinator.
+///
+/// The low half names the place in memory where the job is kept and how often that was used, so finding a job costs
+/// no hashing; the high half names the scheduler.
+///
+/// ```
+/// use slotyard::JobId;
+///
+/// let id = JobId::from_u128(0x2a);
+/// assert_eq!(id.to_string(), "0000000000000000000000000000002a");
+/// assert_eq!(id.to_string().parse::<JobId>()?, id);
+/// # Ok::<(), slotyard::ParseJobIdError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u128);
+
+/// Text that is not a job id: 32 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a job id, which has 32 hexadecimal digits")]
+pub struct ParseJobIdError {
+    text: String,
+}
+
+impl JobId {
+    /// The id with these bits.
+    pub const fn from_u128(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The bits.
+    pub const fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    pub(crate) const fn new(scheduler: u64, place: u32, uses: u32) -> Self {
+        Self((scheduler as u128) << 64 | (uses as u128) << 32 | place as u128)
+    }
+
+    pub(crate) const fn place(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for JobId {
+    type Err = ParseJobIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let refuse = || ParseJobIdError { text: text.chars().take(64).collect() };
+        if hex { u128::from_str_radix(text, 16).map(Self).map_err(|_| refuse()) } else { Err(refuse()) }
+    }
+}
+
+/// A hasher whose keys are drawn once a process: the same value hashes alike in every scheduler of the process, and
+/// nobody outside can construct collisions.
+pub(crate) fn fixed_hasher() -> &'static ahash::RandomState {
+    static HASHER: OnceLock<ahash::RandomState> = OnceLock::new();
+    HASHER.get_or_init(ahash::RandomState::new)
+}
+
+/// A hash that is the same in every process, for what people see or other processes have to agree on. Not for maps.
+pub(crate) fn stable_hash(text: &str) -> u64 {
+    // FNV-1a, then a finaliser, because its high bits are poor.
+    let fnv = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    mix(fnv)
+}
+
+/// A bijection that spreads every bit over all (the finaliser of SplitMix64).
+pub(crate) fn mix(bits: u64) -> u64 {
+    let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
+/// A string that has been hashed once, for a map that is picked by the hash and then looked up by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prehashed<S> {
+    pub(crate) hash: u64,
+    pub(crate) text: S,
+}
+
+pub(crate) type PrehashedKey = Prehashed<Arc<str>>;
+
+impl<'a> Prehashed<&'a str> {
+    pub(crate) fn new(hasher: &ahash::RandomState, text: &'a str) -> Self {
+        Self { hash: hasher.hash_one(text), text }
+    }
+
+    pub(crate) fn owned(&self) -> PrehashedKey {
+        Prehashed { hash: self.hash, text: self.text.into() }
+    }
+}
+
+impl<S> Hash for Prehashed<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl equivalent::Equivalent<PrehashedKey> for Prehashed<&str> {
+    fn equivalent(&self, key: &PrehashedKey) -> bool {
+        self.hash == key.hash && *self.text == *key.text
+    }
+}
+
+/// Passes on the hash that a [`Prehashed`] carries.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CarriedHash(u64);
+
+impl Hasher for CarriedHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only a Prehashed is hashed with this, and it writes one u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl BuildHasher for CarriedHash {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}

@@ -1,0 +1,243 @@
+//! Jobs: slots bound to requests.
+
+pub(crate) mod attempt;
+pub(crate) mod binding;
+mod request;
+mod table;
+mod wheel;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use request::{JobRequest, SessionMode};
+pub(crate) use table::{Claim, Finished, Jobs};
+pub(crate) use wheel::{Lease, Wheel};
+
+use crate::capability::Demand;
+use crate::id::{JobId, NodeId, PrehashedKey};
+use attempt::Attempt;
+use binding::{Binding, Bound, Phase};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// What state a job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum JobState {
+    /// Its slot is reserved.
+    Reserved,
+    /// It was sent to the node.
+    Dispatched,
+    /// The node works on it.
+    Running,
+    /// It has ended well.
+    Completed,
+    /// It has ended badly; it may be retried.
+    Failed,
+    /// It was called off.
+    Cancelled,
+    /// Its lease ran out; it may be retried.
+    Expired,
+    /// Its node went offline, was deregistered or replaced; it may be retried.
+    Orphaned,
+}
+
+impl JobState {
+    /// Whether the job has ended, so that it holds no slot.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Reserved | Self::Dispatched | Self::Running)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reserved => "reserved",
+            Self::Dispatched => "dispatched",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Orphaned => "orphaned",
+        })
+    }
+}
+
+/// All that is kept of a job.
+#[derive(Debug)]
+pub(crate) struct JobRecord {
+    pub(crate) id: JobId,
+    pub(crate) key: PrehashedKey,
+    pub(crate) session: Option<Arc<str>>,
+    pub(crate) demand: Demand,
+    pub(crate) fingerprint: u64,
+    /// Length of a lease, in ms.
+    pub(crate) lease: u64,
+    pub(crate) binding: Binding,
+    /// When it ended, in ms; of its latest end.
+    ended_at: AtomicU64,
+}
+
+impl JobRecord {
+    pub(crate) fn new(
+        id: JobId,
+        key: PrehashedKey,
+        demand: Demand,
+        fingerprint: u64,
+        session: Option<Arc<str>>,
+        lease: u64,
+    ) -> Self {
+        Self { id, key, session, demand, fingerprint, lease, binding: Binding::new(), ended_at: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn ended_at(&self) -> u64 {
+        // Relaxed: ordered by the queue of finished jobs.
+        self.ended_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ended_at(&self, now: u64) {
+        self.ended_at.store(now, Ordering::Relaxed);
+    }
+}
+
+/// A job, as its creator refers to it: one attempt. Cheap to clone.
+#[derive(Clone)]
+pub struct Job {
+    record: Arc<JobRecord>,
+    attempt: *const Attempt,
+}
+
+// SAFETY: `attempt` points into `record`, which is `Send + Sync`, and is only read.
+unsafe impl Send for Job {}
+// SAFETY: as above.
+unsafe impl Sync for Job {}
+
+impl Job {
+    /// The attempt that `bound` found. `None` when the job is not bound.
+    pub(crate) fn new(record: &Arc<JobRecord>, bound: Bound<'_>) -> Option<Self> {
+        bound.attempt().map(|attempt| Self { record: record.clone(), attempt: std::ptr::from_ref(attempt) })
+    }
+
+    fn bound_attempt(&self) -> &Attempt {
+        // SAFETY: an attempt of `record`, which keeps every attempt that was ever bound for as long as it lives.
+        unsafe { &*self.attempt }
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.record.id
+    }
+
+    /// Which attempt this is, from 1 on.
+    pub fn attempt(&self) -> u32 {
+        self.bound_attempt().number
+    }
+
+    /// The node on which the slot is reserved.
+    pub fn node_id(&self) -> &NodeId {
+        &self.bound_attempt().node.id
+    }
+
+    /// The node's incarnation.
+    pub fn incarnation(&self) -> u64 {
+        self.bound_attempt().node.incarnation
+    }
+
+    /// The pool in which the node was found.
+    pub fn pool(&self) -> &str {
+        &self.bound_attempt().pool.name
+    }
+
+    /// The request id.
+    pub fn request_id(&self) -> &str {
+        &self.record.key.text
+    }
+
+    /// The session id, if the request named one.
+    pub fn session_id(&self) -> Option<&str> {
+        self.record.session.as_deref()
+    }
+
+    /// The state that the job (of this or a later attempt) is in now; a job that is being forgotten is `Completed`,
+    /// `Failed` ... until then.
+    pub fn state(&self) -> JobState {
+        self.view().map_or(JobState::Completed, |view| view.state)
+    }
+
+    fn view(&self) -> Option<JobView> {
+        JobView::of(&self.record)
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id())
+            .field("attempt", &self.attempt())
+            .field("node_id", self.node_id())
+            .field("request_id", &self.request_id())
+            .finish()
+    }
+}
+
+/// A job, as it was when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// The request id.
+    pub request_id: String,
+    /// The session id.
+    pub session_id: Option<String>,
+    /// Its state.
+    pub state: JobState,
+    /// The current attempt.
+    pub attempt: u32,
+    /// The node of the current attempt.
+    pub node_id: NodeId,
+    /// That node's incarnation.
+    pub incarnation: u64,
+    /// The pool in which the node was found.
+    pub pool: String,
+}
+
+impl JobView {
+    pub(crate) fn of(record: &JobRecord) -> Option<Self> {
+        let bound = record.binding.load();
+        let (state, attempt) = (bound.phase().state()?, bound.attempt()?);
+        Some(Self {
+            id: record.id,
+            request_id: record.key.text.to_string(),
+            session_id: record.session.as_deref().map(str::to_owned),
+            state,
+            attempt: attempt.number,
+            node_id: attempt.node.id.clone(),
+            incarnation: attempt.node.incarnation,
+            pool: attempt.pool.name.to_string(),
+        })
+    }
+}
+
+/// How a job ends by a caller's word or by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    Failed,
+    Cancelled,
+    Expired,
+    Orphaned,
+}
+
+impl End {
+    pub(crate) fn phase(self) -> Phase {
+        match self {
+            Self::Completed => Phase::Completed,
+            Self::Failed => Phase::Failed,
+            Self::Cancelled => Phase::Cancelled,
+            Self::Expired => Phase::Expired,
+            Self::Orphaned => Phase::Orphaned,
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The cell: the atomics of one node, on one cache line.
+//!
+//! Invariant: a slot is taken only from a word that was selectable under the generation that the taker names, and is
+//! given back under that same generation; so a reservation cannot land on a node that was drained, went offline or
+//! was replaced in between, and a release cannot reach another node.
+//!
+//! A cell whose node is gone is given to another node only when no slot of it is held: whoever holds a slot may
+//! therefore follow the cell to its node's record without counting references.
+//!
+//! # Orderings
+//! Every change of the slot word is a compare-and-swap with AcqRel. All of them being read-modify-writes of one word,
+//! each sees what was done before the ones that came before it. Two protocols lean on that:
+//! - *Move* (`pool::membership`): the mover stores the new `home`, then touches the word ([`Cell::announce`]). A
+//!   release that comes before the touch is seen by the mover; one that comes after it sees the new `home`.
+//! - *Orphaning* (`node::jobs`): the one who takes the node out of use changes the word, then reads the node's jobs;
+//!   the one who adds a job writes it there, then touches the word ([`Cell::touch`]).
+
+use crate::node::Node;
+use crate::node::word::{Flags, SlotWord};
+use crate::publish::Published;
+use crate::sync::{AtomicU64, Ordering, Zeroed};
+
+/// See the module's documentation. 64 bytes, all of them in use by one node.
+#[derive(Default)]
+#[repr(align(64))]
+pub(crate) struct Cell {
+    slot: AtomicU64,
+    /// [`Basis`]: what load is held against.
+    basis: AtomicU64,
+    /// [`Home`]: where the node stands in its pool's index.
+    home: AtomicU64,
+    /// Coarse time of the last heartbeat, in ms.
+    pub(crate) last_seen: AtomicU64,
+    /// Resource use, four times 16 bits.
+    pub(crate) usage: AtomicU64,
+    /// [`Report`]: the node's own count of jobs.
+    pub(crate) report: AtomicU64,
+    /// Who lives here.
+    pub(crate) node: Published<Node>,
+}
+
+// SAFETY: integers, and a `Published`, which is one atomic pointer, null by default.
+unsafe impl Zeroed for Cell {}
+
+/// What became of a word by a change that has to be told to the availability index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// Nothing that the index wants to know.
+    None,
+    /// It can be selected, and the index may not know: mark it, then [`Cell::settle`] this word.
+    Risen(SlotWord),
+    /// It cannot be selected any more.
+    Fallen,
+}
+
+/// A word before and after a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub(crate) before: SlotWord,
+    pub(crate) after: SlotWord,
+    pub(crate) edge: Edge,
+}
+
+/// A release that was refused; it changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReleaseError {
+    /// No slot is held.
+    NothingHeld,
+    /// The cell belongs to another incarnation.
+    OtherGeneration,
+}
+
+impl Cell {
+    /// The word now.
+    #[inline(always)]
+    pub(crate) fn word(&self) -> SlotWord {
+        // Acquire: pairs with the AcqRel of every change.
+        SlotWord(self.slot.load(Ordering::Acquire))
+    }
+
+    /// The word now, in the order of its changes: what was written before the last change is seen, and the next
+    /// change sees what was written before this.
+    pub(crate) fn touch(&self) -> SlotWord {
+        // AcqRel: pairs with every other change of the word, on either side.
+        SlotWord(self.slot.fetch_or(0, Ordering::AcqRel))
+    }
+
+    /// Takes a slot, if the word is still as `seen`, which is selectable. Otherwise the word that is there.
+    #[inline(always)]
+    pub(crate) fn reserve(&self, seen: SlotWord) -> Result<Change, SlotWord> {
+        debug_assert!(seen.selectable());
+        let mut after = seen.reserved();
+        let full = !after.selectable();
+        if full {
+            // Nothing is free, so the index has nothing to be told; the next release starts afresh.
+            after = after.with_pending(false);
+        }
+        match self.exchange(seen, after) {
+            Ok(()) => Ok(Change { before: seen, after, edge: if full { Edge::Fallen } else { Edge::None } }),
+            Err(found) => Err(found),
+        }
+    }
+
+    /// Gives a slot of `generation` back.
+    pub(crate) fn release(&self, generation: u32) -> Result<Change, ReleaseError> {
+        let mut before = self.word();
+        loop {
+            if before.generation() != generation {
+                return Err(ReleaseError::OtherGeneration);
+            }
+            let after = before.released().ok_or(ReleaseError::NothingHeld)?;
+            match self.step(before, after) {
+                Ok(change) => return Ok(change),
+                Err(found) => before = found,
+            }
+        }
+    }
+
+    /// Changes flags or capacity as `to` says. For the writer of the node's shard. `None` under another generation.
+    pub(crate) fn change(&self, generation: u32, to: impl Fn(SlotWord) -> SlotWord) -> Option<Change> {
+        let mut before = self.word();
+        loop {
+            if before.generation() != generation {
+                return None;
+            }
+            match self.step(before, to(before)) {
+                Ok(change) => return Some(change),
+                Err(found) => before = found,
+            }
+        }
+    }
+
+    /// One change of the word, with what the index has to be told of it.
+    fn step(&self, before: SlotWord, after: SlotWord) -> Result<Change, SlotWord> {
+        let (was, is) = (before.selectable(), after.selectable());
+        // With no slot held no release can come before the next reserve, so nobody has to be asked to help.
+        let after = if is && !was { after.with_pending(after.in_flight() > 0) } else { after };
+        self.exchange(before, after)?;
+        let edge = match (was, is) {
+            (_, true) if !was || before.pending() => Edge::Risen(after),
+            (true, false) => Edge::Fallen,
+            _ => Edge::None,
+        };
+        Ok(Change { before, after, edge })
+    }
+
+    /// The index was told of `risen`, so a later release need not help, unless the word has changed since.
+    pub(crate) fn settle(&self, risen: SlotWord) {
+        if risen.pending() {
+            // A failure leaves the flag set, which costs the next release one needless mark.
+            let _ = self.exchange(risen, risen.with_pending(false));
+        }
+    }
+
+    /// After a new `home` was stored: asks every later release to tell the index, and says what came before.
+    pub(crate) fn announce(&self) -> SlotWord {
+        // AcqRel: a release before this is seen here, one after this sees the `home` stored before.
+        SlotWord(self.slot.fetch_or(SlotWord(0).with_pending(true).0, Ordering::AcqRel)).with_pending(true)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, from: SlotWord, to: SlotWord) -> Result<(), SlotWord> {
+        // AcqRel: each change publishes what was done before it and sees what was done before the earlier ones.
+        match self.slot.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(found) => Err(SlotWord(found)),
+        }
+    }
+
+    /// Gives the cell to a node, not to be selected yet; returns the generation of that node's word.
+    ///
+    /// For the one who took the cell from the free list: nobody else changes a vacant cell.
+    pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
+        let generation = SlotWord::next_generation(self.word().generation());
+        self.basis.store(Basis { capacity, weight, external: 0 }.pack(), Ordering::Relaxed);
+        self.home.store(Home::None.pack(), Ordering::Relaxed);
+        self.usage.store(0, Ordering::Relaxed);
+        self.report.store(0, Ordering::Relaxed);
+        // Release: publishes the fields above to whoever finds the new generation.
+        self.slot.store(SlotWord::new(generation, capacity, flags).0, Ordering::Release);
+        generation
+    }
+
+    /// Takes the cell back from a node that is gone and of which no slot is held.
+    pub(crate) fn vacate(&self) {
+        let word = self.word();
+        debug_assert!(word.flags().has(Flags::GONE) && word.in_flight() == 0);
+        let vacant = SlotWord::new(SlotWord::next_generation(word.generation()), 0, Flags::GONE);
+        // Release: whoever takes the cell next sees it vacant.
+        self.slot.store(vacant.0, Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(crate) fn basis(&self) -> Basis {
+        // Relaxed: a load is a guess, whatever its age.
+        Basis::unpack(self.basis.load(Ordering::Relaxed))
+    }
+
+    /// Changes the basis as `to` says and the capacity in the word with it, and hands every change of the word to
+    /// `tell`. The word at the end; `None` under another generation.
+    ///
+    /// Any number of threads may do so at once: each changes the basis first, then brings the word in line with the
+    /// basis that it finds. Changes of the word come one after the other, and each sees the basis of those before, so
+    /// the last one brings it in line with the last basis; one that was overtaken sees that and does it once more.
+    pub(crate) fn change_basis(
+        &self,
+        generation: u32,
+        to: impl Fn(Basis) -> Basis,
+        mut tell: impl FnMut(&Change),
+    ) -> Option<SlotWord> {
+        let changed = |bits| Some(to(Basis::unpack(bits)).pack());
+        // AcqRel: ordered before the change of the word that follows, and after those of the word seen so far.
+        let _ = self.basis.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
+        // Acquire: pairs with the update above by others.
+        let mut basis = self.basis.load(Ordering::Acquire);
+        loop {
+            let capacity = Basis::unpack(basis).effective_capacity();
+            let change = self.change(generation, |word| word.with_capacity(capacity))?;
+            tell(&change);
+            match self.basis.load(Ordering::Acquire) {
+                same if same == basis => return Some(change.after),
+                newer => basis = newer,
+            }
+        }
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        // Acquire: pairs with `set_home`; the pool named there is published.
+        Home::unpack(self.home.load(Ordering::Acquire))
+    }
+
+    /// For the writer of the node's shard; to be followed by [`announce`](Self::announce).
+    pub(crate) fn set_home(&self, home: Home) {
+        // Release: pairs with `home`.
+        self.home.store(home.pack(), Ordering::Release);
+    }
+}
+
+/// What a node's load is held against: `external` (16 bits from 32) of others' jobs, `capacity` (16 from 16) and
+/// `weight` (16 from 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis {
+    /// The node's own capacity, what others put on it not taken off.
+    pub(crate) capacity: u16,
+    pub(crate) weight: u16,
+    pub(crate) external: u16,
+}
+
+impl Basis {
+    fn pack(self) -> u64 {
+        u64::from(self.external) << 32 | u64::from(self.capacity) << 16 | u64::from(self.weight)
+    }
+
+    #[inline(always)]
+    fn unpack(bits: u64) -> Self {
+        Self { external: (bits >> 32) as u16, capacity: (bits >> 16) as u16, weight: bits as u16 }
+    }
+
+    /// The slots that are left for us.
+    pub(crate) fn effective_capacity(self) -> u16 {
+        self.capacity.saturating_sub(self.external)
+    }
+}
+
+/// What the node itself last counted beyond our own jobs: `external` (16 bits from 48) jobs of others, `at` (48 bits
+/// from 0) which time in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) external: u16,
+    pub(crate) at: u64,
+}
+
+impl Report {
+    const AT: u64 = (1 << 48) - 1;
+
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.external) << 48 | (self.at & Self::AT)
+    }
+
+    pub(crate) fn unpack(bits: u64) -> Self {
+        Self { external: (bits >> 48) as u16, at: bits & Self::AT }
+    }
+
+    /// What is left of it at `now`: it fades to nothing over `decay` ms, never faster.
+    pub(crate) fn decayed(self, now: u64, decay: u64) -> u16 {
+        let left = decay.saturating_sub(now.saturating_sub(self.at));
+        (u64::from(self.external) * left).div_ceil(decay.max(1)) as u16
+    }
+}
+
+/// Where a node stands: nowhere, at a position of one pool, or in several pools (then its record says where).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    None,
+    At { pool: u32, position: u32 },
+    Several,
+}
+
+impl Home {
+    fn pack(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Several => u64::MAX,
+            Self::At { pool, position } => u64::from(pool + 1) << 32 | u64::from(position),
+        }
+    }
+
+    fn unpack(bits: u64) -> Self {
+        match bits {
+            0 => Self::None,
+            u64::MAX => Self::Several,
+            _ => Self::At { pool: (bits >> 32) as u32 - 1, position: bits as u32 },
+        }
+    }
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cell").field("word", &self.word()).field("home", &self.home()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_one_cache_line() {
+        assert_eq!((size_of::<Cell>(), align_of::<Cell>()), (64, 64));
+    }
+
+    #[test]
+    fn release_stops_at_zero_and_at_another_generation() {
+        let cell = Cell::default();
+        let first = cell.occupy(1, 100, Flags::NONE);
+        let held = cell.reserve(cell.word()).unwrap();
+        assert_eq!(held.edge, Edge::Fallen);
+        assert_eq!(cell.release(first + 1).unwrap_err(), ReleaseError::OtherGeneration);
+        assert_eq!(cell.release(first).unwrap().after.in_flight(), 0);
+        assert_eq!(cell.release(first).unwrap_err(), ReleaseError::NothingHeld);
+        cell.change(first, |word| word.with_flags(Flags::GONE)).unwrap();
+        cell.vacate();
+        let second = cell.occupy(1, 100, Flags::NONE);
+        assert_ne!(first, second);
+        assert_eq!(cell.release(first).unwrap_err(), ReleaseError::OtherGeneration);
+    }
+
+    #[test]
+    fn only_full_and_pending_releases_rise() {
+        let cell = Cell::default();
+        let generation = cell.occupy(3, 100, Flags::NONE);
+        for edge in [Edge::None, Edge::None, Edge::Fallen] {
+            assert_eq!(cell.reserve(cell.word()).unwrap().edge, edge);
+        }
+        let first = cell.release(generation).unwrap();
+        assert_eq!(first.edge, Edge::Risen(first.after));
+        // Nobody has told the index yet, so the second has to.
+        let second = cell.release(generation).unwrap();
+        assert_eq!(second.edge, Edge::Risen(second.after));
+        cell.settle(second.after);
+        assert_eq!(cell.release(generation).unwrap().edge, Edge::None);
+    }
+
+    #[test]
+    fn homes_come_back_as_they_went_in() {
+        for home in [
+            Home::None,
+            Home::Several,
+            Home::At { pool: 0, position: 0 },
+            Home::At { pool: 65_535, position: u32::MAX },
+        ] {
+            assert_eq!(Home::unpack(home.pack()), home);
+        }
+    }
+}

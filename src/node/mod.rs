@@ -1,0 +1,171 @@
+//! Nodes: how they describe themselves, what is known of them, and the atomics that jobs contend for.
+
+pub(crate) mod cell;
+mod cells;
+mod directory;
+mod jobs;
+mod spec;
+pub(crate) mod word;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use cells::Cells;
+pub(crate) use directory::{Managed, Shard, ShardState};
+pub use spec::{DEFAULT_WEIGHT, Heartbeat, NodeSpec, Readiness, ResourceUse};
+
+use crate::capability::{Capabilities, Service};
+use crate::id::{NodeId, PrehashedKey};
+use crate::pool::Pool;
+use crate::publish::Published;
+use jobs::NodeJobs;
+use word::Flags;
+
+/// One incarnation of a node: what never changes, and what readers follow without a lock.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) key: PrehashedKey,
+    pub(crate) incarnation: u64,
+    /// The scheduler that it registered with.
+    pub(crate) scheduler: u64,
+    pub(crate) cell: u32,
+    pub(crate) generation: u32,
+    /// What it can do now: what it declared, less the services that are off.
+    pub(crate) effective: Published<Capabilities>,
+    /// The services that its last word on them said are ready.
+    pub(crate) ready_services: Published<Vec<Service>>,
+    /// Where it stands, when it stands in several pools.
+    pub(crate) memberships: Published<Vec<Membership>>,
+    pub(crate) jobs: NodeJobs,
+}
+
+/// A place in a pool.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) position: u32,
+}
+
+/// A registered node, as its registrant refers to it: one incarnation. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle(pub(crate) Arc<Node>);
+
+impl NodeHandle {
+    /// The node's id.
+    pub fn id(&self) -> &NodeId {
+        &self.0.id
+    }
+
+    /// Which life of the id this is; larger than that of any earlier one.
+    pub fn incarnation(&self) -> u64 {
+        self.0.incarnation
+    }
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle").field("id", self.id()).field("incarnation", &self.incarnation()).finish()
+    }
+}
+
+/// What state a node is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// It has not said yet that it is ready.
+    Registering,
+    /// It takes jobs, if a slot is free.
+    Ready,
+    /// Alive but not to be used: a resource is over its threshold, or it says so.
+    Degraded,
+    /// No new jobs, running ones finish: drained, or its weight is 0.
+    Draining,
+    /// Its heartbeats have stopped.
+    Offline,
+}
+
+impl NodeState {
+    pub(crate) const ALL: [Self; 5] = [Self::Registering, Self::Ready, Self::Degraded, Self::Draining, Self::Offline];
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    pub(crate) fn of(flags: Flags) -> Self {
+        if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
+            Self::Offline
+        } else if flags.has(Flags::DRAINING) || flags.has(Flags::WEIGHTLESS) {
+            Self::Draining
+        } else if flags.has(Flags::REGISTERING) {
+            Self::Registering
+        } else if flags.has(Flags::UNREADY) || flags.has(Flags::OVERLOADED) {
+            Self::Degraded
+        } else {
+            Self::Ready
+        }
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Registering => "registering",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Offline => "offline",
+        })
+    }
+}
+
+/// A node, as it was when asked.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NodeView {
+    /// Its id.
+    pub id: NodeId,
+    /// Which life of the id this is.
+    pub incarnation: u64,
+    /// Its state.
+    pub state: NodeState,
+    /// Its slots.
+    pub capacity: u32,
+    /// Slots that our jobs and reservations hold.
+    pub in_flight: u32,
+    /// Jobs of others, as last reported and decayed since; they take up slots, too.
+    pub external: u32,
+    /// Its weight.
+    pub weight: u16,
+    /// The pools that it is in.
+    pub pools: Vec<String>,
+    /// What it declared that it can do.
+    pub capabilities: Capabilities,
+    /// Services that are off: it says that they are not ready, or that they are unavailable.
+    pub services_off: Vec<Service>,
+    /// Its resource use, as last reported, to 1/65535.
+    pub resources: ResourceUse,
+}
+
+/// Resource use as a cell keeps it: four times 16 bits, `cpu` lowest.
+pub(crate) fn pack_usage(usage: &ResourceUse) -> u64 {
+    usage.named().iter().rev().fold(0, |bits, (_, share)| bits << 16 | u64::from((share * 65_535.0).round() as u16))
+}
+
+pub(crate) fn unpack_usage(bits: u64) -> ResourceUse {
+    let share = |place: u32| f32::from((bits >> (16 * place)) as u16) / 65_535.0;
+    ResourceUse { cpu: share(0), memory: share(1), gpu: share(2), gpu_memory: share(3) }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn usage_comes_back_as_it_went_in(cpu in 0f32..=1.0, memory in 0f32..=1.0, gpu in 0f32..=1.0, gpu_memory in 0f32..=1.0) {
+            let usage = ResourceUse { cpu, memory, gpu, gpu_memory };
+            for ((name, before), (_, after)) in usage.named().iter().zip(unpack_usage(pack_usage(&usage)).named()) {
+                prop_assert!((before - after).abs() <= 1.0 / 65_535.0, "{name}: {before} {after}");
+            }
+        }
+    }
+}

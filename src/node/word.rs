@@ -1,0 +1,210 @@
+//! The slot word: all that decides whether a slot of a node can be taken, in 64 bits that change at once.
+//!
+//! ```text
+//!  63        40 39      38..32  31        16 15         0
+//! | generation | pending | flags | capacity  | in_flight |
+//! ```
+//! - `in_flight` (16): slots held. Anyone may change it: +1 by reserve, -1 by release.
+//! - `capacity` (16): effective capacity, the slots that may be held. Writer of the node's shard only. It may be
+//!   smaller than `in_flight` after it was lowered; then nothing is taken until enough was released.
+//! - `flags` (7): why the node is not to be used, none when it is ready. Writer of the node's shard only.
+//! - `pending` (1): a slot came free, and the availability index may not know yet. Set by whoever makes the node
+//!   selectable while it has jobs; whoever releases a slot and finds it set tells the index, too, before it returns.
+//!   Cleared by one that told the index, if the word has not changed meanwhile.
+//! - `generation` (24): uses of the cell. Changes when a cell is given to a node and when it is taken back.
+//!
+//! Rules: (1) no transition changes two of these fields' meanings by two operations: each is one compare-and-swap of
+//! the whole word. (2) `in_flight` grows only while the word is [`selectable`](SlotWord::selectable). (3) `in_flight`
+//! never goes below zero and never changes under a generation other than the one that the caller names.
+
+/// See the module's documentation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotWord(pub(crate) u64);
+
+/// Reasons not to use a node; [`SlotWord`] has room for seven.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    pub(crate) const NONE: Flags = Flags(0);
+    /// It has not said yet that it is ready.
+    pub(crate) const REGISTERING: Flags = Flags(1);
+    /// It says that it is not to be used.
+    pub(crate) const UNREADY: Flags = Flags(1 << 1);
+    /// A resource is over its threshold.
+    pub(crate) const OVERLOADED: Flags = Flags(1 << 2);
+    /// Drained by the operator.
+    pub(crate) const DRAINING: Flags = Flags(1 << 3);
+    /// Its heartbeats have stopped.
+    pub(crate) const OFFLINE: Flags = Flags(1 << 4);
+    /// Deregistered or replaced: never to be used again under this generation.
+    pub(crate) const GONE: Flags = Flags(1 << 5);
+    /// Its weight is zero.
+    pub(crate) const WEIGHTLESS: Flags = Flags(1 << 6);
+
+    const ALL: u8 = (1 << 7) - 1;
+
+    pub(crate) const fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(crate) const fn with(self, flag: Flags, set: bool) -> Flags {
+        if set { Flags(self.0 | flag.0) } else { Flags(self.0 & !flag.0) }
+    }
+}
+
+impl std::fmt::Debug for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#09b}", self.0)
+    }
+}
+
+const CAPACITY_SHIFT: u32 = 16;
+const FLAGS_SHIFT: u32 = 32;
+const PENDING: u64 = 1 << 39;
+const GENERATION_SHIFT: u32 = 40;
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+const FLAGS_MASK: u64 = (Flags::ALL as u64) << FLAGS_SHIFT;
+
+impl SlotWord {
+    /// An idle node.
+    pub(crate) const fn new(generation: u32, capacity: u16, flags: Flags) -> Self {
+        Self(
+            ((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT
+                | (flags.0 as u64) << FLAGS_SHIFT
+                | (capacity as u64) << CAPACITY_SHIFT,
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) const fn in_flight(self) -> u32 {
+        self.0 as u16 as u32
+    }
+
+    #[inline(always)]
+    pub(crate) const fn capacity(self) -> u32 {
+        (self.0 >> CAPACITY_SHIFT) as u16 as u32
+    }
+
+    pub(crate) const fn flags(self) -> Flags {
+        Flags((self.0 >> FLAGS_SHIFT) as u8 & Flags::ALL)
+    }
+
+    pub(crate) const fn pending(self) -> bool {
+        self.0 & PENDING != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn generation(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32
+    }
+
+    /// Whether a slot can be taken now: no reason against it, and one is free.
+    #[inline(always)]
+    pub(crate) const fn selectable(self) -> bool {
+        self.0 & FLAGS_MASK == 0 && self.in_flight() < self.capacity()
+    }
+
+    /// One slot more is held.
+    ///
+    /// The word must be selectable, so the sum cannot run over into the capacity.
+    #[inline(always)]
+    pub(crate) const fn reserved(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// One slot less is held; `None` when none is.
+    pub(crate) const fn released(self) -> Option<Self> {
+        if self.in_flight() == 0 { None } else { Some(Self(self.0 - 1)) }
+    }
+
+    pub(crate) const fn with_capacity(self, capacity: u16) -> Self {
+        Self(self.0 & !(0xffff << CAPACITY_SHIFT) | (capacity as u64) << CAPACITY_SHIFT)
+    }
+
+    pub(crate) const fn with_flags(self, flags: Flags) -> Self {
+        Self(self.0 & !FLAGS_MASK | (flags.0 as u64) << FLAGS_SHIFT)
+    }
+
+    pub(crate) const fn with_pending(self, pending: bool) -> Self {
+        if pending { Self(self.0 | PENDING) } else { Self(self.0 & !PENDING) }
+    }
+
+    /// The generation after `generation`. Zero is skipped: it is that of a cell never used.
+    pub(crate) const fn next_generation(generation: u32) -> u32 {
+        let next = (generation + 1) & GENERATION_MASK;
+        if next == 0 { 1 } else { next }
+    }
+}
+
+impl std::fmt::Debug for SlotWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlotWord")
+            .field("in_flight", &self.in_flight())
+            .field("capacity", &self.capacity())
+            .field("flags", &self.flags())
+            .field("pending", &self.pending())
+            .field("generation", &self.generation())
+            .finish()
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn word() -> impl Strategy<Value = (u32, u16, u8, bool, u16)> {
+        (0..=GENERATION_MASK, any::<u16>(), 0..=Flags::ALL, any::<bool>(), any::<u16>())
+    }
+
+    proptest! {
+        #[test]
+        fn fields_come_back_as_they_went_in((generation, capacity, flags, pending, held) in word()) {
+            let mut word = SlotWord::new(generation, capacity, Flags(flags)).with_pending(pending);
+            word.0 += u64::from(held);
+            prop_assert_eq!(word.generation(), generation);
+            prop_assert_eq!(word.capacity(), u32::from(capacity));
+            prop_assert_eq!(word.flags(), Flags(flags));
+            prop_assert_eq!(word.pending(), pending);
+            prop_assert_eq!(word.in_flight(), u32::from(held));
+            prop_assert_eq!(word.selectable(), flags == 0 && held < capacity);
+        }
+
+        #[test]
+        fn each_change_leaves_the_other_fields(
+            (generation, capacity, flags, pending, held) in word(),
+            to_capacity in any::<u16>(),
+            to_flags in 0..=Flags::ALL,
+        ) {
+            let mut word = SlotWord::new(generation, capacity, Flags(flags)).with_pending(pending);
+            word.0 += u64::from(held);
+            let rest = |w: SlotWord| (w.generation(), w.pending());
+            let changed = word.with_capacity(to_capacity);
+            prop_assert_eq!((changed.in_flight(), changed.capacity(), changed.flags()), (u32::from(held), u32::from(to_capacity), Flags(flags)));
+            prop_assert_eq!(rest(changed), rest(word));
+            let changed = word.with_flags(Flags(to_flags));
+            prop_assert_eq!((changed.in_flight(), changed.capacity(), changed.flags()), (u32::from(held), u32::from(capacity), Flags(to_flags)));
+            prop_assert_eq!(rest(changed), rest(word));
+            match word.released() {
+                None => prop_assert_eq!(held, 0),
+                Some(less) => prop_assert_eq!((less.in_flight() + 1, less.capacity(), rest(less)), (u32::from(held), u32::from(capacity), rest(word))),
+            }
+            if word.selectable() {
+                let more = word.reserved();
+                prop_assert_eq!((more.in_flight(), more.capacity(), rest(more)), (u32::from(held) + 1, u32::from(capacity), rest(word)));
+            }
+        }
+
+        #[test]
+        fn generations_follow_one_another_without_zero(generation in 0..=GENERATION_MASK) {
+            let next = SlotWord::next_generation(generation);
+            prop_assert!(next != 0 && next != generation && next <= GENERATION_MASK);
+        }
+    }
+
+    #[test]
+    fn a_cell_never_used_is_not_selectable() {
+        assert!(!SlotWord(0).selectable());
+    }
+}

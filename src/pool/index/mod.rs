@@ -1,0 +1,409 @@
+//! The availability index of a pool: which members may be selected now, found in constant time.
+//!
+//! Members have positions. Level 0 has a bit for each position, in words of 32; level `n + 1` has a bit for each word
+//! of level `n`; the topmost level is one word; above it, one bit for the whole pool in [`Occupancy`].
+//!
+//! # Invariants
+//! Call a member *available* when its slot word is selectable, and a position *told* when its bit, and at every level
+//! above the bit of the word below, up to the pool's in the occupancy, are set.
+//!
+//! 1. **No lost slot.** A member that is available, and whose every operation that made it so has returned, is told.
+//!    So a find that reads the topmost word as empty has found an instant at which no member was available, but for
+//!    those of operations still under way, which may be taken to come later.
+//! 2. **Stale bits only cost.** A bit may be set though its member is not available. Whoever meets one clears it.
+//!
+//! # Protocol
+//! Two things would break 1. *A clear that hits a newer set*: "it is full" is seen, a slot comes free and is marked,
+//! then the bit is cleared: looking again afterwards does repair it, but a find in between misses the slot. So a clear
+//! ([`IndexWord::clear`]) reads the word, then looks whether the member is unavailable, and is a compare-and-swap that
+//! fails if the word was marked since; a mark is always a write. *A mark that relies on another one's unfinished mark*:
+//! a second release sees that its node has room already, or its word a set bit, and returns, while the first has yet
+//! to tell the index, or the level above. So whoever starts leaves `pending` in the word he rose from, and whoever
+//! meets it does the telling himself before he returns. The idea is that of the half-count in SNZI (Ellen, Lev,
+//! Luchangco, Moir: SNZI: Scalable NonZero Indicators, PODC 2007), with bits for counts.
+//!
+//! ```text
+//! available:  change the slot word (pending)  >  mark the bit, was the word empty or pending?  >  mark above ...
+//! full:       change the slot word  >  clear the bit if still unavailable, was it the last?  >  clear above ...
+//! ```
+//!
+//! *Growth* adds a level on top. The writer starts it with its first bit set, publishes it to marks (`mark_depth`),
+//! asks for help in the old topmost word ([`IndexWord::announce`]) and marks upward if that is not empty, then
+//! publishes it to finds and clears (`depth`). A mark that does not see the new level came before the announcement,
+//! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
+
+pub(crate) mod word;
+
+use crate::arena::Arena;
+use crate::pool::Occupancy;
+use crate::random::Random;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use word::{Cleared, FANOUT, IndexWord, Marked, next_bit, random_bit};
+
+/// Levels of the largest index: 32^6 positions are more than positions there are.
+const MAX_LEVELS: usize = 6;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// The member at each position.
+    members: Arena<AtomicU64, 5>,
+    levels: [Arena<IndexWord, 1>; MAX_LEVELS],
+    /// Levels in use, to finds and clears.
+    depth: AtomicU32,
+    /// Levels in use, to marks; one ahead of `depth` while the index grows.
+    mark_depth: AtomicU32,
+    /// Positions given out so far, freed ones included: random draws go below it.
+    high_water: AtomicU32,
+    occupancy: Arc<Occupancy>,
+    pool: u32,
+}
+
+/// A member as the index keeps it: a cell, and the generation under which it is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) cell: u32,
+    pub(crate) generation: u32,
+}
+
+impl Member {
+    #[inline(always)]
+    fn unpack(bits: u64) -> Self {
+        Self { cell: bits as u32, generation: (bits >> 32) as u32 }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.cell)
+    }
+}
+
+impl Index {
+    /// An empty index of pool number `pool`.
+    pub(crate) fn new(pool: u32, occupancy: Arc<Occupancy>) -> Self {
+        let index = Self {
+            members: Arena::new(),
+            levels: std::array::from_fn(|_| Arena::new()),
+            depth: AtomicU32::new(1),
+            mark_depth: AtomicU32::new(1),
+            high_water: AtomicU32::new(0),
+            occupancy,
+            pool,
+        };
+        index.levels[0].ensure(0);
+        index
+    }
+
+    /// The member at a position; one with generation 0, which no cell has, where there is none.
+    #[inline(always)]
+    pub(crate) fn member(&self, position: u32) -> Member {
+        // Acquire: pairs with `set_member`.
+        Member::unpack(self.members.at(position).load(Ordering::Acquire))
+    }
+
+    /// Puts a member at a position that the writer gave out, growing the index if need be. For the pool's writer; to
+    /// be followed by a [`mark`](Self::mark) once the member can be selected.
+    pub(crate) fn set_member(&self, position: u32, member: Option<Member>) {
+        let bits = member.map_or(0, Member::pack);
+        // Release: pairs with `member`.
+        self.members.ensure(position).store(bits, Ordering::Release);
+        self.levels[0].ensure(position / FANOUT);
+        // Relaxed: only the pool's writer, which the caller is, stores these.
+        while u64::from(position) >= u64::from(FANOUT).pow(self.depth.load(Ordering::Relaxed)) {
+            self.grow();
+        }
+        let (mut index, depth) = (position / FANOUT, self.depth.load(Ordering::Relaxed));
+        for level in 1..depth {
+            index /= FANOUT;
+            self.levels[level as usize].ensure(index);
+        }
+        if position >= self.high_water.load(Ordering::Relaxed) {
+            // Release: whoever draws a position below this finds the words made above.
+            self.high_water.store(position + 1, Ordering::Release);
+        }
+    }
+
+    /// Positions given out so far.
+    pub(crate) fn high_water(&self) -> u32 {
+        // Acquire: pairs with `set_member`.
+        self.high_water.load(Ordering::Acquire)
+    }
+
+    fn grow(&self) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        self.levels[depth as usize].ensure(0).start();
+        // Release: a mark that sees the new level sees its word.
+        self.mark_depth.store(depth + 1, Ordering::Release);
+        if self.levels[depth as usize - 1].at(0).announce() != 0 {
+            self.mark_from(depth as usize, 0);
+        }
+        // Release: a find or clear that sees the new level sees that marks see it.
+        self.depth.store(depth + 1, Ordering::Release);
+    }
+
+    /// The member at this position may be selected: tells the index, up to where it is known.
+    ///
+    /// A position that this index never gave out is passed over: it comes from a place that the member has left since.
+    pub(crate) fn mark(&self, position: u32) {
+        if position < self.high_water() {
+            self.mark_from(0, position);
+        }
+    }
+
+    fn mark_from(&self, first: usize, bit: u32) {
+        let mut told: [Option<(&IndexWord, Marked)>; MAX_LEVELS] = [None; MAX_LEVELS];
+        let (mut level, mut bit) = (first, bit);
+        loop {
+            let word = self.levels[level].at(bit / FANOUT);
+            let marked = word.mark(bit % FANOUT);
+            if !marked.pending() {
+                break;
+            }
+            told[level] = Some((word, marked));
+            bit /= FANOUT;
+            level += 1;
+            // Acquire: pairs with `grow`. Read after the mark: one that growth does not see sees the new level.
+            if level as u32 >= self.mark_depth.load(Ordering::Acquire) {
+                self.occupancy.mark(self.pool);
+                break;
+            }
+        }
+        for (word, marked) in told.into_iter().flatten() {
+            word.settle(marked);
+        }
+    }
+
+    /// The member at this position may not be selected any more: clears its bit if `unavailable` says so while
+    /// nobody marks it, and the bits above that then stand for nothing.
+    pub(crate) fn clear(&self, position: u32, unavailable: impl Fn() -> bool) {
+        if position < self.high_water() {
+            self.clear_from(0, position, unavailable);
+        }
+    }
+
+    fn clear_from(&self, level: usize, bit: u32, unavailable: impl Fn() -> bool) {
+        let (mut level, mut bit) = (level, bit);
+        let mut word = self.levels[level].at(bit / FANOUT);
+        let mut cleared = word.clear(bit % FANOUT, unavailable);
+        while cleared == Cleared::Last {
+            let child = word;
+            bit /= FANOUT;
+            level += 1;
+            if level as u32 >= self.depth() {
+                self.occupancy.clear(self.pool, || self.is_empty());
+                return;
+            }
+            word = self.levels[level].at(bit / FANOUT);
+            cleared = word.clear(bit % FANOUT, || child.bits() == 0);
+        }
+    }
+
+    /// The pool was found to have no available member: clears its bit in the occupancy if that is so.
+    pub(crate) fn mend_occupancy(&self) {
+        self.occupancy.clear(self.pool, || self.is_empty());
+    }
+
+    /// Whether no member is available, as far as the topmost word tells.
+    pub(crate) fn is_empty(&self) -> bool {
+        let depth = self.depth();
+        // Acquire: pairs with `grow`. While a level is being added there is no one topmost word to ask.
+        self.mark_depth.load(Ordering::Acquire) == depth && self.levels[depth as usize - 1].at(0).bits() == 0
+    }
+
+    #[inline(always)]
+    fn depth(&self) -> u32 {
+        // Acquire: pairs with `grow`.
+        self.depth.load(Ordering::Acquire)
+    }
+
+    /// A position whose member may be selected, drawn at random; `None` when there was an instant with none.
+    ///
+    /// While most members are available every one of them is equally likely. When few are, one in a sparse word is
+    /// likelier than one in a dense word, by the ratio of the words' counts at most.
+    #[inline(always)]
+    pub(crate) fn draw(&self, random: &mut Random) -> Option<u32> {
+        let high_water = self.high_water();
+        if high_water == 0 {
+            return None;
+        }
+        let position = random.below(high_water);
+        let bits = self.levels[0].at(position / FANOUT).bits();
+        if bits >> (position % FANOUT) & 1 == 1 {
+            return Some(position);
+        }
+        if bits != 0 {
+            return Some(position / FANOUT * FANOUT + random_bit(bits, random.next()));
+        }
+        self.draw_from(position / FANOUT, random)
+    }
+
+    /// As [`draw`](Self::draw), near an empty word: up until a word has a set bit, then down at random.
+    #[cold]
+    fn draw_from(&self, word: u32, random: &mut Random) -> Option<u32> {
+        'again: loop {
+            let depth = self.depth();
+            let (mut level, mut index) = (0, word);
+            let bits = loop {
+                let bits = self.levels[level].at(index).bits();
+                if bits != 0 {
+                    break bits;
+                }
+                index /= FANOUT;
+                level += 1;
+                if level as u32 >= depth {
+                    // The topmost word was empty, if it still was the topmost then.
+                    if self.depth() == depth {
+                        return None;
+                    }
+                    continue 'again;
+                }
+            };
+            if let Some(position) = self.descend(level, index, bits, |bits| random_bit(bits, random.next())) {
+                return Some(position);
+            }
+        }
+    }
+
+    /// The first position at or after `from`, going round, whose member may be selected; `None` when there was an
+    /// instant with none.
+    pub(crate) fn next(&self, from: u32) -> Option<u32> {
+        let from = if from < self.high_water() { from } else { 0 };
+        if self.high_water() == 0 {
+            return None;
+        }
+        'again: loop {
+            let depth = self.depth();
+            let (mut level, mut index, mut least) = (0, from / FANOUT, from % FANOUT);
+            let bits = loop {
+                let bits = self.levels[level].at(index).bits();
+                // From bit `least` on; it is 32 when the word below was the last of this one.
+                let ahead = bits & u32::MAX.checked_shl(least).unwrap_or(0);
+                if ahead != 0 {
+                    break ahead;
+                }
+                if level as u32 + 1 == depth {
+                    if bits != 0 {
+                        // Round to the beginning.
+                        break bits;
+                    }
+                    if self.depth() == depth {
+                        return None;
+                    }
+                    continue 'again;
+                }
+                least = index % FANOUT + 1;
+                index /= FANOUT;
+                level += 1;
+            };
+            if let Some(position) = self.descend(level, index, bits, |bits| next_bit(bits, 0)) {
+                return Some(position);
+            }
+        }
+    }
+
+    /// Down from a word with set bits to a position. `None` when a bit stood for an empty word; then it was cleared.
+    fn descend(&self, level: usize, index: u32, bits: u32, mut pick: impl FnMut(u32) -> u32) -> Option<u32> {
+        let (mut level, mut index, mut bits) = (level, index, bits);
+        loop {
+            let child = index * FANOUT + pick(bits);
+            if level == 0 {
+                return Some(child);
+            }
+            let word = self.levels[level - 1].at(child);
+            bits = word.bits();
+            if bits == 0 {
+                self.clear_from(level, child, || word.bits() == 0);
+                return None;
+            }
+            level -= 1;
+            index = child;
+        }
+    }
+
+    /// Whether the position is told: its bit is set, and every bit above. For checks.
+    #[cfg(any(test, slotyard_loom))]
+    pub(crate) fn is_told(&self, position: u32) -> bool {
+        let mut bit = position;
+        (0..self.depth() as usize).all(|level| {
+            let set = self.levels[level].at(bit / FANOUT).bits() >> (bit % FANOUT) & 1 == 1;
+            bit /= FANOUT;
+            set
+        }) && self.occupancy.is_marked(self.pool)
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn index(positions: u32) -> Index {
+        let index = Index::new(0, Arc::new(Occupancy::new(1)));
+        for position in 0..positions {
+            index.set_member(position, Some(Member { cell: position, generation: 1 }));
+        }
+        index
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Marks, clears and growth in any order against a plain set: finds tell exactly what is in it.
+        #[test]
+        fn finds_agree_with_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..40_000), 1..200), seed in any::<u64>()) {
+            let index = index(1);
+            let (mut set, mut size) = (BTreeSet::new(), 1);
+            let mut random = Random::new(seed);
+            for (mark, position) in steps {
+                for new in size..=position {
+                    index.set_member(new, Some(Member { cell: new, generation: 1 }));
+                }
+                size = size.max(position + 1);
+                if mark {
+                    set.insert(position);
+                    index.mark(position);
+                } else {
+                    set.remove(&position);
+                    index.clear(position, || true);
+                }
+                prop_assert_eq!(index.is_empty(), set.is_empty());
+                prop_assert_eq!(index.occupancy.is_marked(0), !set.is_empty());
+                match index.draw(&mut random) {
+                    None => prop_assert!(set.is_empty()),
+                    Some(found) => prop_assert!(set.contains(&found) && index.is_told(found)),
+                }
+                let after = set.range(position..).next().or_else(|| set.iter().next()).copied();
+                prop_assert_eq!(index.next(position), after);
+            }
+        }
+    }
+
+    #[test]
+    fn the_only_free_position_is_found_at_every_size() {
+        for size in [1, 31, 32, 33, 1024, 1025, 32_768, 32_769, 100_000] {
+            let index = index(size);
+            let mut random = Random::new(7);
+            for position in [0, size / 2, size - 1] {
+                index.mark(position);
+                for _ in 0..20 {
+                    assert_eq!(index.draw(&mut random), Some(position));
+                }
+                index.clear(position, || true);
+                assert_eq!(index.draw(&mut random), None);
+            }
+        }
+    }
+
+    #[test]
+    fn draws_are_uniform_while_most_are_free() {
+        // 33 positions: the last word has a single one, which must not get half of the draws.
+        let index = index(33);
+        (0..33).for_each(|position| index.mark(position));
+        let mut random = Random::new(1);
+        let mut drawn = [0u32; 33];
+        for _ in 0..330_000 {
+            drawn[index.draw(&mut random).unwrap() as usize] += 1;
+        }
+        assert!(drawn.iter().all(|&n| (9_500..10_500).contains(&n)), "{drawn:?}");
+    }
+}

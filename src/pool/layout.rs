@@ -1,0 +1,112 @@
+//! Which pools a node belongs in, and what automatic pools are called. Pure: reads the configuration, takes no lock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Pool, PoolKind};
+use crate::capability::{Capabilities, Service};
+use crate::id::stable_hash;
+
+/// Where a node is to sit.
+#[derive(Debug, Clone)]
+pub(crate) enum Seat {
+    /// In a pool that is always there.
+    Fixed(Arc<Pool>),
+    /// In the automatic pool of this signature, to be made if there is none.
+    Automatic(Arc<Capabilities>),
+}
+
+/// The pools that are always there, and the rules.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    routing_labels: BTreeSet<Arc<str>>,
+    /// Configured pools, each with whether it takes exact matches only.
+    configured: Vec<(Arc<Pool>, bool)>,
+    hash: Vec<Arc<Pool>>,
+    pub(crate) mixed: Arc<Pool>,
+}
+
+impl Layout {
+    pub(crate) fn new(
+        routing_labels: BTreeSet<Arc<str>>,
+        configured: Vec<(Arc<Pool>, bool)>,
+        hash: Vec<Arc<Pool>>,
+        mixed: Arc<Pool>,
+    ) -> Self {
+        Self { routing_labels, configured, hash, mixed }
+    }
+
+    pub(crate) fn signature(&self, capabilities: &Capabilities) -> Capabilities {
+        capabilities.signature(&self.routing_labels)
+    }
+
+    /// The seats of a node; empty when no configured pool takes it.
+    pub(crate) fn seats(&self, id: &str, capabilities: &Capabilities) -> Vec<Seat> {
+        if !self.configured.is_empty() {
+            return self.configured_seats(capabilities);
+        }
+        let signature = self.signature(capabilities);
+        if signature == Capabilities::new() && !self.hash.is_empty() {
+            let pool = stable_hash(id) % self.hash.len() as u64;
+            return vec![Seat::Fixed(self.hash[pool as usize].clone())];
+        }
+        vec![Seat::Automatic(Arc::new(signature))]
+    }
+
+    /// The most specific of the configured pools that take the node: those that ask for nothing less than another
+    /// one that takes it, too.
+    fn configured_seats(&self, capabilities: &Capabilities) -> Vec<Seat> {
+        let takes = |(pool, exact): &&(Arc<Pool>, bool)| {
+            let wanted = &pool.guarantee;
+            capabilities.includes(wanted) && (!exact || self.adds_nothing(capabilities, wanted))
+        };
+        let taking: Vec<_> = self.configured.iter().filter(takes).collect();
+        let beaten = |(pool, exact): &(Arc<Pool>, bool)| {
+            taking.iter().any(|(other, other_exact)| {
+                let more = other.guarantee.includes(&pool.guarantee);
+                let less = pool.guarantee.includes(&other.guarantee);
+                more && (!less || (*other_exact && !exact))
+            })
+        };
+        taking.iter().filter(|entry| !beaten(entry)).map(|(pool, _)| Seat::Fixed(pool.clone())).collect()
+    }
+
+    /// Whether the node can do nothing that `wanted` does not ask for.
+    fn adds_nothing(&self, capabilities: &Capabilities, wanted: &Capabilities) -> bool {
+        wanted.includes(&self.signature(capabilities))
+    }
+}
+
+/// The name of an automatic pool: its languages joined by `-`, then the services when not all predefined ones and no
+/// others are there, then the routing labels.
+pub(crate) fn automatic_name(signature: &Capabilities) -> String {
+    let mut parts: Vec<String> = signature.languages().iter().map(|language| language.tag().to_owned()).collect();
+    let services: BTreeSet<&Service> = signature.services().collect();
+    if services != Service::PREDEFINED.iter().collect() {
+        // In the order of a translation, then by name.
+        let predefined = Service::PREDEFINED.iter().filter(|service| services.contains(service));
+        let others = services.iter().copied().filter(|service| !Service::PREDEFINED.contains(service));
+        parts.extend(predefined.chain(others).map(|service| service.name().to_owned()));
+    }
+    parts.extend(signature.labels().map(|(name, value)| format!("{name}={value}")));
+    let name = if parts.is_empty() { "any".to_owned() } else { parts.join("-") };
+    shorten(name)
+}
+
+/// A name of hundreds of languages is of no use to anybody.
+fn shorten(name: String) -> String {
+    const LONGEST: usize = 120;
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let cut = (0..=LONGEST).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!("{}..{:08x}", &name[..cut], stable_hash(&name) as u32)
+}
+
+impl Pool {
+    /// Whether members can do things that the pool does not guarantee, so that they are checked one by one for
+    /// demands that go beyond.
+    pub(crate) fn may_do_more(&self) -> bool {
+        matches!(self.kind, PoolKind::Configured | PoolKind::Mixed)
+    }
+}

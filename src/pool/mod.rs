@@ -1,0 +1,266 @@
+//! Pools: nodes that are interchangeable for some demands.
+
+mod config;
+pub(crate) mod index;
+mod layout;
+mod occupancy;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+pub use config::PoolConfig;
+pub(crate) use index::{Index, Member};
+pub(crate) use layout::{Layout, Seat, automatic_name};
+pub(crate) use occupancy::Occupancy;
+pub use view::{PoolKind, PoolView};
+
+use crate::capability::Capabilities;
+use crate::lock::WriterLock;
+use crate::node::cell::Cell;
+use crate::node::word::SlotWord;
+use crate::node::{Cells, NodeState};
+use crate::stats::LockStats;
+use crate::sync::{Ordering, Statistic};
+
+/// Round-robin positions of a pool; threads share them by their number.
+const ROTORS: usize = 16;
+
+/// A pool: what its members can do, where they are, and which of them may be selected.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Its place in the snapshot's table; used again after the pool is dropped.
+    pub(crate) number: u32,
+    /// Never used again; its low half is the number.
+    pub(crate) key: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: PoolKind,
+    /// Every member can do at least this.
+    pub(crate) guarantee: Arc<Capabilities>,
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) index: Index,
+    pub(crate) tally: Tally,
+    /// The largest weight of a member.
+    max_weight: Statistic,
+    rotors: Box<[CachePadded<Statistic>]>,
+    writer: WriterLock<Roster>,
+}
+
+/// Which positions are taken. Under the pool's writer lock.
+#[derive(Debug, Default)]
+struct Roster {
+    /// Freed positions, to be used again.
+    free: Vec<u32>,
+    /// The first position never used.
+    next: u32,
+    members: u32,
+    /// No member joins any more: the pool is being dropped.
+    closed: bool,
+    /// How many members have which weight.
+    weights: BTreeMap<u16, u32>,
+}
+
+/// What is known of a pool without looking at its members. Written on the management path, read to guess and to show.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    states: [Statistic; NodeState::COUNT],
+    /// Slots of all members.
+    capacity: Statistic,
+    /// Free slots of ready members at the last sweep.
+    free: Statistic,
+    /// How long a job takes, in ms; 0: none has ended yet.
+    duration: Statistic,
+}
+
+/// What one node adds to a pool's tally.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) state: NodeState,
+    pub(crate) capacity: u16,
+}
+
+impl Tally {
+    pub(crate) fn add(&self, share: Share) {
+        self.states[share.state as usize].fetch_add(1, Ordering::Relaxed);
+        self.capacity.fetch_add(u64::from(share.capacity), Ordering::Relaxed);
+        self.free.fetch_add(u64::from(share.capacity), Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self, share: Share) {
+        self.states[share.state as usize].fetch_sub(1, Ordering::Relaxed);
+        self.capacity.fetch_sub(u64::from(share.capacity), Ordering::Relaxed);
+    }
+
+    /// One node's share has changed. The free slots follow with the next sweep.
+    pub(crate) fn replace(&self, before: Share, after: Share) {
+        self.states[after.state as usize].fetch_add(1, Ordering::Relaxed);
+        self.states[before.state as usize].fetch_sub(1, Ordering::Relaxed);
+        self.capacity.fetch_add(u64::from(after.capacity), Ordering::Relaxed);
+        self.capacity.fetch_sub(u64::from(before.capacity), Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self, state: NodeState) -> u64 {
+        self.states[state as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_free(&self, slots: u64) {
+        self.free.store(slots, Ordering::Relaxed);
+    }
+
+    pub(crate) fn duration_ms(&self) -> u64 {
+        self.duration.load(Ordering::Relaxed)
+    }
+
+    /// A job took `ms`. A moving average over some 16 of them; updates that race may be lost.
+    pub(crate) fn note_duration(&self, ms: u64) {
+        let old = self.duration_ms();
+        let new = if old == 0 { ms } else { (old * 15 + ms) / 16 };
+        if new.max(1) != old {
+            self.duration.store(new.max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A member that could be selected when it was looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) position: u32,
+    pub(crate) member: Member,
+    pub(crate) cell: &'a Cell,
+    /// The slot word that said so.
+    pub(crate) word: SlotWord,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        (number, birth): (u32, u32),
+        name: Arc<str>,
+        kind: PoolKind,
+        guarantee: Arc<Capabilities>,
+        tenant: Option<Arc<str>>,
+        occupancy: Arc<Occupancy>,
+    ) -> Self {
+        Self {
+            number,
+            key: u64::from(birth) << 32 | u64::from(number),
+            name,
+            kind,
+            guarantee,
+            tenant,
+            index: Index::new(number, occupancy),
+            tally: Tally::default(),
+            max_weight: Statistic::new(0),
+            rotors: (0..ROTORS).map(|_| CachePadded::new(Statistic::new(0))).collect(),
+            writer: WriterLock::new("pool", Roster::default()),
+        }
+    }
+
+    /// Takes a member in; `None` when the pool is being dropped. The member is not marked.
+    pub(crate) fn join(&self, member: Member, weight: u16, locks: &LockStats) -> Option<u32> {
+        let mut roster = self.writer.lock(locks);
+        if roster.closed {
+            return None;
+        }
+        let position = roster.free.pop().unwrap_or_else(|| {
+            roster.next += 1;
+            roster.next - 1
+        });
+        self.index.set_member(position, Some(member));
+        roster.members += 1;
+        *roster.weights.entry(weight).or_default() += 1;
+        self.publish_weight(&roster);
+        Some(position)
+    }
+
+    /// Lets a member go; says whether it was the last.
+    pub(crate) fn leave(&self, position: u32, weight: u16, locks: &LockStats) -> bool {
+        let mut roster = self.writer.lock(locks);
+        self.index.set_member(position, None);
+        self.index.clear(position, || true);
+        roster.free.push(position);
+        roster.members -= 1;
+        roster.forget(weight);
+        self.publish_weight(&roster);
+        roster.members == 0
+    }
+
+    pub(crate) fn change_weight(&self, from: u16, to: u16, locks: &LockStats) {
+        let mut roster = self.writer.lock(locks);
+        roster.forget(from);
+        *roster.weights.entry(to).or_default() += 1;
+        self.publish_weight(&roster);
+    }
+
+    /// Closes the pool if it has no member; says whether it did.
+    pub(crate) fn close_if_empty(&self, locks: &LockStats) -> bool {
+        let mut roster = self.writer.lock(locks);
+        let close = roster.members == 0 && !roster.closed;
+        roster.closed |= close;
+        close
+    }
+
+    fn publish_weight(&self, roster: &Roster) {
+        let max = roster.weights.last_key_value().map_or(0, |(weight, _)| *weight);
+        self.max_weight.store(u64::from(max), Ordering::Relaxed);
+    }
+
+    pub(crate) fn max_weight(&self) -> u16 {
+        self.max_weight.load(Ordering::Relaxed) as u16
+    }
+
+    pub(crate) fn rotor(&self, thread: u32) -> &Statistic {
+        &self.rotors[thread as usize % ROTORS]
+    }
+
+    /// Members, whatever their state.
+    pub(crate) fn members(&self) -> u64 {
+        NodeState::ALL.iter().map(|state| self.tally.count(*state)).sum()
+    }
+
+    /// The member at this position if it can be selected. If not, and the index says otherwise, the index is mended.
+    #[inline(always)]
+    pub(crate) fn look<'a>(&self, cells: &'a Cells, position: u32) -> Option<Found<'a>> {
+        let member = self.index.member(position);
+        if let Some(cell) = cells.get(member.cell) {
+            let word = cell.word();
+            if word.generation() == member.generation && word.selectable() {
+                return Some(Found { position, member, cell, word });
+            }
+        }
+        self.mend(cells, position);
+        None
+    }
+
+    /// Clears the bit of a member that cannot be selected.
+    #[cold]
+    pub(crate) fn mend(&self, cells: &Cells, position: u32) {
+        self.index.clear(position, || {
+            let member = self.index.member(position);
+            cells.get(member.cell).is_none_or(|cell| {
+                let word = cell.word();
+                word.generation() != member.generation || !word.selectable()
+            })
+        });
+    }
+}
+
+impl Roster {
+    fn forget(&mut self, weight: u16) {
+        if let Some(count) = self.weights.get_mut(&weight) {
+            *count -= 1;
+            if *count == 0 {
+                self.weights.remove(&weight);
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A pointer to a shared value that readers follow without counting references.
+//!
+//! Invariant: a value that a reader found under a pin is not freed before that pin ends. The cell owns one reference
+//! of the [`Arc`]; replacing hands that reference to epoch reclamation, which drops it when every pin that could have
+//! seen the pointer has ended.
+//!
+//! # Orderings
+//! A value is published with Release (`swap`: AcqRel, to take over the one it replaces) and found with Acquire, so
+//! what was written to it before it was published is seen by whoever finds it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use crate::sync::{AtomicPtr, Ordering};
+
+/// A published `Arc<T>`, or nothing.
+pub(crate) struct Published<T> {
+    value: AtomicPtr<T>,
+    owns: PhantomData<Arc<T>>,
+}
+
+// SAFETY: it holds an `Arc<T>`, and hands out what an `Arc<T>` shared between threads would.
+unsafe impl<T: Send + Sync> Send for Published<T> {}
+// SAFETY: as above; every access to the pointer itself is atomic.
+unsafe impl<T: Send + Sync> Sync for Published<T> {}
+
+fn into_pointer<T>(value: Option<Arc<T>>) -> *mut T {
+    value.map_or(std::ptr::null_mut(), |value| Arc::into_raw(value).cast_mut())
+}
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self { value: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
+    }
+}
+
+impl<T> Published<T> {
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self { value: AtomicPtr::new(into_pointer(Some(value))), owns: PhantomData }
+    }
+
+    /// The value now, for as long as the pin lasts.
+    #[inline(always)]
+    pub(crate) fn load<'g>(&self, _pin: &'g Guard) -> Option<&'g T> {
+        // Acquire: pairs with the Release half of `swap`.
+        let value = self.value.load(Ordering::Acquire);
+        // SAFETY: null, or the pointee of an `Arc` of which this cell owned a reference when it was loaded. That
+        // reference is dropped only after all pins that were there when it was replaced, this one among them.
+        unsafe { value.as_ref() }
+    }
+
+    /// The value now, as a reference of one's own.
+    pub(crate) fn load_arc(&self, _pin: &Guard) -> Option<Arc<T>> {
+        // Acquire: pairs with the Release half of `swap`.
+        let value = self.value.load(Ordering::Acquire);
+        if value.is_null() {
+            return None;
+        }
+        // SAFETY: as in `load`, the cell's reference lasts at least as long as the pin, so the count is not zero; the
+        // new count is handed to the `Arc` that is returned.
+        unsafe {
+            Arc::increment_strong_count(value);
+            Some(Arc::from_raw(value))
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Published<T> {
+    /// Puts `value` in place. Whoever finds the old one may follow it until their pin ends.
+    pub(crate) fn swap(&self, value: Option<Arc<T>>, pin: &Guard) {
+        // Release: publishes the new value. Acquire: the old one is dropped later on behalf of this thread.
+        let old = self.value.swap(into_pointer(value), Ordering::AcqRel);
+        if !old.is_null() {
+            let old = Retired(old);
+            // SAFETY: the reference that the cell owned is ours now; no later reader can find the pointer, and those
+            // that did are pinned, so dropping it after their pins is safe. `T` is Send, for it may be dropped by any
+            // thread, and 'static.
+            unsafe { pin.defer_unchecked(move || old.release()) };
+        }
+    }
+}
+
+/// A reference on its way to be dropped.
+struct Retired<T>(*const T);
+
+impl<T> Retired<T> {
+    fn release(self) {
+        // SAFETY: made from the pointer of an `Arc` whose reference this value took over; released once, by value.
+        drop(unsafe { Arc::from_raw(self.0) });
+    }
+}
+
+impl<T> Drop for Published<T> {
+    fn drop(&mut self) {
+        // Relaxed: `&mut self` means that whoever shared it has handed it over.
+        let value = self.value.load(Ordering::Relaxed);
+        if !value.is_null() {
+            Retired(value).release();
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Published<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Published").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! Random numbers, one stream a thread and scheduler; and the number by which a thread is known to a scheduler.
+//!
+//! With a seed, the first thread that uses a scheduler draws the same numbers in every run.
+
+use std::cell::{Cell, RefCell};
+
+use crate::sync::{Ordering, Sequence};
+
+/// A stream of random numbers (wyrand).
+#[derive(Debug, Clone)]
+pub(crate) struct Random(fastrand::Rng);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0.u64(..)
+    }
+
+    /// A number below `n`, which is not 0. Off uniform by less than `n` in 2^32.
+    #[inline(always)]
+    pub(crate) fn below(&mut self, n: u32) -> u32 {
+        ((self.next() >> 32) * u64::from(n) >> 32) as u32
+    }
+}
+
+/// What a thread keeps for one scheduler.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Local {
+    /// The scheduler; 0: none.
+    scheduler: u64,
+    /// State of the random stream.
+    state: u64,
+    /// The thread's number with this scheduler, from 0 in order of first use.
+    pub(crate) ordinal: u32,
+}
+
+/// The threads that use a scheduler.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    scheduler: u64,
+    seed: u64,
+    next: Sequence,
+}
+
+/// A thread remembers its streams for this many schedulers besides the one used last.
+const REMEMBERED: usize = 32;
+
+thread_local! {
+    static CURRENT: Cell<Local> = const { Cell::new(Local { scheduler: 0, state: 0, ordinal: 0 }) };
+    static OTHERS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Threads {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        static SCHEDULERS: Sequence = Sequence::new(1);
+        // Relaxed: only distinctness matters.
+        let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
+        Self { scheduler, seed: seed.unwrap_or_else(|| fastrand::u64(..)), next: Sequence::new(0) }
+    }
+
+    /// The number of the scheduler, unlike that of any other in this process.
+    pub(crate) fn scheduler(&self) -> u64 {
+        self.scheduler
+    }
+
+    /// Runs `f` with this thread's stream and number.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
+        CURRENT.with(|current| {
+            let mut local = current.get();
+            if local.scheduler != self.scheduler {
+                local = self.switch(local);
+            }
+            let mut random = Random::new(local.state);
+            let result = f(&mut random, local.ordinal);
+            current.set(Local { state: random.0.get_seed(), ..local });
+            result
+        })
+    }
+
+    #[cold]
+    fn switch(&self, from: Local) -> Local {
+        OTHERS.with_borrow_mut(|others| {
+            if from.scheduler != 0 {
+                if others.len() == REMEMBERED {
+                    others.remove(0);
+                }
+                others.push(from);
+            }
+            match others.iter().position(|other| other.scheduler == self.scheduler) {
+                Some(at) => others.remove(at),
+                None => {
+                    // Relaxed: only distinctness matters.
+                    let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
+                    let state =
+                        fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)).u64(..);
+                    Local { scheduler: self.scheduler, state, ordinal: ordinal as u32 }
+                }
+            }
+        })
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    fn draw(threads: &Threads) -> u64 {
+        threads.with(|random, _| random.next())
+    }
+
+    #[test]
+    fn a_seed_repeats_and_schedulers_do_not_disturb_one_another() {
+        let (a, b) = (Threads::new(Some(7)), Threads::new(Some(7)));
+        let alone: Vec<u64> = (0..10).map(|_| draw(&a)).collect();
+        let other = Threads::new(Some(9));
+        let mixed: Vec<u64> = (0..10)
+            .map(|_| {
+                draw(&other);
+                draw(&b)
+            })
+            .collect();
+        assert_eq!(alone, mixed);
+    }
+
+    #[test]
+    fn threads_draw_apart() {
+        let threads = Threads::new(Some(7));
+        let here = (draw(&threads), threads.with(|_, ordinal| ordinal));
+        let there = std::thread::scope(|scope| {
+            scope.spawn(|| (draw(&threads), threads.with(|_, ordinal| ordinal))).join().unwrap()
+        });
+        assert_ne!(here, there);
+        assert_eq!((here.1, there.1), (0, 1));
+    }
+}

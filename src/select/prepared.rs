@@ -1,0 +1,57 @@
+//! Demands prepared once, so that a call neither hashes nor compares strings.
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use super::Route;
+use crate::capability::Demand;
+use crate::publish::Published;
+use crate::snapshot::Snapshot;
+
+/// A demand with its route at hand: for callers that select for the same demand again and again. The route is found
+/// anew when the set of pools has changed. See [`Scheduler::prepare`](crate::Scheduler::prepare).
+#[derive(Debug)]
+pub struct PreparedDemand {
+    demand: Demand,
+    scheduler: u64,
+    known: Published<Known>,
+}
+
+/// A route, and the snapshot that it is of.
+#[derive(Debug)]
+struct Known {
+    version: u64,
+    route: Arc<Route>,
+}
+
+impl PreparedDemand {
+    pub(crate) fn new(demand: Demand, scheduler: u64) -> Self {
+        Self { demand, scheduler, known: Published::default() }
+    }
+
+    /// The demand.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
+    /// The route of the snapshot, if it is the one known.
+    #[inline(always)]
+    pub(crate) fn route<'g>(&self, scheduler: u64, snapshot: &Snapshot, pin: &'g Guard) -> Option<&'g Arc<Route>> {
+        let known = self.known.load(pin)?;
+        (self.scheduler == scheduler && known.version == snapshot.version()).then_some(&known.route)
+    }
+
+    pub(crate) fn learn(&self, scheduler: u64, snapshot: &Snapshot, route: &Arc<Route>, pin: &Guard) {
+        if self.scheduler == scheduler {
+            let known = Known { version: snapshot.version(), route: route.clone() };
+            self.known.swap(Some(Arc::new(known)), pin);
+        }
+    }
+}
+
+impl Clone for PreparedDemand {
+    fn clone(&self) -> Self {
+        Self::new(self.demand.clone(), self.scheduler)
+    }
+}

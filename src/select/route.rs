@@ -1,0 +1,269 @@
+//! The route: the pools that satisfy one demand, in the order in which they are tried.
+//!
+//! A route is made of tiers, tried one after the other. Within a tier a pool is chosen by the session, by the routing
+//! key, or in proportion to free slots; when it has none, the others of the tier follow as the occupancy bitmap shows
+//! them. Tiers, in order: the tenant's own pool; pools whose every member can do it (with the source language unknown,
+//! those that recognise most languages first); pools in which only some members may.
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use crate::capability::{Coverage, Requirements, Source, Unmet};
+use crate::id::mix;
+use crate::node::NodeState;
+use crate::pool::index::word::FANOUT;
+use crate::pool::{Occupancy, Pool};
+use crate::publish::Published;
+use crate::random::Random;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) requirements: Arc<Requirements>,
+    pub(crate) tiers: Box<[Tier]>,
+    /// What no pool offers; empty if some pool offers everything.
+    pub(crate) missing: Box<[String]>,
+}
+
+/// Pools of equal rank.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(crate) pools: Box<[Arc<Pool>]>,
+    /// The pools as a mask over pool numbers: number of an occupancy word, and which of its bits.
+    mask: Box<[(u32, u32)]>,
+    /// Whether members must be held against the requirements one by one.
+    pub(crate) checked: bool,
+    shares: Published<Shares>,
+}
+
+impl Route {
+    /// Computes the route from the pools that there are. Takes no lock.
+    pub(crate) fn compute<'a>(requirements: &Arc<Requirements>, pools: impl Iterator<Item = &'a Arc<Pool>>) -> Self {
+        let mut ranked: Vec<(Rank, Arc<Pool>)> = Vec::new();
+        let mut unmet = Vec::new();
+        for pool in pools.filter(|pool| pool.tenant.is_none() || pool.tenant == requirements.tenant) {
+            let own = if pool.tenant.is_some() { 0 } else { 1 };
+            match pool.guarantee.satisfies(requirements) {
+                Ok(()) => {
+                    ranked.push((Rank { own, checked: false, coverage: coverage(requirements, pool) }, pool.clone()))
+                }
+                Err(lack) => {
+                    unmet.push(lack);
+                    if pool.may_do_more() {
+                        ranked.push((Rank { own, checked: true, coverage: 0 }, pool.clone()));
+                    }
+                }
+            }
+        }
+        ranked.sort_by_key(|(rank, pool)| (*rank, pool.number));
+        let missing = if ranked.iter().any(|(rank, _)| !rank.checked) { Box::default() } else { describe(unmet) };
+        let tiers = ranked.chunk_by(|(a, _), (b, _)| a == b).map(|tier| {
+            let pools = tier.iter().map(|(_, pool)| pool.clone()).collect();
+            Tier::new(pools, tier[0].0.checked)
+        });
+        Self { requirements: requirements.clone(), tiers: tiers.collect(), missing }
+    }
+
+    /// Every pool, in the order of the tiers.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.tiers.iter().flat_map(|tier| tier.pools.iter())
+    }
+
+    /// Members that take jobs, over the pools whose every member can do it.
+    pub(crate) fn ready(&self) -> u64 {
+        let sure = self.tiers.iter().filter(|tier| !tier.checked);
+        sure.flat_map(|tier| tier.pools.iter()).map(|pool| pool.tally.count(NodeState::Ready)).sum()
+    }
+
+    /// Draws up the shares anew, from the free slots that the last sweep found.
+    pub(crate) fn refresh(&self, pin: &Guard) {
+        self.tiers.iter().filter(|tier| tier.pools.len() > 1).for_each(|tier| tier.refresh(pin));
+    }
+}
+
+/// The smaller the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    own: u8,
+    checked: bool,
+    /// Languages not recognised, out of very many, where the source is unknown.
+    coverage: usize,
+}
+
+fn coverage(requirements: &Requirements, pool: &Pool) -> usize {
+    match (&requirements.source, pool.guarantee.asr_coverage()) {
+        (Some(Source::Auto), Coverage::Some(languages)) => usize::MAX - languages,
+        _ => 0,
+    }
+}
+
+/// What is missing, in words, each once.
+fn describe(mut unmet: Vec<Unmet>) -> Box<[String]> {
+    unmet.sort();
+    unmet.dedup();
+    unmet.iter().map(Unmet::to_string).collect()
+}
+
+impl Tier {
+    fn new(pools: Box<[Arc<Pool>]>, checked: bool) -> Self {
+        let mut mask: Vec<(u32, u32)> = Vec::new();
+        for pool in &pools {
+            let (word, bit) = (pool.number / FANOUT, 1 << (pool.number % FANOUT));
+            match mask.last_mut().filter(|(last, _)| *last == word) {
+                Some((_, bits)) => *bits |= bit,
+                None => mask.push((word, bit)),
+            }
+        }
+        let shares = Arc::new(Shares::of(&pools));
+        Self { pools, mask: mask.into(), checked, shares: Published::new(shares) }
+    }
+
+    fn refresh(&self, pin: &Guard) {
+        self.shares.swap(Some(Arc::new(Shares::of(&self.pools))), pin);
+    }
+
+    /// A pool in proportion to free slots.
+    #[inline(always)]
+    pub(crate) fn draw(&self, random: &mut Random, pin: &Guard) -> &Arc<Pool> {
+        if let [only] = &*self.pools {
+            return only;
+        }
+        let place = self.shares.load(pin).map_or(0, |shares| shares.draw(random));
+        &self.pools[place]
+    }
+
+    /// The pool of this key, if it is one of them.
+    pub(crate) fn find(&self, key: u64) -> Option<&Arc<Pool>> {
+        let place = self.pools.binary_search_by_key(&(key as u32), |pool| pool.number).ok()?;
+        Some(&self.pools[place]).filter(|pool| pool.key == key)
+    }
+
+    /// The pool for a routing key: weighted rendezvous hashing (Thaler and Ravishankar 1998, weights after Schindelhauer
+    /// and Schomaker 2005), the weight being the pool's slots. Looks at every pool of the tier.
+    pub(crate) fn rendezvous(&self, key: u64) -> Option<&Arc<Pool>> {
+        let score = |pool: &Arc<Pool>| {
+            // In (0, 1]: 53 bits, and never 0, whose logarithm is infinite.
+            let uniform = ((mix(key ^ mix(pool.key)) >> 11) + 1) as f64 / (1u64 << 53) as f64;
+            let weight = pool.tally.capacity().max(1) as f64;
+            -weight / uniform.ln()
+        };
+        self.pools.iter().max_by(|a, b| score(a).total_cmp(&score(b)))
+    }
+
+    /// The tier's pools that may have room, as the occupancy bitmap shows them, from a random one on.
+    pub(crate) fn occupied<'a>(
+        &'a self,
+        occupancy: &'a Occupancy,
+        random: &mut Random,
+    ) -> impl Iterator<Item = &'a Arc<Pool>> + use<'a> {
+        let words = self.mask.len() as u32;
+        let start = if words == 0 { 0 } else { random.below(words) };
+        let turn = random.below(FANOUT);
+        (0..words)
+            .flat_map(move |step| {
+                let (word, mask) = self.mask[((start + step) % words) as usize];
+                Bits { bits: (occupancy.bits(word) & mask).rotate_right(turn), turn }
+                    .map(move |bit| word * FANOUT + bit)
+            })
+            .filter_map(|number| {
+                let place = self.pools.binary_search_by_key(&number, |pool| pool.number).ok()?;
+                Some(&self.pools[place])
+            })
+    }
+}
+
+/// The set bits of a word that was rotated right by `turn`.
+struct Bits {
+    bits: u32,
+    turn: u32,
+}
+
+impl Iterator for Bits {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        if self.bits == 0 {
+            return None;
+        }
+        let bit = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
+        Some((bit + self.turn) % FANOUT)
+    }
+}
+
+/// Draws a pool in proportion to its free slots in constant time: the alias method (Walker 1977, built after Vose
+/// 1991).
+#[derive(Debug)]
+struct Shares {
+    /// Below this (of 2^32) the place itself is drawn, from it on its alias.
+    columns: Box<[(u32, u32)]>,
+}
+
+impl Shares {
+    fn of(pools: &[Arc<Pool>]) -> Self {
+        Self::new(pools.iter().map(|pool| pool.tally.free()).collect())
+    }
+
+    fn new(mut weights: Vec<u64>) -> Self {
+        let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        if total == 0 {
+            weights.fill(1);
+        }
+        let (count, total) = (weights.len(), total.max(if total == 0 { weights.len() as u128 } else { 1 }));
+        // Scaled so that an average weight fills one column of 2^32.
+        let mut heights: Vec<u128> =
+            weights.iter().map(|w| u128::from(*w) * count as u128 * (1 << 32) / total).collect();
+        let (mut low, mut high): (Vec<usize>, Vec<usize>) = (0..count).partition(|&place| heights[place] < 1 << 32);
+        let mut columns: Vec<(u32, u32)> = (0..count as u32).map(|place| (u32::MAX, place)).collect();
+        while let (Some(&small), Some(&large)) = (low.last(), high.last()) {
+            low.pop();
+            columns[small] = (heights[small] as u32, large as u32);
+            heights[large] -= (1 << 32) - heights[small];
+            if heights[large] < 1 << 32 {
+                high.pop();
+                low.push(large);
+            }
+        }
+        Self { columns: columns.into() }
+    }
+
+    #[inline(always)]
+    fn draw(&self, random: &mut Random) -> usize {
+        let bits = random.next();
+        let place = ((bits >> 32) * self.columns.len() as u64 >> 32) as usize;
+        let (height, alias) = self.columns[place];
+        if (bits as u32) < height { place } else { alias as usize }
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn shares_are_in_proportion(weights in proptest::collection::vec(0u64..1000, 1..12)) {
+            let shares = Shares::new(weights.clone());
+            let mut random = Random::new(3);
+            let draws = 40_000;
+            let mut drawn = vec![0u64; weights.len()];
+            (0..draws).for_each(|_| drawn[shares.draw(&mut random)] += 1);
+            let total: u64 = weights.iter().sum();
+            for (weight, drawn) in weights.iter().zip(&drawn) {
+                let share = if total == 0 { 1.0 / weights.len() as f64 } else { *weight as f64 / total as f64 };
+                // Five standard deviations.
+                let slack = 5.0 * (draws as f64 * share * (1.0 - share)).sqrt() + 1.0;
+                prop_assert!((*drawn as f64 - draws as f64 * share).abs() <= slack, "{weights:?} {drawn:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_come_once_each_from_the_turn_on() {
+        let bits = 0b1000_0000_0000_0000_0000_0000_0001_0010u32;
+        let seen: Vec<u32> = Bits { bits: bits.rotate_right(4), turn: 4 }.collect();
+        assert_eq!(seen, [4, 31, 1]);
+    }
+}

@@ -1,0 +1,94 @@
+//! Sessions: client conversations whose jobs keep to one pool, or keep off the last node.
+//!
+//! Invariant: a session is bound to a pool by its first job, of any number at once just one binds it, and stays so
+//! while that pool exists; when it does not any more, the next job binds anew.
+
+use std::sync::Arc;
+
+use crate::id::{CarriedHash, Prehashed, PrehashedKey};
+use crate::sync::{AtomicU64, Ordering};
+
+/// One conversation. Fields are hints for the next job, written by whichever job came last.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Key of its pool plus one; 0: not bound yet.
+    pool: AtomicU64,
+    /// Cell and incarnation tell the last node apart; 0: none yet.
+    last_cell: AtomicU64,
+    last_incarnation: AtomicU64,
+    /// Coarse time of its last job, in ms.
+    last_used: AtomicU64,
+}
+
+impl Session {
+    fn new(now: u64) -> Self {
+        Self {
+            pool: AtomicU64::new(0),
+            last_cell: AtomicU64::new(0),
+            last_incarnation: AtomicU64::new(0),
+            last_used: AtomicU64::new(now),
+        }
+    }
+
+    /// Key of the pool that it keeps to.
+    pub(crate) fn pool(&self) -> Option<u64> {
+        // Relaxed: a hint, held against the route before it is used.
+        self.pool.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Binds it to a pool, if it is bound as `found`; whoever is first decides.
+    pub(crate) fn bind(&self, found: Option<u64>, pool: u64) {
+        let from = found.map_or(0, |key| key + 1);
+        // Relaxed: as in `pool`; a failure means that another job has bound it.
+        let _ = self.pool.compare_exchange(from, pool + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Cell of the last job's node, if that is still the same incarnation.
+    pub(crate) fn last_node(&self, incarnation_of: impl Fn(u32) -> Option<u64>) -> Option<u32> {
+        let cell = self.last_cell.load(Ordering::Relaxed).checked_sub(1)? as u32;
+        (incarnation_of(cell)? == self.last_incarnation.load(Ordering::Relaxed)).then_some(cell)
+    }
+
+    pub(crate) fn note_node(&self, cell: u32, incarnation: u64) {
+        self.last_cell.store(u64::from(cell) + 1, Ordering::Relaxed);
+        self.last_incarnation.store(incarnation, Ordering::Relaxed);
+    }
+}
+
+/// The sessions of a scheduler, in shards by the hash of their id. Bounded.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    shards: Box<[papaya::HashMap<PrehashedKey, Arc<Session>, CarriedHash>]>,
+    limit: usize,
+}
+
+impl Sessions {
+    pub(crate) fn new(limit: usize, shards: usize) -> Self {
+        Self { shards: (0..shards).map(|_| papaya::HashMap::with_hasher(CarriedHash::default())).collect(), limit }
+    }
+
+    /// The session of this id, begun if need be. `None` when there are too many; sessions that begin at the same time
+    /// may exceed the limit by as many as there are threads.
+    pub(crate) fn get(&self, id: &Prehashed<&str>, now: u64) -> Option<Arc<Session>> {
+        let sessions = self.shards[(id.hash >> 40) as usize % self.shards.len()].pin();
+        if let Some(session) = sessions.get(id) {
+            session.last_used.store(now, Ordering::Relaxed);
+            return Some(session.clone());
+        }
+        if self.len() >= self.limit {
+            return None;
+        }
+        Some(sessions.get_or_insert_with(id.owned(), || Arc::new(Session::new(now))).clone())
+    }
+
+    /// Forgets sessions without a job since before `deadline`.
+    pub(crate) fn forget_before(&self, deadline: u64) {
+        for shard in &self.shards {
+            shard.pin().retain(|_, session| session.last_used.load(Ordering::Relaxed) >= deadline);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(papaya::HashMap::len).sum()
+    }
+}

@@ -1,0 +1,146 @@
+//! The snapshot: everything that selection reads and that does not change with every job, published as one.
+//!
+//! Invariant: a snapshot never changes, but for its route cache, which only ever gains routes that were computed from
+//! this very snapshot. What changes with every job (slot words, index bits) lives beside it and is shared by successive
+//! snapshots, so counts survive, and neither a reservation nor a heartbeat publishes anything. A node that joins a
+//! pool that there is publishes nothing either.
+
+use std::sync::Arc;
+
+use crate::capability::Requirements;
+use crate::pool::{Pool, PoolView};
+use crate::select::Route;
+
+/// What selection reads: the pools, and the routes computed from them. See [`Scheduler::snapshot`].
+///
+/// [`Scheduler::snapshot`]: crate::Scheduler::snapshot
+#[derive(Debug)]
+pub struct Snapshot {
+    version: u64,
+    pools: PoolTable,
+    routes: RouteCache,
+}
+
+impl Snapshot {
+    pub(crate) fn new(version: u64, pools: PoolTable, max_routes: usize) -> Self {
+        Self { version, pools, routes: RouteCache::new(max_routes) }
+    }
+
+    /// Its number; each change of the set of pools publishes the next.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its pools, by number. Their counts are those of now, not of when it was published.
+    pub fn pools(&self) -> impl Iterator<Item = PoolView> + '_ {
+        self.pools.iter().map(|pool| PoolView::of(pool))
+    }
+
+    pub(crate) fn table(&self) -> &PoolTable {
+        &self.pools
+    }
+
+    pub(crate) fn routes(&self) -> &RouteCache {
+        &self.routes
+    }
+}
+
+/// Pools by number, in pages, so that a copy with one pool changed costs one page and the list of pages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolTable {
+    pages: Vec<Arc<Page>>,
+}
+
+const PAGE: usize = 64;
+type Page = [Option<Arc<Pool>>; PAGE];
+
+impl PoolTable {
+    #[inline(always)]
+    pub(crate) fn get(&self, number: u32) -> Option<&Arc<Pool>> {
+        self.pages.get(number as usize / PAGE)?[number as usize % PAGE].as_ref()
+    }
+
+    /// A copy with what is under `number` replaced.
+    pub(crate) fn with(&self, number: u32, pool: Option<Arc<Pool>>) -> Self {
+        let (page, place) = (number as usize / PAGE, number as usize % PAGE);
+        let mut pages = self.pages.clone();
+        while pages.len() <= page {
+            pages.push(Arc::new([const { None }; PAGE]));
+        }
+        let mut changed = Page::clone(&pages[page]);
+        changed[place] = pool;
+        pages[page] = Arc::new(changed);
+        Self { pages }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pages.iter().flat_map(|page| page.iter().flatten())
+    }
+}
+
+/// Routes by what they are for. Bounded: past the bound a route is computed and not kept.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    routes: papaya::HashMap<Arc<Requirements>, Arc<Route>, ahash::RandomState>,
+    limit: usize,
+}
+
+impl RouteCache {
+    fn new(limit: usize) -> Self {
+        Self { routes: papaya::HashMap::with_hasher(crate::id::fixed_hasher().clone()), limit }
+    }
+
+    /// Calls `then` with the route for these requirements, computed by `compute` if it is not known yet.
+    #[inline]
+    pub(crate) fn with<R>(
+        &self,
+        requirements: &Arc<Requirements>,
+        compute: impl FnOnce() -> Route,
+        then: impl FnOnce(&Arc<Route>) -> R,
+    ) -> R {
+        let routes = self.routes.pin();
+        if let Some(route) = routes.get(requirements) {
+            return then(route);
+        }
+        let route = Arc::new(compute());
+        if routes.len() >= self.limit {
+            return then(&route);
+        }
+        // Another thread may have been first; the two routes are equal, but all should share one set of shares.
+        then(routes.get_or_insert(requirements.clone(), route))
+    }
+
+    /// Calls `visit` with every route.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Route)) {
+        self.routes.pin().values().for_each(|route| visit(route));
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.routes.len() >= self.limit
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.routes.len()
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use crate::capability::Capabilities;
+    use crate::pool::{Occupancy, PoolKind};
+
+    #[test]
+    fn a_table_with_one_pool_changed_leaves_the_other_copy_alone() {
+        let occupancy = Arc::new(Occupancy::new(200));
+        let pool = |number: u32| {
+            let guarantee = Arc::new(Capabilities::new());
+            Some(Arc::new(Pool::new((number, 1), "p".into(), PoolKind::Automatic, guarantee, None, occupancy.clone())))
+        };
+        let first = PoolTable::default().with(3, pool(3)).with(130, pool(130));
+        let second = first.with(3, None).with(64, pool(64));
+        let numbers = |table: &PoolTable| table.iter().map(|pool| pool.number).collect::<Vec<_>>();
+        assert_eq!((numbers(&first), numbers(&second)), (vec![3, 130], vec![64, 130]));
+        assert!(second.get(3).is_none() && second.get(4_000).is_none() && first.get(3).is_some());
+    }
+}

@@ -1,0 +1,240 @@
+//! What a scheduler counts of itself.
+//!
+//! Counters are striped: the first threads have a stripe each and count without a read-modify-write, the others share
+//! the last one. Reading sums. No line is written by more than one of the first threads.
+
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use histogram::AtomicHistogram;
+
+use crate::sync::{Ordering, Statistic};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What is counted, and the stripe's slot for it.
+        #[derive(Debug, Clone, Copy)]
+        #[allow(non_camel_case_types, reason = "one list serves as slots and as the fields of `Counters`")]
+        pub(crate) enum Count { $($name),* }
+
+        const COUNTS: usize = [$(Count::$name),*].len();
+
+        /// How often things have happened since the scheduler was built.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+
+        impl Striped {
+            fn sums(&self) -> Counters {
+                Counters { $($name: self.sum(Count::$name)),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Nodes chosen, by `select` or to reserve.
+    selected,
+    /// Refusals because nobody can do it.
+    refused_unsupported,
+    /// Refusals because all who could were busy.
+    refused_busy,
+    /// Refusals because all who could were gone.
+    refused_gone,
+    /// Slots reserved.
+    reserved,
+    /// Slots released.
+    released,
+    /// Releases refused because no slot was held: never, unless there is a bug.
+    double_released,
+    /// Jobs created.
+    created,
+    /// Creates that found the job of their request id.
+    repeated,
+    /// Further attempts.
+    retried,
+    /// Jobs completed.
+    completed,
+    /// Jobs failed.
+    failed,
+    /// Jobs cancelled.
+    cancelled,
+    /// Jobs whose lease ran out.
+    expired,
+    /// Jobs whose node went away.
+    orphaned,
+    /// Heartbeats taken.
+    heartbeats,
+    /// Routes computed.
+    routes_computed,
+    /// Routes computed and not kept, because `max_routes` are.
+    routes_not_kept,
+}
+
+/// Threads with a stripe of their own.
+const STRIPES: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Striped {
+    // Padded: neighbours are other threads' counters.
+    stripes: Box<[CachePadded<[Statistic; COUNTS]>]>,
+}
+
+impl Striped {
+    pub(crate) fn new() -> Self {
+        let stripe = || CachePadded::new(std::array::from_fn(|_| Statistic::new(0)));
+        Self { stripes: (0..=STRIPES).map(|_| stripe()).collect() }
+    }
+
+    /// One more of `count`, by the thread known under this number.
+    #[inline(always)]
+    pub(crate) fn add(&self, thread: u32, count: Count) {
+        let thread = thread as usize;
+        if thread < STRIPES {
+            // Only this thread writes the stripe, so nothing is lost between the two.
+            let counter = &self.stripes[thread][count as usize];
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        } else {
+            self.stripes[STRIPES][count as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn sum(&self, count: Count) -> u64 {
+        self.stripes.iter().map(|stripe| stripe[count as usize].load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Times in a histogram that any thread may add to: values to 3 %, from 1 ns to 13 days.
+pub(crate) struct Times(AtomicHistogram);
+
+impl Times {
+    pub(crate) fn new() -> Self {
+        Self(AtomicHistogram::new(5, 50).expect("a grouping power below the value power"))
+    }
+
+    pub(crate) fn record(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min((1 << 50) - 1);
+        // Cannot fail: the value is within the range.
+        let _ = self.0.increment(nanos);
+    }
+
+    fn summary(&self) -> TimeSummary {
+        let histogram = self.0.load();
+        let at = |quantile: f64| {
+            let bucket = histogram.quantile_bucket(quantile).ok().flatten();
+            bucket.map_or(Duration::ZERO, |bucket| Duration::from_nanos(bucket.end()))
+        };
+        TimeSummary {
+            count: histogram.as_slice().iter().sum(),
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: at(1.0),
+        }
+    }
+}
+
+impl std::fmt::Debug for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.summary().fmt(f)
+    }
+}
+
+/// A histogram of times, in short; each figure is the upper end of its bucket, at most 3 % above the true one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeSummary {
+    /// How many were recorded.
+    pub count: u64,
+    /// Half were no longer.
+    pub p50: Duration,
+    /// 99 % were no longer.
+    pub p99: Duration,
+    /// 99.9 % were no longer.
+    pub p999: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// How the writer locks of the management path fare.
+#[derive(Debug)]
+pub(crate) struct LockStats {
+    wait: Times,
+    hold: Times,
+}
+
+impl LockStats {
+    pub(crate) fn new() -> Self {
+        Self { wait: Times::new(), hold: Times::new() }
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.wait.record(time);
+    }
+
+    pub(crate) fn held(&self, time: Duration) {
+        self.hold.record(time);
+    }
+}
+
+/// Everything that is counted on behalf of [`Stats`].
+#[derive(Debug)]
+pub(crate) struct Meters {
+    pub(crate) counts: Striped,
+    pub(crate) dispatch: Times,
+    pub(crate) locks: LockStats,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        Self { counts: Striped::new(), dispatch: Times::new(), locks: LockStats::new() }
+    }
+
+    pub(crate) fn read(&self, now: Gauges) -> Stats {
+        Stats {
+            counters: self.counts.sums(),
+            now,
+            dispatch_latency: self.dispatch.summary(),
+            writer_lock_wait: self.locks.wait.summary(),
+            writer_lock_hold: self.locks.hold.summary(),
+        }
+    }
+}
+
+/// What there is now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// Nodes registered, offline ones included.
+    pub nodes: usize,
+    /// Pools, configured ones without nodes included.
+    pub pools: usize,
+    /// Jobs in memory, finished ones included.
+    pub jobs: usize,
+    /// Of these, finished ones.
+    pub finished_jobs: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Routes kept for the present snapshot.
+    pub routes: usize,
+    /// Version of the snapshot.
+    pub snapshot_version: u64,
+    /// Events that subscribers missed because their queue was full.
+    pub events_dropped: u64,
+}
+
+/// What a scheduler counts of itself. The numbers are read one after the other, not at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How often things have happened.
+    pub counters: Counters,
+    /// What there is now.
+    pub now: Gauges,
+    /// From the creation of an attempt to the call that said it was dispatched; as fine as the tick.
+    pub dispatch_latency: TimeSummary,
+    /// How long writers of the management path waited for their locks.
+    pub writer_lock_wait: TimeSummary,
+    /// How long they held them.
+    pub writer_lock_hold: TimeSummary,
+}

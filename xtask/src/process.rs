@@ -1,0 +1,68 @@
+//! Running other programs, with what is run said beforehand.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// A command for `program`, where `cargo` is the cargo that runs us: the one of a `+toolchain`, too.
+pub(crate) fn command(program: &str) -> Command {
+    match std::env::var_os("CARGO") {
+        Some(cargo) if program == "cargo" => Command::new(cargo),
+        _ => Command::new(program),
+    }
+}
+
+/// Runs to the end, with its output shown.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    eprintln!("$ {line}");
+    // No input: a program that asks a question must fail, not wait.
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("`{line}` could not be started"))?;
+    ensure!(status.success(), "`{line}`: {status}");
+    Ok(())
+}
+
+/// Whether it can be started and exits with 0; its output is dropped.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// The command as one would type it.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let settings = set.map(|(name, value)| format!("{}={}", name.display(), quoted(&value.to_string_lossy())));
+    let arguments = command.get_args().map(|argument| quoted(&argument.to_string_lossy()));
+    settings.chain([program.into_owned()]).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    if word.is_empty() || word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_typed() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command.args(["test", "--lib"]).env("RUSTFLAGS", "--cfg a --cfg b").env_remove("HOME");
+        assert_eq!(shown(&command), "RUSTFLAGS=\"--cfg a --cfg b\" cargo test --lib");
+    }
+
+    #[test]
+    fn failure_names_the_command() {
+        let failed = run(&mut Command::new("false")).unwrap_err().to_string();
+        assert!(failed.starts_with("`false`: ") && failed.contains('1'), "{failed}");
+        let missing = run(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
+        assert_eq!(missing, "`no-such-program-here` could not be started");
+        assert!(!succeeds(&mut Command::new("false")) && succeeds(&mut Command::new("true")));
+    }
+}
