@@ -29,20 +29,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) pairs: Option<PathBuf>,
     /// How many times as fast as recorded the requests arrive (service times stay)
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) speed: f64,
     /// Seed of every random choice, the scheduler's included
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// How the scheduler chooses a node: p2c, random, round-robin, least-loaded, or least-loaded:K
     #[arg(long, value_name = "POLICY", default_value = "p2c", value_parser = PolicyArg::parse)]
     pub(crate) policy: PolicyArg,
     /// Multiplies the fleet and the arrivals
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000),
+        allow_negative_numbers = true)]
     pub(crate) scale: u32,
     /// Takes as many nodes of the list as make the offered load this share of the slots; a list that is too short is
     /// repeated under new names. Without it the fleet is the whole list, SCALE times
-    #[arg(long, value_name = "SHARE", value_parser = positive)]
+    #[arg(long, value_name = "SHARE", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) load: Option<f64>,
     /// Writes the report as JSON
     #[arg(long, value_name = "OUT")]

@@ -173,10 +173,9 @@ impl Core {
     /// Reserves a slot and enters the job with the node.
     fn hold(&self, record: &JobRecord, asked: Asked<'_>, extra: Extra<'_>, pin: &Guard) -> Result<Held, NoNode> {
         self.choose(asked, extra, pin, |candidate, thread| {
-            if !self.reserve_on(candidate, pin) {
+            if !self.reserve_on(candidate, thread, pin) {
                 return None;
             }
-            self.meters.counts.add(thread, Count::reserved);
             let node = candidate.found.cell.node.load_arc(pin).expect("a slot that is held keeps the node in its cell");
             let entry = node.jobs.add(record.id.place(), candidate.capacity());
             Some(Held { node, pool: candidate.pool.clone(), entry })

@@ -244,21 +244,24 @@ impl Core {
         if let Some(usage) = &beat.resources {
             check_usage(node, usage)?;
         }
+        let with_managed = |change: &dyn Fn(&mut Managed) -> Result<(), HeartbeatError>| {
+            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
+            change(managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?)
+        };
+        // The only part that can be refused comes first.
+        if let Some(services) = beat.services.as_ref().filter(|services| self.changes_services(node, services)) {
+            with_managed(&|managed| self.set_ready_services(managed, services))?;
+        }
         let cell = self.cells.at(node.cell);
+        self.note_heartbeat(node, cell, beat);
         let wanted = |flags: Flags| self.flags_after(flags, beat);
         let flags = cell.word().flags();
-        if wanted(flags) != flags || self.changes_services(node, beat) {
-            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-            let managed = managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?;
-            if let Some(services) = &beat.services {
-                self.set_ready_services(managed, services)?;
-            }
-            let pin = crossbeam_epoch::pin();
-            // Seen before it is up again, or the next sweep would take it down once more.
-            cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
-            self.set_flags(managed, &pin, wanted);
+        if wanted(flags) != flags {
+            with_managed(&|managed| {
+                self.set_flags(managed, &crossbeam_epoch::pin(), wanted);
+                Ok(())
+            })?;
         }
-        self.note_heartbeat(node, cell, beat);
         self.count(Count::heartbeats);
         Ok(())
     }
@@ -306,8 +309,7 @@ impl Core {
         }
     }
 
-    fn changes_services(&self, node: &Node, beat: &Heartbeat) -> bool {
-        let Some(services) = &beat.services else { return false };
+    fn changes_services(&self, node: &Node, services: &Vec<Service>) -> bool {
         let pin = crossbeam_epoch::pin();
         node.ready_services.load(&pin) != Some(services)
     }

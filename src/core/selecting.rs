@@ -94,14 +94,14 @@ impl Core {
     }
 
     pub(crate) fn reserve(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
-        self.choose(asked, Extra::default(), pin, |candidate, _| {
-            self.reserve_on(candidate, pin).then(|| Chosen::of(candidate))
+        self.choose(asked, Extra::default(), pin, |candidate, thread| {
+            self.reserve_on(candidate, thread, pin).then(|| Chosen::of(candidate))
         })
     }
 
     /// Takes a slot of the candidate. `false`: others were faster.
     #[inline(always)]
-    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, pin: &Guard) -> bool {
+    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32, pin: &Guard) -> bool {
         let (found, pool) = (&candidate.found, candidate.pool);
         let mut word = found.word;
         loop {
@@ -115,6 +115,7 @@ impl Core {
                             self.tell(found.cell, &change, pin);
                         }
                     }
+                    self.meters.counts.add(thread, Count::reserved);
                     return true;
                 }
                 Err(newer) if newer.generation() == found.member.generation && newer.selectable() => word = newer,
@@ -227,9 +228,11 @@ impl Core {
         let sure = || route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
         let mut ready = route.ready();
         let mut able = sure().map(|pool| pool.members()).sum::<u64>();
-        if able == 0 {
-            // Only where some members might do it are they asked one by one.
-            (ready, able) = self.count_able(route, pin);
+        if ready == 0 {
+            // Only now are the members asked one by one of which only some may do it.
+            let (more_ready, more_able) = self.count_able(route, pin);
+            ready += more_ready;
+            able += more_able;
         }
         let refusal = |retry_after| Refusal::new(route.clone(), retry_after);
         let (count, no_node) = if ready > 0 {

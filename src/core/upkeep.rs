@@ -31,9 +31,6 @@ pub(crate) struct Upkeep {
 struct Turn {
     /// When the nodes are to be looked at next, in ms.
     next_sweep: u64,
-    last_sweep: u64,
-    /// The finished job that is next to be forgotten.
-    oldest: Option<crate::job::Finished>,
     /// Sessions have been looked through at this time.
     last_sessions: u64,
 }
@@ -80,7 +77,7 @@ impl Core {
         if now >= turn.next_sweep {
             self.sweep(&mut turn, now, pin);
         }
-        self.forget_finished(&mut turn, now);
+        self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), &crossbeam_epoch::pin());
         let ttl = millis(self.config.session_ttl);
         if now >= turn.last_sessions + (ttl / 8).max(1) {
             turn.last_sessions = now;
@@ -133,7 +130,8 @@ impl Core {
             let Some(cell) = self.cells.get(number) else { continue };
             let word = cell.word();
             let flags = word.flags();
-            if word.capacity() == 0 && flags == Flags::NONE || flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
+            // Generation 0: the cell is being given to its first node.
+            if word.generation() == 0 || flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
                 continue;
             }
             let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
@@ -155,7 +153,6 @@ impl Core {
         snapshot.routes().for_each(|route| route.refresh(&pin));
         // With an own thread, a fleet whose nodes fall silent one by one must not be swept at every tick.
         let pause = if self.config.manual_maintenance { 1 } else { (timeout / 64).max(1) };
-        turn.last_sweep = now;
         turn.next_sweep = next.max(now + pause);
     }
 
@@ -165,7 +162,8 @@ impl Core {
         let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
         let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
         self.set_flags(managed, pin, |flags| flags.with(Flags::OFFLINE, true));
-        // A heartbeat that came meanwhile has either seen the flag, or is seen here.
+        // A heartbeat that came meanwhile is seen here, but for one that is just being written: then the next one
+        // brings the node up again.
         if cell.last_seen.load(Ordering::Relaxed) > since {
             self.set_flags(managed, pin, |flags| flags.with(Flags::OFFLINE, false));
             return;
@@ -188,18 +186,6 @@ impl Core {
         // A newer report has been counted in full already.
         if external < cell.basis().external {
             self.set_external(node, cell, external);
-        }
-    }
-
-    fn forget_finished(&self, turn: &mut Turn, now: u64) {
-        let retention = millis(self.config.finished_retention);
-        let pin = crossbeam_epoch::pin();
-        while let Some(finished) = turn.oldest.take().or_else(|| self.jobs.pop_finished()) {
-            if finished.ended_at.saturating_add(retention) > now {
-                turn.oldest = Some(finished);
-                return;
-            }
-            self.jobs.forget(finished, &pin);
         }
     }
 }

@@ -1,1 +1,14 @@
 //! The design and its reasons, kept beside the code they explain.
+//!
+//! - [`design`]: what there is and how it works together.
+//! - [`orderings`]: every pair of operations that publish and acquire, and the protocols between them.
+//! - [`limitations`]: what it does not do, and what happens at each bound.
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("orderings.md")]
+pub mod orderings {}
+
+#[doc = include_str!("limitations.md")]
+pub mod limitations {}

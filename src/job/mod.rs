@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use request::{JobRequest, SessionMode};
-pub(crate) use table::{Claim, Finished, Jobs};
+pub(crate) use table::{Claim, Jobs};
 pub(crate) use wheel::{Lease, Wheel};
 
 use crate::capability::Demand;

@@ -31,6 +31,8 @@ pub(crate) struct Jobs {
     limit: u32,
     requests: Box<[Requests]>,
     finished: SegQueue<Finished>,
+    /// The job that ended first, when it was looked at and found too young to be forgotten; at most one.
+    oldest: SegQueue<Finished>,
     max_finished: usize,
     /// High half of every id.
     scheduler: u64,
@@ -47,9 +49,9 @@ unsafe impl Zeroed for Place {}
 
 /// A job that has ended, in the order of ending.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Finished {
-    pub(crate) job: JobId,
-    pub(crate) ended_at: u64,
+struct Finished {
+    job: JobId,
+    ended_at: u64,
 }
 
 /// What a create finds under its request id.
@@ -70,6 +72,7 @@ impl Jobs {
             limit: limit as u32,
             requests: (0..shards).map(|_| papaya::HashMap::with_hasher(CarriedHash::default())).collect(),
             finished: SegQueue::new(),
+            oldest: SegQueue::new(),
             max_finished,
             scheduler,
         }
@@ -138,7 +141,7 @@ impl Jobs {
                 return Some(place);
             }
             // Each turn forgets a finished job, or finds that there is none.
-            let oldest = self.finished.pop()?;
+            let oldest = self.pop_finished()?;
             self.forget(oldest, pin);
         }
     }
@@ -165,7 +168,7 @@ impl Jobs {
         record.set_ended_at(now);
         self.finished.push(Finished { job: record.id, ended_at: now });
         while self.finished.len() > self.max_finished {
-            match self.finished.pop() {
+            match self.pop_finished() {
                 Some(oldest) => self.forget(oldest, pin),
                 None => break,
             }
@@ -173,12 +176,23 @@ impl Jobs {
     }
 
     /// The job that ended first, taken off the list.
-    pub(crate) fn pop_finished(&self) -> Option<Finished> {
-        self.finished.pop()
+    fn pop_finished(&self) -> Option<Finished> {
+        self.oldest.pop().or_else(|| self.finished.pop())
+    }
+
+    /// Forgets the jobs that ended at `deadline` or before. For one thread at a time.
+    pub(crate) fn forget_until(&self, deadline: Option<u64>, pin: &Guard) {
+        let Some(deadline) = deadline else { return };
+        while let Some(finished) = self.pop_finished() {
+            if finished.ended_at > deadline {
+                return self.oldest.push(finished);
+            }
+            self.forget(finished, pin);
+        }
     }
 
     /// Forgets a job, unless it was retried since it ended like this.
-    pub(crate) fn forget(&self, finished: Finished, pin: &Guard) {
+    fn forget(&self, finished: Finished, pin: &Guard) {
         let Some(record) = self.get(finished.job, pin) else { return };
         let bound = record.binding.load();
         let ended = bound.phase().state().is_some_and(|state| state.has_ended());
@@ -189,10 +203,10 @@ impl Jobs {
 
     /// Records in memory.
     pub(crate) fn len(&self) -> usize {
-        self.next.load(Ordering::Relaxed) as usize - self.vacant.len().min(self.next.load(Ordering::Relaxed) as usize)
+        (self.next.load(Ordering::Relaxed) as usize).saturating_sub(self.vacant.len())
     }
 
     pub(crate) fn finished_len(&self) -> usize {
-        self.finished.len()
+        self.finished.len() + self.oldest.len()
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct SlotWord(pub(crate) u64);
 pub(crate) struct Flags(u8);
 
 impl Flags {
+    /// It takes jobs.
+    #[cfg(test)]
     pub(crate) const NONE: Flags = Flags(0);
     /// It has not said yet that it is ready.
     pub(crate) const REGISTERING: Flags = Flags(1);

@@ -7,7 +7,7 @@ mod occupancy;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 
@@ -44,7 +44,8 @@ pub(crate) struct Pool {
     pub(crate) tally: Tally,
     /// The largest weight of a member.
     max_weight: Statistic,
-    rotors: Box<[CachePadded<Statistic>]>,
+    /// Positions of round robin, made when first used.
+    rotors: OnceLock<Box<[CachePadded<Statistic>]>>,
     writer: WriterLock<Roster>,
 }
 
@@ -160,7 +161,7 @@ impl Pool {
             index: Index::new(number, occupancy),
             tally: Tally::default(),
             max_weight: Statistic::new(0),
-            rotors: (0..ROTORS).map(|_| CachePadded::new(Statistic::new(0))).collect(),
+            rotors: OnceLock::new(),
             writer: WriterLock::new("pool", Roster::default()),
         }
     }
@@ -219,7 +220,8 @@ impl Pool {
     }
 
     pub(crate) fn rotor(&self, thread: u32) -> &Statistic {
-        &self.rotors[thread as usize % ROTORS]
+        let rotors = || (0..ROTORS).map(|_| CachePadded::new(Statistic::new(0))).collect();
+        &self.rotors.get_or_init(rotors)[thread as usize % ROTORS]
     }
 
     /// Members, whatever their state.

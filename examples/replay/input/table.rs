@@ -29,9 +29,9 @@ impl<'a> Row<'a> {
         self.text(column).parse().ok().filter(accept).ok_or_else(|| self.expected(column, expected))
     }
 
-    /// The line that it begins on, from 1.
-    pub(super) fn line(&self) -> usize {
-        self.record.position().map_or(1, |position| position.line() as usize)
+    /// Where in the file it begins.
+    pub(super) fn start(&self) -> usize {
+        self.start
     }
 
     /// An error at a column.

@@ -37,7 +37,7 @@ impl Arrival {
             return Err(source.error(1, 1, "expected at least one request after the header, found none"));
         };
         if let Some(late) = stamped.iter().find(|row| row.at - first > i128::from(MAX_SPAN)) {
-            return Err(source.error(late.line, 1, "expected a time within 31 days of the first request's"));
+            return Err(source.error_at(late.start, "expected a time within 31 days of the first request's"));
         }
         let mut arrivals: Vec<Self> =
             stamped.iter().map(|row| Self { at: (row.at - first) as u64, tokens: row.tokens }).collect();
@@ -50,7 +50,8 @@ impl Arrival {
 struct Stamped {
     /// Microseconds since some epoch of the file's.
     at: i128,
-    line: usize,
+    /// Where in the file it stands.
+    start: usize,
     tokens: Option<Tokens>,
 }
 
@@ -61,7 +62,7 @@ fn azure_csv(source: &Source) -> Result<Vec<Stamped>, InputError> {
         let tokens = |column| row.parse(column, "a whole number of tokens, 0 to 1000000", |n| *n <= MAX_TOKENS);
         let tokens = Tokens { prompt: tokens(1)?, generated: tokens(2)? };
         let at = stamp.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_micros();
-        rows.push(Stamped { at, line: row.line(), tokens: Some(tokens) });
+        rows.push(Stamped { at, start: row.start(), tokens: Some(tokens) });
         Ok(())
     })?;
     Ok(rows)
@@ -106,16 +107,22 @@ impl TryFrom<f64> for Count {
 }
 
 fn json_lines(source: &Source) -> Result<Vec<Stamped>, InputError> {
-    let lines = source.text().lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut start = 0;
+    let lines = source.text().split_inclusive('\n').enumerate().map(|(number, text)| {
+        start += text.len();
+        (number, start - text.len(), text)
+    });
     lines
-        .map(|(number, text)| {
-            let line: Line = serde_json::from_str(text).map_err(|error| source.json_error(number, &error))?;
+        .filter(|(.., text)| !text.trim().is_empty())
+        .map(|(number, start, text)| {
+            let line: Line =
+                serde_json::from_str(text.trim_end()).map_err(|error| source.json_error(number, &error))?;
             let count = |count: Option<Count>| count.map_or(0, |count| count.0);
             let tokens = match (line.input_length, line.output_length) {
                 (None, None) => None,
                 (prompt, generated) => Some(Tokens { prompt: count(prompt), generated: count(generated) }),
             };
-            Ok(Stamped { at: line.timestamp.0, line: number + 1, tokens })
+            Ok(Stamped { at: line.timestamp.0, start, tokens })
         })
         .collect()
 }
@@ -156,7 +163,7 @@ mod tests {
         assert!(csv("2023-11-16 18:15:46,1,1\r\n2023-11-16 18:15:46,1,-4").starts_with("t:3:23: expected a whole"));
         assert!(csv("2023-11-16 18:15:46,NaN,1").starts_with("t:2:21: expected a whole"));
         assert!(csv("2023-11-16 18:15:46,1,99999999999999999999").starts_with("t:2:23: expected a whole"));
-        assert!(csv("2023-11-16 18:15:46,1,1\n2024-11-16 18:15:46,1,1").starts_with("t:3:1: expected a time within"));
+        assert!(csv("2023-11-16 18:15:46,1,1\r\n2024-11-16 18:15:46,1,1").starts_with("t:3:1: expected a time within"));
         assert_eq!(error("{\"ts\": 1}\n{\"ts\": -1}"), "t:2:10: JSON: expected a time in ms, 0 to 1e14");
         assert_eq!(error("{\"timestamp\": 1"), "t:1:15: JSON: EOF while parsing an object");
         assert_eq!(error("{\"when\": 1}"), "t:1:11: JSON: missing field `timestamp`");

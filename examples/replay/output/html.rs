@@ -47,7 +47,7 @@ pub(crate) fn page(report: &Report) -> Result<String, PlotError> {
         (
             "Decision latency",
             "How long the scheduler took to give or refuse a slot, clock readings included.",
-            plots::tail(&report.decisions, 1.0, "nanoseconds")?,
+            plots::tail(&report.decisions, 1e3, "microseconds")?,
         ),
     ];
     let plots: String = plots

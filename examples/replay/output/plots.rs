@@ -95,7 +95,9 @@ pub(super) fn tail(times: &Histogram<u64>, unit: f64, axis: &str) -> Result<Stri
 fn over_time(unit: &str, lines: &[Line], top: Option<f64>) -> Result<String, PlotError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
-    let heights = 0.0..top.unwrap_or(if highest > 0.0 { highest * 1.1 } else { 1.0 });
+    // A legend needs room above the lines.
+    let room = if lines.len() > 1 { 1.5 } else { 1.1 };
+    let heights = 0.0..top.unwrap_or(if highest > 0.0 { highest * room } else { 1.0 });
     let times = 0.0..points().map(|point| point.0).fold(0.1, f64::max);
     draw(|area| chart(area, unit, lines, times, heights))
 }
@@ -124,7 +126,7 @@ fn chart(area: &Area<'_>, unit: &str, lines: &[Line], times: Range<f64>, heights
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
     if lines.len() > 1 {
-        chart.configure_series_labels().label_font(FONT).background_style(WHITE.mix(0.8)).draw()?;
+        chart.configure_series_labels().position(SeriesLabelPosition::UpperRight).label_font(FONT).draw()?;
     }
     Ok(())
 }

@@ -366,12 +366,13 @@ mod tests {
                     set.remove(&position);
                     index.clear(position, || true);
                 }
-                prop_assert_eq!(index.is_empty(), set.is_empty());
-                prop_assert_eq!(index.occupancy.is_marked(0), !set.is_empty());
                 match index.draw(&mut random) {
                     None => prop_assert!(set.is_empty()),
                     Some(found) => prop_assert!(set.contains(&found) && index.is_told(found)),
                 }
+                // Growth leaves a stale bit, which the draw has mended if it found nothing.
+                prop_assert_eq!(index.is_empty(), set.is_empty());
+                prop_assert_eq!(index.occupancy.is_marked(0), !set.is_empty());
                 let after = set.range(position..).next().or_else(|| set.iter().next()).copied();
                 prop_assert_eq!(index.next(position), after);
             }
