@@ -20,7 +20,17 @@
 //! [`docs`] has the design, the memory orderings and the limitations.
 //!
 //! ```
-#![doc = include_str!("docs/embed.rs")]
+//! use slotyard::{Demand, Heartbeat, JobRequest, NodeSpec, Scheduler};
+//!
+//! let scheduler = Scheduler::builder().build()?;
+//! let node = scheduler.register(NodeSpec::new("w-1").capacity(4).service("embed").label("model", "bge-m3"))?;
+//! scheduler.heartbeat(&node, &Heartbeat::ready())?;
+//!
+//! let demand = Demand::new().service("embed").label("model", "bge-m3");
+//! let job = scheduler.create_job(&JobRequest::new("req-1", demand))?;
+//! assert_eq!(job.node_id(), "w-1");
+//! scheduler.complete(job.id(), job.attempt())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod docs;
@@ -72,3 +82,8 @@ pub use scheduler::{Reservation, Scheduler, Selection};
 pub use select::{Candidate, Choose, Drawing, Policy, PreparedDemand, ReasonCounts, Refusal};
 pub use snapshot::Snapshot;
 pub use stats::{Counters, Gauges, Stats, TimeSummary};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

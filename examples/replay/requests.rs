@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, LogNormal};
-use slotyard::SessionMode;
+use slotyard::{ExclusionMode, SessionMode};
 
 use crate::demands::Demands;
 use crate::input::{Arrival, Tokens};
@@ -130,7 +130,11 @@ impl<'a> Requests<'a> {
         if let Some(session) = self.sessions.get(place).filter(|_| self.random.random_bool(SAME_SESSION)) {
             return *session;
         }
-        let mode = if self.random.random_bool(SPREADING) { SessionMode::Spread } else { SessionMode::Affinity };
+        let mode = if self.random.random_bool(SPREADING) {
+            SessionMode::Spread(ExclusionMode::Soft)
+        } else {
+            SessionMode::Affinity
+        };
         let session = Session { id: self.next_session, direction: self.demands.direction(&mut self.random), mode };
         self.next_session = self.next_session.wrapping_add(1);
         match self.sessions.get_mut(place) {

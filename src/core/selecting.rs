@@ -198,7 +198,7 @@ impl Core {
             if snapshot.routes().is_full() {
                 self.count(Count::routes_not_kept);
             }
-            Route::compute(requirements, snapshot.table().iter())
+            Route::compute(requirements, &self.layout, snapshot.table().iter())
         };
         snapshot.routes().with(requirements, compute, |route| {
             if let Asked::Prepared(prepared) = asked {

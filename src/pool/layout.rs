@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Pool, PoolKind};
-use crate::capability::{Capabilities, Service};
+use crate::capability::{Capabilities, Requirements, Service};
 use crate::id::stable_hash;
 
 /// Where a node is to sit.
@@ -38,6 +38,17 @@ impl Layout {
 
     pub(crate) fn signature(&self, capabilities: &Capabilities) -> Capabilities {
         capabilities.signature(&self.routing_labels)
+    }
+
+    /// The requirements without the labels by which pools are not told apart; `None` if there are none of these.
+    pub(crate) fn told_apart_by(&self, requirements: &Requirements) -> Option<Requirements> {
+        let is_routing = |name: &Arc<str>| self.routing_labels.contains(name);
+        if requirements.labels.keys().all(is_routing) {
+            return None;
+        }
+        let mut told_apart = requirements.clone();
+        told_apart.labels.retain(|name, _| is_routing(name));
+        Some(told_apart)
     }
 
     /// The seats of a node; empty when no configured pool takes it.

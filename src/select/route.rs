@@ -13,7 +13,7 @@ use crate::capability::{Coverage, Requirements, Source, Unmet};
 use crate::id::mix;
 use crate::node::NodeState;
 use crate::pool::index::word::FANOUT;
-use crate::pool::{Occupancy, Pool};
+use crate::pool::{Layout, Occupancy, Pool};
 use crate::publish::Published;
 use crate::random::Random;
 
@@ -39,7 +39,18 @@ pub(crate) struct Tier {
 
 impl Route {
     /// Computes the route from the pools that there are. Takes no lock.
-    pub(crate) fn compute<'a>(requirements: &Arc<Requirements>, pools: impl Iterator<Item = &'a Arc<Pool>>) -> Self {
+    ///
+    /// Pools are not told apart by labels that are no routing labels. Where a demand names one, the members of every
+    /// pool that could do it otherwise are checked.
+    pub(crate) fn compute<'a>(
+        requirements: &Arc<Requirements>,
+        layout: &Layout,
+        pools: impl Iterator<Item = &'a Arc<Pool>>,
+    ) -> Self {
+        let told_apart = layout.told_apart_by(requirements);
+        let may = |pool: &Pool| {
+            pool.may_do_more() || told_apart.as_ref().is_some_and(|r| pool.guarantee.satisfies(r).is_ok())
+        };
         let mut ranked: Vec<(Rank, Arc<Pool>)> = Vec::new();
         let mut unmet = Vec::new();
         for pool in pools.filter(|pool| pool.tenant.is_none() || pool.tenant == requirements.tenant) {
@@ -50,7 +61,7 @@ impl Route {
                 }
                 Err(lack) => {
                     unmet.push(lack);
-                    if pool.may_do_more() {
+                    if may(pool) {
                         ranked.push((Rank { own, checked: true, coverage: 0 }, pool.clone()));
                     }
                 }
