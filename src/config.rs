@@ -11,8 +11,8 @@ use crate::node::ResourceUse;
 use crate::pool::PoolConfig;
 use crate::select::Policy;
 
-/// No capacity is larger: the slot word has 16 bits for it.
-pub const MAX_CAPACITY: u32 = u16::MAX as u32;
+/// No capacity is larger: the slot word has 14 bits for it.
+pub const MAX_CAPACITY: u32 = crate::node::word::MAX_SLOTS;
 /// No more pools than this, however configured.
 pub const MAX_POOLS: usize = 1 << 16;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::id::{JobId, NodeId};
+use crate::sync::channel::{self, Receiver, Sender, TrySendError};
 use crate::sync::{Ordering, Statistic};
 
 /// Something that has happened.
@@ -131,7 +131,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn subscribe(&self, capacity: usize) -> EventReceiver {
-        let (sender, queue) = crossbeam_channel::bounded(capacity.max(1));
+        let (sender, queue) = channel::bounded(capacity.max(1));
         let dropped = Arc::new(Statistic::new(0));
         let subscriber = Arc::new(Subscriber { queue: sender, dropped: dropped.clone() });
         self.subscribers.rcu(|subscribers| {

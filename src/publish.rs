@@ -51,6 +51,12 @@ impl<T> Published<T> {
         unsafe { value.as_ref() }
     }
 
+    /// Whether this very value is published. It cannot be another at the same address: the caller's keeps the address.
+    pub(crate) fn is(&self, value: &T) -> bool {
+        // Relaxed: nothing is read through the pointer.
+        std::ptr::eq(self.value.load(Ordering::Relaxed), value)
+    }
+
     /// The value now, as a reference of one's own.
     pub(crate) fn load_arc(&self, _pin: &Guard) -> Option<Arc<T>> {
         // Acquire: pairs with the Release half of `swap`.

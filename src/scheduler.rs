@@ -136,7 +136,7 @@ impl Scheduler {
         self.core().update(node, capabilities)
     }
 
-    /// Changes how many slots a node has, 1 to 65,535. With fewer slots than jobs, the jobs run on and no more come
+    /// Changes how many slots a node has, 1 to 16,383. With fewer slots than jobs, the jobs run on and no more come
     /// until enough have ended.
     ///
     /// # Errors

@@ -8,6 +8,8 @@ mod imp {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 
+    pub(crate) use crossbeam_channel as channel;
+
     /// A slice of zeroed values, without touching the memory: large ones are mapped when first used.
     pub(crate) fn zeroed_slice<T: super::Zeroed>(len: usize) -> Box<[T]> {
         let slice = Box::<[T]>::new_zeroed_slice(len);
@@ -21,13 +23,18 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 
+    /// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
+    pub(crate) mod channel {
+        pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
+    }
+
     /// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
     pub(crate) fn zeroed_slice<T: super::Zeroed>(len: usize) -> Box<[T]> {
         (0..len).map(|_| T::default()).collect()
     }
 }
 
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, fence, zeroed_slice};
+pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, channel, fence, zeroed_slice};
 pub(crate) use std::sync::atomic::Ordering;
 
 /// Not modelled: chunk pointers of the arenas. They are written once, from null, and never again.
@@ -39,6 +46,11 @@ pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
 
 /// Not modelled: a request to stop.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
+
+/// A size, or a smaller one for the models: so that few nodes fill a word, and a few more add a level.
+pub(crate) const fn sized(shipped: u32, modelled: u32) -> u32 {
+    if cfg!(slotyard_loom) { modelled } else { shipped }
+}
 
 /// Types for which all-zero bytes are a valid value, equal to their default.
 ///

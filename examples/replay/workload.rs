@@ -26,6 +26,8 @@ pub(crate) struct Workload {
     pub(crate) teams: Teams,
     pub(crate) pairs: Pairs,
     pub(crate) perf: Perf,
+    /// Requests a second.
+    rate: f64,
     /// Mean slots in use if nothing was refused, in slots.
     pub(crate) offered_slots: f64,
     pub(crate) incidents: Incidents,
@@ -116,6 +118,7 @@ impl Workload {
         let dealt = teams.deal(&machines);
         let mean_gap = if args.trace.is_some() { TRACE_GAP } else { EMBEDDED_GAP };
         Ok(Self {
+            rate: offered.rate,
             offered_slots: offered.slots(&machines),
             fleet: machines.into_iter().zip(dealt).collect(),
             copies: args.scale,
@@ -135,6 +138,11 @@ impl Workload {
             Work::Speech(seconds) => f64::from(seconds) * 1e3 * self.perf.slowness(class),
         };
         (ms * 1e3).max(1.0) as u64
+    }
+
+    /// How many requests arrive within so many seconds on average.
+    pub(crate) fn requests_within(&self, seconds: f64) -> u64 {
+        (self.rate * seconds) as u64
     }
 
     /// How many requests will arrive.

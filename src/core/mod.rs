@@ -167,10 +167,11 @@ impl Core {
 
     /// The node in a cell, if it is still this incarnation's and not gone.
     fn is_current(&self, node: &Node) -> bool {
-        let word = self.cells.at(node.cell).word();
-        node.scheduler == self.threads.scheduler()
-            && word.generation() == node.generation
-            && !word.flags().has(Flags::GONE)
+        if node.scheduler != self.threads.scheduler() {
+            return false;
+        }
+        let cell = self.cells.at(node.cell);
+        cell.node.is(node) && !cell.word().flags().has(Flags::GONE)
     }
 
     fn live_nodes(&self) -> usize {

@@ -36,6 +36,10 @@ pub(super) fn check_id(kind: &'static str, id: &str, limit: usize) -> Result<(),
     }
 }
 
+fn slots(capacity: u32) -> Option<u16> {
+    u16::try_from(capacity).ok().filter(|slots| (1..=MAX_CAPACITY).contains(&u32::from(*slots)))
+}
+
 fn stale(node: &Node) -> NodeError {
     NodeError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation }
 }
@@ -44,7 +48,7 @@ impl Core {
     pub(crate) fn register(&self, spec: NodeSpec) -> Result<NodeHandle, RegisterError> {
         let NodeSpec { id, capacity, weight, capabilities, ready, replace } = spec;
         check_id("node", &id, self.config.max_id_len)?;
-        let Some(slots) = u16::try_from(capacity).ok().filter(|slots| *slots > 0) else {
+        let Some(slots) = slots(capacity) else {
             return Err(RegisterError::InvalidCapacity { id, capacity, limit: MAX_CAPACITY });
         };
         if let Err(error) = capabilities.validate() {
@@ -356,7 +360,7 @@ impl Core {
 
     pub(crate) fn set_capacity(&self, handle: &NodeHandle, capacity: u32) -> Result<(), NodeError> {
         let node = &handle.0;
-        let Some(slots) = u16::try_from(capacity).ok().filter(|slots| *slots > 0) else {
+        let Some(slots) = slots(capacity) else {
             return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
         };
         self.manage(node, |managed, pin| {

@@ -18,14 +18,14 @@ use super::binding::Phase;
 use crate::arena::Arena;
 use crate::id::{CarriedHash, JobId, Prehashed, PrehashedKey};
 use crate::publish::Published;
-use crate::sync::{AtomicU32, Ordering, Zeroed};
+use crate::sync::{AtomicU32, Ordering, Zeroed, sized};
 
 type Requests = papaya::HashMap<PrehashedKey, Arc<JobRecord>, CarriedHash>;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    places: Arena<Place, 8>,
+    places: Arena<Place, { sized(8, 1) }>,
     vacant: SegQueue<u32>,
     next: AtomicU32,
     limit: u32,

@@ -12,10 +12,10 @@
 use crossbeam_queue::SegQueue;
 
 use crate::id::JobId;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, sized};
 
 /// Buckets; a lease further off than a turn of the wheel is looked at once in each.
-const BUCKETS: u64 = 4096;
+const BUCKETS: u64 = sized(4096, 4) as u64;
 
 /// A lease to be looked at.
 #[derive(Debug, Clone, Copy)]

@@ -134,7 +134,7 @@ impl Cell {
     fn step(&self, before: SlotWord, after: SlotWord) -> Result<Change, SlotWord> {
         let (was, is) = (before.selectable(), after.selectable());
         // With no slot held no release can come before the next reserve, so nobody has to be asked to help.
-        let after = if is && !was { after.with_pending(after.in_flight() > 0) } else { after };
+        let after = if is && !was { after.risen(after.in_flight() > 0) } else { after };
         self.exchange(before, after)?;
         let edge = match (was, is) {
             (_, true) if !was || before.pending() => Edge::Risen(after),
@@ -144,7 +144,8 @@ impl Cell {
         Ok(Change { before, after, edge })
     }
 
-    /// The index was told of `risen`, so a later release need not help, unless the word has changed since.
+    /// The index was told of `risen`, so a later release need not help, unless the word has changed since. (A word that
+    /// has become full and not full again is another one, by its rises.)
     pub(crate) fn settle(&self, risen: SlotWord) {
         if risen.pending() {
             // A failure leaves the flag set, which costs the next release one needless mark.

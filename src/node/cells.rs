@@ -7,12 +7,12 @@ use crossbeam_queue::SegQueue;
 
 use super::cell::Cell;
 use crate::arena::Arena;
-use crate::sync::{Ordering, Sequence};
+use crate::sync::{Ordering, Sequence, sized};
 
 /// The cells of a scheduler. A cell keeps its number; vacant ones are used again.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    arena: Arena<Cell, 10>,
+    arena: Arena<Cell, { sized(10, 1) }>,
     vacant: SegQueue<u32>,
     next: Sequence,
 }

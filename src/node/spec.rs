@@ -39,7 +39,7 @@ impl NodeSpec {
         }
     }
 
-    /// How many jobs it runs at once: 1 to 65,535 slots.
+    /// How many jobs it runs at once: 1 to 16,383 slots.
     pub fn capacity(mut self, slots: u32) -> Self {
         self.capacity = slots;
         self

@@ -1,17 +1,22 @@
 //! The slot word: all that decides whether a slot of a node can be taken, in 64 bits that change at once.
 //!
 //! ```text
-//!  63        40 39      38..32  31        16 15         0
-//! | generation | pending | flags | capacity  | in_flight |
+//!  63        54 53   36    35      34..28  27      14 13        0
+//! | generation | rises | pending | flags | capacity | in_flight |
 //! ```
-//! - `in_flight` (16): slots held. Anyone may change it: +1 by reserve, -1 by release.
-//! - `capacity` (16): effective capacity, the slots that may be held. Writer of the node's shard only. It may be
-//!   smaller than `in_flight` after it was lowered; then nothing is taken until enough was released.
+//! - `in_flight` (14): slots held. Anyone may change it: +1 by reserve, -1 by release.
+//! - `capacity` (14): effective capacity, the slots that may be held. It follows the cell's basis. It may be smaller
+//!   than `in_flight` after it was lowered; then nothing is taken until enough was released.
 //! - `flags` (7): why the node is not to be used, none when it is ready. Writer of the node's shard only.
 //! - `pending` (1): a slot came free, and the availability index may not know yet. Set by whoever makes the node
 //!   selectable while it has jobs; whoever releases a slot and finds it set tells the index, too, before it returns.
-//!   Cleared by one that told the index, if the word has not changed meanwhile.
-//! - `generation` (24): uses of the cell. Changes when a cell is given to a node and when it is taken back.
+//!   Cleared by one that told the index, if the node has not stopped being selectable meanwhile.
+//! - `rises` (18): how often the node has become selectable. It tells that apart: without it, a node that became full
+//!   and not full again would have the same word, and its second rise would be taken for told. It wraps; a thread
+//!   would have to be held up between two instructions for exactly a multiple of 2^18 rises of one node.
+//! - `generation` (10): uses of the cell. Changes when a cell is given to a node and when it is taken back. It wraps,
+//!   which does no harm: a cell is given to another node only when no slot of it is held and nobody is pinned who may
+//!   have found the node there, so no use of a stale generation can be under way.
 //!
 //! Rules: (1) no transition changes two of these fields' meanings by two operations: each is one compare-and-swap of
 //! the whole word. (2) `in_flight` grows only while the word is [`selectable`](SlotWord::selectable). (3) `in_flight`
@@ -61,31 +66,33 @@ impl std::fmt::Debug for Flags {
     }
 }
 
-const CAPACITY_SHIFT: u32 = 16;
-const FLAGS_SHIFT: u32 = 32;
-const PENDING: u64 = 1 << 39;
-const GENERATION_SHIFT: u32 = 40;
-const GENERATION_MASK: u32 = (1 << 24) - 1;
+/// The most slots that the word has room for.
+pub(crate) const MAX_SLOTS: u32 = (1 << 14) - 1;
+
+const SLOTS_MASK: u64 = MAX_SLOTS as u64;
+const CAPACITY_SHIFT: u32 = 14;
+const FLAGS_SHIFT: u32 = 28;
 const FLAGS_MASK: u64 = (Flags::ALL as u64) << FLAGS_SHIFT;
+const PENDING: u64 = 1 << 35;
+const RISES_SHIFT: u32 = 36;
+const RISES_MASK: u64 = ((1 << 18) - 1) << RISES_SHIFT;
+const GENERATION_SHIFT: u32 = 54;
+const GENERATION_MASK: u32 = (1 << 10) - 1;
 
 impl SlotWord {
     /// An idle node.
     pub(crate) const fn new(generation: u32, capacity: u16, flags: Flags) -> Self {
-        Self(
-            ((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT
-                | (flags.0 as u64) << FLAGS_SHIFT
-                | (capacity as u64) << CAPACITY_SHIFT,
-        )
+        Self(((generation & GENERATION_MASK) as u64) << GENERATION_SHIFT).with_flags(flags).with_capacity(capacity)
     }
 
     #[inline(always)]
     pub(crate) const fn in_flight(self) -> u32 {
-        self.0 as u16 as u32
+        (self.0 & SLOTS_MASK) as u32
     }
 
     #[inline(always)]
     pub(crate) const fn capacity(self) -> u32 {
-        (self.0 >> CAPACITY_SHIFT) as u16 as u32
+        (self.0 >> CAPACITY_SHIFT & SLOTS_MASK) as u32
     }
 
     pub(crate) const fn flags(self) -> Flags {
@@ -120,8 +127,11 @@ impl SlotWord {
         if self.in_flight() == 0 { None } else { Some(Self(self.0 - 1)) }
     }
 
+    /// `capacity` is at most [`MAX_SLOTS`].
     pub(crate) const fn with_capacity(self, capacity: u16) -> Self {
-        Self(self.0 & !(0xffff << CAPACITY_SHIFT) | (capacity as u64) << CAPACITY_SHIFT)
+        debug_assert!(capacity as u32 <= MAX_SLOTS);
+        let capacity = (capacity as u64 & SLOTS_MASK) << CAPACITY_SHIFT;
+        Self(self.0 & !(SLOTS_MASK << CAPACITY_SHIFT) | capacity)
     }
 
     pub(crate) const fn with_flags(self, flags: Flags) -> Self {
@@ -130,6 +140,12 @@ impl SlotWord {
 
     pub(crate) const fn with_pending(self, pending: bool) -> Self {
         if pending { Self(self.0 | PENDING) } else { Self(self.0 & !PENDING) }
+    }
+
+    /// It has become selectable once more, `pending` as said.
+    pub(crate) const fn risen(self, pending: bool) -> Self {
+        let rises = self.0.wrapping_add(1 << RISES_SHIFT) & RISES_MASK;
+        Self(self.0 & !RISES_MASK | rises).with_pending(pending)
     }
 
     /// The generation after `generation`. Zero is skipped: it is that of a cell never used.
@@ -156,8 +172,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn slots() -> impl Strategy<Value = u16> {
+        0..=MAX_SLOTS as u16
+    }
+
     fn word() -> impl Strategy<Value = (u32, u16, u8, bool, u16)> {
-        (0..=GENERATION_MASK, any::<u16>(), 0..=Flags::ALL, any::<bool>(), any::<u16>())
+        (0..=GENERATION_MASK, slots(), 0..=Flags::ALL, any::<bool>(), slots())
+    }
+
+    fn rises(word: SlotWord) -> u64 {
+        (word.0 & RISES_MASK) >> RISES_SHIFT
     }
 
     proptest! {
@@ -176,12 +200,17 @@ mod tests {
         #[test]
         fn each_change_leaves_the_other_fields(
             (generation, capacity, flags, pending, held) in word(),
-            to_capacity in any::<u16>(),
+            to_capacity in slots(),
+            earlier_rises in 0u64..1 << 18,
             to_flags in 0..=Flags::ALL,
         ) {
             let mut word = SlotWord::new(generation, capacity, Flags(flags)).with_pending(pending);
             word.0 += u64::from(held);
-            let rest = |w: SlotWord| (w.generation(), w.pending());
+            word.0 |= earlier_rises << RISES_SHIFT;
+            let rest = |w: SlotWord| (w.generation(), w.pending(), rises(w));
+            let risen = word.risen(!pending);
+            prop_assert_eq!((risen.generation(), risen.pending(), rises(risen)), (generation, !pending, (earlier_rises + 1) % (1 << 18)));
+            prop_assert_eq!((risen.in_flight(), risen.capacity(), risen.flags()), (word.in_flight(), word.capacity(), word.flags()));
             let changed = word.with_capacity(to_capacity);
             prop_assert_eq!((changed.in_flight(), changed.capacity(), changed.flags()), (u32::from(held), u32::from(to_capacity), Flags(flags)));
             prop_assert_eq!(rest(changed), rest(word));

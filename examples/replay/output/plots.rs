@@ -144,6 +144,6 @@ fn draw(paint: impl FnOnce(&Area<'_>) -> Result<(), PlotError>) -> Result<String
 
 /// A number without needless digits.
 fn plain(value: f64) -> String {
-    let text = format!("{value:.4}");
+    let text = format!("{value:.7}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -43,7 +43,8 @@ pub(crate) struct Report {
     pub(crate) wait_ms: WaitMs,
     pub(crate) utilisation: Utilisation,
     /// The busiest node's utilisation over the mean, window by window: the mean and the largest of the windows. Nodes
-    /// count that took jobs and were unchanged for the whole window.
+    /// count that took jobs and were unchanged for the whole window; windows, that had at least half the mean load: the
+    /// first jobs of a run are no load to spread.
     pub(crate) load_spread: Spread,
     /// The same for the coefficient of variation of the nodes' utilisation.
     pub(crate) load_variation: Spread,
@@ -98,7 +99,8 @@ pub(crate) struct DecisionNs {
     pub(crate) max: u64,
 }
 
-/// Slots held, of the slots of the nodes that took jobs, while requests arrived.
+/// Slots held, of the slots of the nodes that took jobs, while requests arrived. It may pass 1 when nodes shrink under
+/// running jobs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Utilisation {
     pub(crate) mean: f64,
@@ -156,11 +158,12 @@ impl Report {
         let Outcome { tally, ledger, series, pools, slots_held_at_end, seconds } = outcome;
         let broken = |broken| ledger.violations.count(broken);
         let slots = workload.fleet.iter().map(|(machine, _)| u64::from(machine.slots)).sum();
+        let (mean, max) = mean_and_max(series.windows.iter().map(|window| window.utilisation));
         let spread = |of: fn((f64, f64)) -> f64| {
-            let (mean, max) = mean_and_max(series.windows.iter().filter_map(|window| window.spread).map(of));
+            let loaded = series.windows.iter().filter(|window| window.utilisation >= mean / 2.0);
+            let (mean, max) = mean_and_max(loaded.filter_map(|window| window.spread).map(of));
             Spread { mean, max }
         };
-        let (mean, max) = mean_and_max(series.windows.iter().map(|window| window.utilisation));
         let given = |path: &Option<std::path::PathBuf>| match path {
             Some(path) => path.display().to_string(),
             None => "embedded".to_owned(),

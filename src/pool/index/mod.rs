@@ -37,7 +37,7 @@ pub(crate) mod word;
 use crate::arena::Arena;
 use crate::pool::Occupancy;
 use crate::random::Random;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 use std::sync::Arc;
 use word::{Cleared, FANOUT, IndexWord, Marked, next_bit, random_bit};
 
@@ -48,7 +48,7 @@ const MAX_LEVELS: usize = 6;
 #[derive(Debug)]
 pub(crate) struct Index {
     /// The member at each position.
-    members: Arena<AtomicU64, 5>,
+    members: Arena<AtomicU64, { sized(5, 1) }>,
     levels: [Arena<IndexWord, 1>; MAX_LEVELS],
     /// Levels in use, to finds and clears.
     depth: AtomicU32,

@@ -11,10 +11,10 @@
 //! - `version` (31): marks. It wraps after 2^31 marks of one word; a clear would have to be held up for exactly a
 //!   multiple of that many marks to take a new mark for the old one.
 
-use crate::sync::{AtomicU64, Ordering, Zeroed};
+use crate::sync::{AtomicU64, Ordering, Zeroed, sized};
 
 /// Bits of a word.
-pub(crate) const FANOUT: u32 = 32;
+pub(crate) const FANOUT: u32 = sized(32, 2);
 
 const PENDING: u64 = 1 << 32;
 const VERSION: u64 = 1 << 33;

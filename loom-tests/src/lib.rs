@@ -1,1 +1,0 @@
-//! Models of the concurrent protocols; see `tests/`.
