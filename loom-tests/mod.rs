@@ -31,7 +31,7 @@ fn probe_core() {
             eprintln!("{n}");
         }
         let core = Arc::new(Core::new(config()));
-        core.register(NodeSpec::new("n").capacity(2)).unwrap();
+        core.register(NodeSpec::new("n").capacity(2).ready()).unwrap();
         let request = JobRequest::new("r", Demand::new());
         let (c2, r2) = (core.clone(), request.clone());
         let t = thread::spawn(move || c2.create_job(&r2).unwrap().id());

@@ -166,7 +166,7 @@ impl Core {
                     thread,
                 };
                 loop {
-                    let Some(candidate) = find(view, route, wish, random) else {
+                    let Some(candidate) = find(view, route, &wish, random) else {
                         return Err(self.refuse(route, pin, thread));
                     };
                     if let Some(taken) = take(&candidate, thread) {

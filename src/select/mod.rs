@@ -48,12 +48,19 @@ pub(crate) struct Wish<'d> {
     pub(crate) yielding: bool,
 }
 
+impl Wish<'_> {
+    /// Whether nothing is wished for.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.routing_key.is_none() && self.pool.is_none() && self.excluded.is_empty()
+    }
+}
+
 /// A node with a free slot, as a policy is shown it.
 #[derive(Clone, Copy)]
 pub struct Candidate<'d> {
     pub(crate) pool: &'d Arc<Pool>,
     pub(crate) found: Found<'d>,
-    basis: Basis,
 }
 
 impl Candidate<'_> {
@@ -64,17 +71,17 @@ impl Candidate<'_> {
 
     /// Jobs of others, as last reported and decayed since.
     pub fn external(&self) -> u32 {
-        self.basis.external.into()
+        self.basis().external.into()
     }
 
     /// Its slots.
     pub fn capacity(&self) -> u32 {
-        self.basis.capacity.into()
+        self.basis().capacity.into()
     }
 
     /// Its weight.
     pub fn weight(&self) -> u16 {
-        self.basis.weight
+        self.basis().weight
     }
 
     /// The largest weight in its pool.
@@ -84,17 +91,21 @@ impl Candidate<'_> {
 
     /// Jobs in relation to capacity times weight.
     pub fn load(&self) -> f64 {
-        f64::from(self.jobs()) / f64::from(self.strength().max(1))
+        let (jobs, strength) = self.fraction();
+        f64::from(jobs) / f64::from(strength.max(1))
     }
 
     #[inline(always)]
-    fn jobs(&self) -> u32 {
-        self.found.word.in_flight() + u32::from(self.basis.external)
+    fn basis(&self) -> Basis {
+        self.found.cell.basis()
     }
 
+    /// The load, not divided yet.
     #[inline(always)]
-    fn strength(&self) -> u32 {
-        u32::from(self.basis.capacity) * u32::from(self.basis.weight)
+    fn fraction(&self) -> (u32, u32) {
+        let basis = self.basis();
+        let jobs = self.found.word.in_flight() + u32::from(basis.external);
+        (jobs, u32::from(basis.capacity) * u32::from(basis.weight))
     }
 }
 
@@ -194,8 +205,9 @@ impl<'d> Drawing<'d> {
     #[inline(always)]
     pub fn less_loaded(&mut self, a: Candidate<'d>, b: Candidate<'d>) -> Candidate<'d> {
         // a.jobs / a.strength < b.jobs / b.strength, without a division: 17 + 32 bits each.
-        let left = u64::from(a.jobs()) * u64::from(b.strength());
-        let right = u64::from(b.jobs()) * u64::from(a.strength());
+        let ((a_jobs, a_strength), (b_jobs, b_strength)) = (a.fraction(), b.fraction());
+        let left = u64::from(a_jobs) * u64::from(b_strength);
+        let right = u64::from(b_jobs) * u64::from(a_strength);
         let first = left < right || (left == right && self.random.next() >> 63 == 0);
         if first { a } else { b }
     }
@@ -209,7 +221,7 @@ impl<'d> Drawing<'d> {
         loop {
             let position = pool.index.draw(&mut self.random)?;
             if let Some(found) = pool.look(self.view.cells, position) {
-                return Some(Candidate { pool, basis: found.cell.basis(), found });
+                return Some(Candidate { pool, found });
             }
         }
     }
@@ -248,7 +260,7 @@ impl<'d> Drawing<'d> {
     fn wanted(&self, pool: &'d Arc<Pool>, position: u32) -> Option<Candidate<'d>> {
         let found = pool.look(self.view.cells, position)?;
         let wanted = self.filter.is_none_or(|filter| filter.wants(&self.view, &found));
-        wanted.then(|| Candidate { pool, basis: found.cell.basis(), found })
+        wanted.then_some(Candidate { pool, found })
     }
 
     /// The pool that was drawn has none: on to the others that may have one.
@@ -276,24 +288,52 @@ impl std::fmt::Debug for Drawing<'_> {
 
 /// Finds a node for the route, as wished.
 #[inline(always)]
-pub(crate) fn find<'d>(view: View<'d>, route: &'d Route, wish: Wish<'d>, random: &mut Random) -> Option<Candidate<'d>> {
-    let found = find_wanted(view, route, &wish, random);
+pub(crate) fn find<'d>(
+    view: View<'d>,
+    route: &'d Route,
+    wish: &Wish<'d>,
+    random: &mut Random,
+) -> Option<Candidate<'d>> {
+    // Most demands: no wish beyond the route, and a free node among the pools of the first rank.
+    if let Some(tier) = route.tiers.first()
+        && wish.is_plain()
+        && !tier.checked
+        && view.fallback
+        && let Some(found) = choose(view, From::of(tier), None, random)
+    {
+        return Some(found);
+    }
+    find_as_wished(view, route, wish, random)
+}
+
+#[inline(always)]
+fn choose<'d>(
+    view: View<'d>,
+    from: From<'d>,
+    filter: Option<Filter<'d>>,
+    random: &mut Random,
+) -> Option<Candidate<'d>> {
+    let mut drawing = Drawing { view, from, filter, random: random.clone() };
+    let found = view.policy.choose(&mut drawing);
+    *random = drawing.random;
+    found
+}
+
+#[cold]
+fn find_as_wished<'d>(view: View<'d>, route: &'d Route, wish: &Wish<'d>, random: &mut Random) -> Option<Candidate<'d>> {
+    let found = find_wanted(view, route, wish, random);
     if found.is_none() && wish.yielding && !wish.excluded.is_empty() {
-        return find_wanted(view, route, &Wish { excluded: &[], ..wish }, random);
+        return find_wanted(view, route, &Wish { excluded: &[], ..*wish }, random);
     }
     found
 }
 
-#[inline(always)]
 fn find_wanted<'d>(view: View<'d>, route: &'d Route, wish: &Wish<'d>, random: &mut Random) -> Option<Candidate<'d>> {
     let mut choose = |tier: &'d Tier, from: From<'d>| {
         let filtered = tier.checked || !wish.excluded.is_empty();
         let filter = filtered
             .then(|| Filter { excluded: wish.excluded, requirements: tier.checked.then_some(&*route.requirements) });
-        let mut drawing = Drawing { view, from, filter, random: random.clone() };
-        let found = view.policy.choose(&mut drawing);
-        *random = drawing.random;
-        found
+        choose(view, from, filter, random)
     };
     if let Some(key) = wish.pool
         && let Some((tier, pool)) = route.tiers.iter().find_map(|tier| Some((tier, tier.find(key)?)))

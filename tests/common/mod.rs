@@ -132,7 +132,7 @@ pub(crate) fn picture(scheduler: &Scheduler) -> Picture {
     let stats = scheduler.stats();
     let mut now = stats.now;
     now.routes = 0;
-    let slots_held = stats.counters.reserved - stats.counters.released;
+    let slots_held = stats.counters.reserved.wrapping_sub(stats.counters.released);
     Picture {
         nodes: scheduler.nodes(),
         pools: scheduler.pools(),
