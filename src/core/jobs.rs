@@ -63,26 +63,21 @@ impl Core {
                 Claim::New(record) => (record, true),
                 Claim::Known(record) => (record, false),
             };
+            let bound = record.binding.load();
+            if bound.phase() == Phase::Refused || bound.is_forgotten() {
+                // On its way out of memory: the id is free for a new job.
+                self.jobs.unlist(&record);
+                continue;
+            }
             if record.fingerprint != fingerprint {
                 return Err(CreateJobError::RequestMismatch {
                     request_id: request.request_id.to_string(),
                     job: record.id,
                 });
             }
-            match record.binding.load().phase() {
-                Phase::Pending => {}
-                // On its way out of memory: the id is free for a new job.
-                Phase::Refused | Phase::Forgotten => {
-                    self.jobs.unlist(&record);
-                    continue;
-                }
-                _ => {
-                    if let Some(job) = Job::new(&record, record.binding.load()) {
-                        self.count(Count::repeated);
-                        return Ok(job);
-                    }
-                    continue;
-                }
+            if let Some(job) = Job::new(&record, bound) {
+                self.count(Count::repeated);
+                return Ok(job);
             }
             if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), &pin) {
                 return outcome.map_err(CreateJobError::NoNode);
@@ -386,7 +381,7 @@ impl Core {
 /// The attempt that a caller means, if it is the job's current one.
 fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (job, bound) = (record.id, record.binding.load());
-    let (Some(found), Some(_)) = (bound.attempt(), bound.phase().state()) else {
+    let Some(found) = bound.attempt().filter(|_| !bound.is_forgotten()) else {
         return Err(JobError::UnknownJob { job });
     };
     if found.number != attempt {

@@ -9,7 +9,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// An attempt. Nothing but the deadline changes once it is bound. Aligned for the state in the low bits of its
 /// address, see [`binding`](super::binding).
 #[derive(Debug)]
-#[repr(align(32))]
+#[repr(align(64))]
 pub(crate) struct Attempt {
     /// From 1 on.
     pub(crate) number: u32,

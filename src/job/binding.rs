@@ -1,11 +1,12 @@
 //! The binding of a job to its attempts: one word that says which attempt is current and what state it is in.
 //!
 //! ```text
-//!  63                                 5    4      3     0
-//! | address of the attempt (32-aligned) | renewed | phase |
+//!  63                                 6     5         4      3     0
+//! | address of the attempt (64-aligned) | forgotten | renewed | phase |
 //! ```
 //! - `phase` (4): see [`Phase`].
 //! - `renewed` (1): flips with every renewal of the lease, so that an expiry that looked at the old deadline fails.
+//! - `forgotten` (1): the job has ended and is on its way out of memory; nothing changes any more.
 //!
 //! # Invariants
 //! 1. Every transition of a job is one compare-and-swap of this word, so of any number of calls that would end an
@@ -18,7 +19,7 @@
 //! Pending ──bind──> Reserved -> Dispatched -> Running ──> Completed | Failed | Cancelled | Expired | Orphaned
 //!    │                 └────────────┴───────────┴─ rebind (retry) ─┐             │         │        │
 //!    │                 ^───────────────────────────────────────────┴─────────────┴─────────┴────────┘
-//!    └──refuse──> Refused                          Completed | Failed | ... ──forget──> Forgotten
+//!    └──refuse──> Refused                                        forget: from every end, once
 //! ```
 //!
 //! # Orderings
@@ -34,7 +35,8 @@ use crate::sync::{AtomicPtr, Ordering};
 
 const PHASE: usize = 0xf;
 const RENEWED: usize = 0x10;
-const TAG: usize = PHASE | RENEWED;
+const FORGOTTEN: usize = 0x20;
+const TAG: usize = PHASE | RENEWED | FORGOTTEN;
 
 /// Where a job is, as its binding keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +53,11 @@ pub(crate) enum Phase {
     Orphaned,
     /// No node was found; never bound.
     Refused,
-    /// Ended and on its way out of memory.
-    Forgotten,
 }
 
 impl Phase {
     fn of(bits: usize) -> Self {
-        const ALL: [Phase; 11] = [
+        const ALL: [Phase; 10] = [
             Phase::Pending,
             Phase::Reserved,
             Phase::Dispatched,
@@ -68,7 +68,6 @@ impl Phase {
             Phase::Expired,
             Phase::Orphaned,
             Phase::Refused,
-            Phase::Forgotten,
         ];
         ALL[bits]
     }
@@ -94,7 +93,7 @@ impl Phase {
             Self::Cancelled => JobState::Cancelled,
             Self::Expired => JobState::Expired,
             Self::Orphaned => JobState::Orphaned,
-            Self::Pending | Self::Refused | Self::Forgotten => return None,
+            Self::Pending | Self::Refused => return None,
         })
     }
 }
@@ -120,6 +119,10 @@ pub(crate) struct Bound<'a> {
 impl<'a> Bound<'a> {
     pub(crate) fn phase(self) -> Phase {
         Phase::of(self.word.addr() & PHASE)
+    }
+
+    pub(crate) fn is_forgotten(self) -> bool {
+        self.word.addr() & FORGOTTEN != 0
     }
 
     pub(crate) fn attempt(self) -> Option<&'a Attempt> {
@@ -188,6 +191,11 @@ impl Binding {
     /// moved on since.
     pub(crate) fn renew(&self, found: Bound<'_>) -> bool {
         self.exchange(found.word, found.word.map_addr(|addr| addr ^ RENEWED))
+    }
+
+    /// Forgets a job that has ended. `false`: it has moved on since, or another has forgotten it.
+    pub(crate) fn forget(&self, found: Bound<'_>) -> bool {
+        !found.is_forgotten() && self.exchange(found.word, found.word.map_addr(|addr| addr | FORGOTTEN))
     }
 
     fn exchange(&self, from: *mut Attempt, to: *mut Attempt) -> bool {

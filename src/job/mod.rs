@@ -159,14 +159,10 @@ impl Job {
         self.record.session.as_deref()
     }
 
-    /// The state that the job (of this or a later attempt) is in now; a job that is being forgotten is `Completed`,
-    /// `Failed` ... until then.
+    /// The state that the job is in now, of this attempt or a later one; when it has been forgotten, that in which it
+    /// ended.
     pub fn state(&self) -> JobState {
-        self.view().map_or(JobState::Completed, |view| view.state)
-    }
-
-    fn view(&self) -> Option<JobView> {
-        JobView::of(&self.record)
+        self.record.binding.load().phase().state().expect("a job that was handed out is bound, and stays so")
     }
 }
 

@@ -14,7 +14,6 @@ use crossbeam_epoch::Guard;
 use crossbeam_queue::SegQueue;
 
 use super::JobRecord;
-use super::binding::Phase;
 use crate::arena::Arena;
 use crate::id::{CarriedHash, JobId, Prehashed, PrehashedKey};
 use crate::publish::Published;
@@ -196,7 +195,7 @@ impl Jobs {
         let Some(record) = self.get(finished.job, pin) else { return };
         let bound = record.binding.load();
         let ended = bound.phase().state().is_some_and(|state| state.has_ended());
-        if ended && record.ended_at() == finished.ended_at && record.binding.advance(bound, Phase::Forgotten) {
+        if ended && record.ended_at() == finished.ended_at && record.binding.forget(bound) {
             self.withdraw(record, pin);
         }
     }
