@@ -1,43 +1,209 @@
-//! probe
-use crate::core::Core;
-use crate::{Demand, JobRequest, NodeSpec, SchedulerConfig};
-use loom::thread;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! Models of the scheduler's concurrent protocols, one file an invariant, explored by loom: every order in which two to
+//! four threads can take their steps, up to a number of preemptions, and every value that a load may see under the
+//! memory model.
+//!
+//! ```console
+//! cargo xtask test --only loom
+//! ```
+//!
+//! The models are a part of the crate's own tests, and below `core`, so that they use the real structures and not
+//! copies. With `--cfg slotyard_loom`, `src/sync.rs` gives the crate loom's atomics, and stand-ins for the structures
+//! that loom cannot look into, see there what those promise. Sizes are smaller, so that two nodes fill a word of the
+//! availability index and a third one adds a level (`sized` in `src/sync.rs`).
+//!
+//! # What a model does not show
+//! - More threads, longer histories and more preemptions than it says. Loom's authors find that two or three preemptions
+//!   show most bugs; `LOOM_MAX_PREEMPTIONS` sets another number for all models.
+//! - What SeqCst accesses promise beyond AcqRel (there are none here; SeqCst fences are modelled), and load buffering.
+//! - Orders between numbers that are only shown (`Statistic` in `src/sync.rs`), which loom does not see.
+//! - Where a model pins with the real epoch: a pin has a SeqCst fence, and to loom every such fence is ordered with all
+//!   earlier ones. So these models see less of the memory model between two pins. The models of cells, words and the
+//!   index do without, see [`unpinned`].
+//!
+//! # When one fails
+//! The program ends at the first failed assertion and says which model it was: loom cannot go on, and destructors that
+//! touch atomics after their model has ended would only hide the cause. The executions are the same in every run.
 
-fn config() -> SchedulerConfig {
-    SchedulerConfig {
-        manual_maintenance: true,
-        seed: Some(7),
-        max_pools: 2,
-        shards: 1,
-        max_jobs: 4,
-        max_finished_jobs: 2,
-        ..Default::default()
+mod availability;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Instant;
+
+use crossbeam_epoch::Guard;
+
+use super::Core;
+use crate::node::NodeHandle;
+use crate::node::word::SlotWord;
+use crate::pool::{Found, Pool};
+use crate::random::Random;
+use crate::select::Candidate;
+use crate::{Capabilities, NodeSpec, SchedulerBuilder, Service};
+
+/// What became of a model's executions, so that it can be seen to have explored what it is about.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Seen {
+    fn note(&self, outcome: &'static str) {
+        self.0.lock().unwrap().insert(outcome);
     }
 }
 
-static N: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-
-#[test]
-fn probe_core() {
-    let mut b = loom::model::Builder::new();
-    b.preemption_bound = Some(std::env::var("PB").map(|v| v.parse().unwrap()).unwrap_or(1));
-    b.max_branches = 20_000;
-    let start = Instant::now();
-    b.check(|| {
-        let n = N.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        if n % 1000 == 0 {
-            eprintln!("{n}");
-        }
-        let core = Arc::new(Core::new(config()));
-        core.register(NodeSpec::new("n").capacity(2).ready()).unwrap();
-        let request = JobRequest::new("r", Demand::new());
-        let (c2, r2) = (core.clone(), request.clone());
-        let t = thread::spawn(move || c2.create_job(&r2).unwrap().id());
-        let mine = core.create_job(&request).unwrap().id();
-        assert_eq!(mine, t.join().unwrap());
+/// Explores the model up to so many preemptions. Every one of `outcomes` must have been noted in some execution.
+fn explore(preemptions: usize, outcomes: &[&'static str], model: impl Fn(&Seen) + Send + Sync + 'static) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| std::panic::set_hook(Box::new(give_up)));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    // More than any model takes: the limit is there to find loops that do not end.
+    builder.max_branches = 20_000;
+    let (seen, executions, begin) = (Seen::default(), Arc::new(AtomicU64::new(0)), Instant::now());
+    let (noted, counted) = (seen.clone(), executions.clone());
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model(&noted);
     });
-    eprintln!("{} executions, {:?}", N.load(std::sync::atomic::Ordering::Relaxed), start.elapsed());
-    let _ = Duration::ZERO;
+    eprintln!("{}: {} executions in {:.1?}", this_model(), executions.load(Ordering::Relaxed), begin.elapsed());
+    let seen = seen.0.lock().unwrap();
+    for outcome in outcomes {
+        assert!(seen.contains(outcome), "no execution in which {outcome}; there were: {seen:?}");
+    }
+}
+
+fn this_model() -> String {
+    std::thread::current().name().unwrap_or("a model").to_owned()
+}
+
+/// Ends the program: see the module's documentation.
+fn give_up(panic: &PanicHookInfo<'_>) {
+    // Not by `eprintln`: the test harness keeps that to itself until the test ends, which it will not.
+    let _ = writeln!(std::io::stderr(), "\n{} failed: {panic}", this_model());
+    std::process::exit(101);
+}
+
+/// A guard that pins nothing, for models in which no published value is replaced while threads run: then nothing that
+/// a reader has found is freed before all threads have ended.
+fn unpinned() -> &'static Guard {
+    // SAFETY: by what the models that use it promise, see above.
+    unsafe { crossbeam_epoch::unprotected() }
+}
+
+/// A small scheduler whose maintenance is the model's.
+fn scheduler(configure: impl FnOnce(SchedulerBuilder) -> SchedulerBuilder) -> Arc<Core> {
+    let builder = SchedulerBuilder::default().seed(7).manual_maintenance();
+    let small = builder.max_pools(3).shards(1).max_jobs(4).max_finished_jobs(4);
+    Arc::new(Core::new(configure(small).check().expect("the configuration is valid")))
+}
+
+/// A node that is ready and can do `asr`.
+fn add_node(core: &Core, id: &str, capacity: u32) -> NodeHandle {
+    let spec = NodeSpec::new(id).capacity(capacity).capabilities(asr()).ready();
+    core.register(spec).expect("there is room for it")
+}
+
+fn asr() -> Capabilities {
+    Capabilities::new().service(Service::ASR)
+}
+
+/// One pool with nodes of these capacities, at positions 0, 1, ..., and in cells of the same numbers.
+struct Fleet {
+    core: Arc<Core>,
+    pool: Arc<Pool>,
+    nodes: Vec<NodeHandle>,
+    /// Seed of every find.
+    seed: u64,
+}
+
+/// A slot that is held: its cell, and the generation under which it is.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    cell: u32,
+    generation: u32,
+}
+
+impl Fleet {
+    fn new<const N: usize>(capacities: [u32; N]) -> Arc<Self> {
+        Self::from_position(0, capacities)
+    }
+
+    /// Finds begin their search at this position.
+    fn from_position<const N: usize>(position: u32, capacities: [u32; N]) -> Arc<Self> {
+        let begins_there = |seed: &u64| Random::new(*seed).below(N as u32) == position;
+        let seed = (0..).find(begins_there).expect("some seed does");
+        Self::seeded(seed, scheduler(|builder| builder), capacities)
+    }
+
+    fn of<const N: usize>(core: Arc<Core>, capacities: [u32; N]) -> Arc<Self> {
+        Self::seeded(7, core, capacities)
+    }
+
+    fn seeded<const N: usize>(seed: u64, core: Arc<Core>, capacities: [u32; N]) -> Arc<Self> {
+        let node = |(number, capacity): (usize, &u32)| add_node(&core, &format!("node-{number}"), *capacity);
+        let nodes: Vec<_> = capacities.iter().enumerate().map(node).collect();
+        let pool = core.find_pool(&Arc::new(asr())).expect("registering has made it");
+        assert!(nodes.iter().enumerate().all(|(number, node)| node.0.cell == number as u32));
+        Arc::new(Self { core, pool, nodes, seed })
+    }
+
+    fn word(&self, node: usize) -> SlotWord {
+        self.core.cells.at(self.nodes[node].0.cell).word()
+    }
+
+    /// What a selection does in a pool: draws until it finds a member with a free slot, or none.
+    fn find(&self) -> Option<Found<'_>> {
+        let mut random = Random::new(self.seed);
+        loop {
+            let position = self.pool.index.draw(&mut random)?;
+            if let Some(found) = self.pool.look(&self.core.cells, position) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Takes a slot of some node; `None` when none is free.
+    fn take(&self) -> Option<Slot> {
+        loop {
+            let found = self.find()?;
+            if self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0, unpinned()) {
+                return Some(Slot { cell: found.member.cell, generation: found.member.generation });
+            }
+        }
+    }
+
+    /// Takes a slot of this node, whatever the index says.
+    fn take_of(&self, node: usize) -> Option<Slot> {
+        let (cell, generation) = (self.nodes[node].0.cell, self.nodes[node].0.generation);
+        let found = self.pool.look(&self.core.cells, node as u32)?;
+        let slot = Slot { cell, generation };
+        self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0, unpinned()).then_some(slot)
+    }
+
+    fn give(&self, slot: Slot) {
+        self.core.release(slot.cell, slot.generation, unpinned());
+    }
+
+    /// Takes every slot, one after the other, node by node.
+    fn take_all(&self) -> Vec<Slot> {
+        (0..self.nodes.len()).flat_map(|node| std::iter::from_fn(move || self.take_of(node))).collect()
+    }
+}
+
+/// When all threads are done: every member that can be selected is told, from its bit up to that of its pool; no
+/// release was refused.
+fn assert_told(core: &Core) {
+    for pool in core.snapshot(unpinned()).table().iter() {
+        for position in 0..pool.index.high_water() {
+            let member = pool.index.member(position);
+            let Some(cell) = core.cells.get(member.cell) else { continue };
+            let word = cell.word();
+            if word.generation() == member.generation && word.selectable() {
+                assert!(pool.index.is_told(position), "{word:?} at {position} of {} is not told", pool.name);
+            }
+        }
+    }
+    assert_eq!(core.stats().counters.double_released, 0, "a release was refused");
 }

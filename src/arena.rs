@@ -6,14 +6,14 @@
 //! # Orderings
 //! A chunk is published with Release and found with Acquire, so its zeroed items are seen by whoever finds it.
 
-use crate::sync::{ChunkPtr, Ordering, Zeroed, zeroed_slice};
+use crate::sync::{AtomicPtr, Ordering, Zeroed, owned, sized, zeroed_slice};
 
 /// Chunks of an arena: with this many even `FIRST = 1` goes to 2^27 items.
-const CHUNKS: usize = 27;
+const CHUNKS: usize = sized(27, 4) as usize;
 
 /// See the module's documentation. `FIRST` is at least 1.
 pub(crate) struct Arena<T, const FIRST: u32> {
-    chunks: [ChunkPtr<T>; CHUNKS],
+    chunks: [AtomicPtr<T>; CHUNKS],
 }
 
 // SAFETY: it owns its items, as a `Box<[T]>` would.
@@ -25,7 +25,7 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
     const MASK: u32 = (1 << FIRST) - 1;
 
     pub(crate) fn new() -> Self {
-        Self { chunks: std::array::from_fn(|_| ChunkPtr::new(std::ptr::null_mut())) }
+        Self { chunks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())) }
     }
 
     /// The chunk of item `index`, and the index of that chunk's first item.
@@ -91,7 +91,7 @@ fn missing(index: u32) -> ! {
 impl<T, const FIRST: u32> Drop for Arena<T, FIRST> {
     fn drop(&mut self) {
         for (chunk, slot) in self.chunks.iter_mut().enumerate() {
-            let items = *slot.get_mut();
+            let items = owned(slot);
             if !items.is_null() {
                 let len = 1 << (FIRST as usize + chunk.saturating_sub(1));
                 // SAFETY: a chunk pointer that is not null came from `Box::into_raw` of a slice of this length.

@@ -57,10 +57,6 @@ mod snapshot;
 mod stats;
 mod sync;
 
-#[cfg(all(test, slotyard_loom))]
-#[path = "../loom-tests/mod.rs"]
-mod loom_tests;
-
 /// Bounds that no configuration lifts.
 pub mod limits {
     pub use crate::capability::{

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Ordering, owned};
 
 /// A published `Arc<T>`, or nothing.
 pub(crate) struct Published<T> {
@@ -100,8 +100,7 @@ impl<T> Retired<T> {
 
 impl<T> Drop for Published<T> {
     fn drop(&mut self) {
-        // Relaxed: `&mut self` means that whoever shared it has handed it over.
-        let value = self.value.load(Ordering::Relaxed);
+        let value = owned(&mut self.value);
         if !value.is_null() {
             Retired(value).release();
         }

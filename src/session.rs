@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::id::{CarriedHash, Prehashed, PrehashedKey};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Map, Ordering};
 
 /// One conversation. Fields are hints for the next job, written by whichever job came last.
 #[derive(Debug)]
@@ -58,13 +58,13 @@ impl Session {
 /// The sessions of a scheduler, in shards by the hash of their id. Bounded.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    shards: Box<[papaya::HashMap<PrehashedKey, Arc<Session>, CarriedHash>]>,
+    shards: Box<[Map<PrehashedKey, Arc<Session>, CarriedHash>]>,
     limit: usize,
 }
 
 impl Sessions {
     pub(crate) fn new(limit: usize, shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| papaya::HashMap::with_hasher(CarriedHash::default())).collect(), limit }
+        Self { shards: (0..shards).map(|_| Map::with_hasher(CarriedHash::default())).collect(), limit }
     }
 
     /// The session of this id, begun if need be. `None` when there are too many; sessions that begin at the same time
@@ -89,6 +89,6 @@ impl Sessions {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(papaya::HashMap::len).sum()
+        self.shards.iter().map(Map::len).sum()
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::capability::Requirements;
 use crate::pool::{Pool, PoolView};
 use crate::select::Route;
+use crate::sync::Map;
 
 /// What selection reads: the pools, and the routes computed from them. See [`Scheduler::snapshot`].
 ///
@@ -81,13 +82,13 @@ impl PoolTable {
 /// Routes by what they are for. Bounded: past the bound a route is computed and not kept.
 #[derive(Debug)]
 pub(crate) struct RouteCache {
-    routes: papaya::HashMap<Arc<Requirements>, Arc<Route>, ahash::RandomState>,
+    routes: Map<Arc<Requirements>, Arc<Route>, ahash::RandomState>,
     limit: usize,
 }
 
 impl RouteCache {
     fn new(limit: usize) -> Self {
-        Self { routes: papaya::HashMap::with_hasher(crate::id::fixed_hasher().clone()), limit }
+        Self { routes: Map::with_hasher(crate::id::fixed_hasher().clone()), limit }
     }
 
     /// Calls `then` with the route for these requirements, computed by `compute` if it is not known yet.

@@ -1,14 +1,20 @@
 //! The one place that names atomics, locks and threads, and switches them to loom's under `--cfg slotyard_loom`.
 //!
-//! What the models explore is imported from here. What they take as given stays the standard library's in both
-//! builds and says so: chunk pointers of the arenas and counters that nothing depends on.
+//! What the models explore is imported from here, maps, queues and values made on first use among it: loom cannot look
+//! into those, so [`modelled`] has stand-ins for them. What the models leave out stays the standard library's in both
+//! builds and says so: numbers that nothing depends on.
+
+#[cfg(slotyard_loom)]
+mod modelled;
 
 #[cfg(not(slotyard_loom))]
-mod imp {
+mod shipped {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 
     pub(crate) use crossbeam_channel as channel;
+    pub(crate) use crossbeam_queue::SegQueue;
+    pub(crate) use papaya::HashMap as Map;
 
     /// A slice of zeroed values, without touching the memory: large ones are mapped when first used.
     pub(crate) fn zeroed_slice<T: super::Zeroed>(len: usize) -> Box<[T]> {
@@ -16,29 +22,23 @@ mod imp {
         // SAFETY: `Zeroed` promises that all-zero bytes are a valid value.
         unsafe { slice.assume_init() }
     }
+
+    /// The pointer, from whoever has it for himself.
+    pub(crate) fn owned<T>(pointer: &mut AtomicPtr<T>) -> *mut T {
+        *pointer.get_mut()
+    }
 }
 
 #[cfg(slotyard_loom)]
-mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
+use modelled as imp;
+#[cfg(not(slotyard_loom))]
+use shipped as imp;
 
-    /// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
-    pub(crate) mod channel {
-        pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
-    }
-
-    /// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
-    pub(crate) fn zeroed_slice<T: super::Zeroed>(len: usize) -> Box<[T]> {
-        (0..len).map(|_| T::default()).collect()
-    }
-}
-
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, channel, fence, zeroed_slice};
+pub(crate) use imp::{
+    AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, channel, fence, owned, zeroed_slice,
+};
 pub(crate) use std::sync::atomic::Ordering;
 
-/// Not modelled: chunk pointers of the arenas. They are written once, from null, and never again.
-pub(crate) use std::sync::atomic::AtomicPtr as ChunkPtr;
 /// Not modelled: numbers that are only ever read to be shown, or to guess by.
 pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.

@@ -128,9 +128,7 @@ fn pools_may_ask_for_language_pairs_and_labels() {
 /// Two pools of which neither is the more specific.
 fn crossing() -> SchedulerBuilder {
     let requires = |service| Capabilities::new().service(service);
-    builder()
-        .pool(PoolConfig::new("x").requires(requires("x")))
-        .pool(PoolConfig::new("y").requires(requires("y")))
+    builder().pool(PoolConfig::new("x").requires(requires("x"))).pool(PoolConfig::new("y").requires(requires("y")))
 }
 
 #[test]
@@ -139,7 +137,8 @@ fn a_node_in_two_pools_has_its_slots_once() {
     add(&scheduler, NodeSpec::new("a").service("x").service("y").capacity(3).ready());
     assert_eq!(pools_of(&scheduler, "a"), ["x", "y"]);
     let (x, y) = (Demand::new().service("x"), Demand::new().service("y"));
-    let jobs = [create(&scheduler, "1", x.clone()), create(&scheduler, "2", y.clone()), create(&scheduler, "3", x.clone())];
+    let jobs =
+        [create(&scheduler, "1", x.clone()), create(&scheduler, "2", y.clone()), create(&scheduler, "3", x.clone())];
     assert_eq!((kind(&scheduler, &x), kind(&scheduler, &y), in_flight(&scheduler, "a")), ("busy", "busy", 3));
     // A slot that was taken by way of the one pool is free in both.
     complete(&scheduler, &jobs[1]);
@@ -225,9 +224,12 @@ fn without_fallback_a_tenant_keeps_to_its_own_pool() {
 
 #[test]
 fn nobody_else_gets_into_a_tenants_pool() {
-    for demand in [work(), work().tenant("other"), work().label("tenant", "acme")] {
+    for (demand, kind) in
+        [(work(), "busy"), (work().tenant("other"), "busy"), (work().label("tenant", "acme"), "unsupported")]
+    {
         let scheduler = tenants_with_nodes(tenants());
-        fill(&scheduler, "r", &demand);
+        let no_node = (0..10).find_map(|n| try_create(&scheduler, &n.to_string(), demand.clone()).err());
+        assert_eq!(refused(Err(no_node.unwrap())).kind(), kind, "{demand:?}");
         assert_eq!(in_flight(&scheduler, "own"), 0, "{demand:?}");
     }
 }

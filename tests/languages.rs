@@ -25,7 +25,9 @@ fn recognise(source: &str) -> Demand {
 
 #[test]
 fn tags_match_by_their_primary_subtag_either_way() {
-    for (offered, wanted) in [("zh", "zh-CN"), ("zh-CN", "zh"), ("zh-TW", "zh-CN"), ("ZH", "zh-hans-cn"), ("pt-BR", "PT")] {
+    for (offered, wanted) in
+        [("zh", "zh-CN"), ("zh-CN", "zh"), ("zh-TW", "zh-CN"), ("ZH", "zh-hans-cn"), ("pt-BR", "PT")]
+    {
         assert!(serves(Capabilities::new().asr([offered]), &recognise(wanted)), "{offered} for {wanted}");
     }
     for (offered, wanted) in [("zh", "en"), ("en", "eng"), ("no", "nb")] {
@@ -101,9 +103,8 @@ fn nodes_of_pairs_and_nodes_of_any_to_any_serve_a_direction_together() {
 
 #[test]
 fn each_service_minds_the_languages_that_it_works_on() {
-    let pipeline = || {
-        Demand::translate("zh", "en").services([Service::ASR, Service::NMT, Service::TTS, Service::SEMANTIC])
-    };
+    let pipeline =
+        || Demand::translate("zh", "en").services([Service::ASR, Service::NMT, Service::TTS, Service::SEMANTIC]);
     let node = || Capabilities::new().asr(["zh"]).semantic(["zh"]).nmt_pairs([("zh", "en")]).tts(["en"]);
     assert!(serves(node(), &pipeline()));
     assert!(!serves(node().asr(["en"]), &pipeline()), "recognition is of the source");

@@ -56,7 +56,8 @@ impl Language {
     }
 
     fn parse(tag: &str, exact: bool) -> Result<Self, LanguageError> {
-        let refuse = |reason: String| LanguageError { tag: tag.chars().take(MAX_TAG_LEN).collect(), reason };
+        let shown = &tag[..tag.floor_char_boundary(MAX_TAG_LEN)];
+        let refuse = |reason: String| LanguageError { tag: shown.to_owned(), reason };
         if tag.len() > MAX_TAG_LEN {
             return Err(refuse(format!("{} bytes, at most {MAX_TAG_LEN} are taken", tag.len())));
         }
@@ -82,6 +83,11 @@ impl Language {
     /// Whether one may stand for the other: equal tags if either is exact, else equal primary subtags.
     pub fn matches(&self, other: &Language) -> bool {
         if self.exact || other.exact { self.tag == other.tag } else { self.primary() == other.primary() }
+    }
+
+    /// This language, matched by its primary subtag where the other side allows.
+    pub(crate) fn loose(&self) -> Language {
+        Self { tag: self.tag.clone(), exact: false }
     }
 
     /// What pools of equal nodes are told apart by: the whole tag if exact, else the primary subtag.

@@ -277,7 +277,7 @@ impl Core {
         if end == End::Completed {
             attempt.pool.tally.note_duration(now.saturating_sub(attempt.reserved_at));
         }
-        self.jobs.finished(record, now, pin);
+        self.jobs.finished(record, attempt.number, now, pin);
         let told = || (record.id, attempt.number, attempt.node.id.clone(), record.key.text.clone());
         self.count(match end {
             End::Completed => Count::completed,
@@ -367,6 +367,8 @@ impl Core {
                 Ok(next) => {
                     if bound.phase().is_active() {
                         self.let_go(&record, current, &pin);
+                    } else {
+                        self.jobs.revived();
                     }
                     self.bound(&record, next, &pin);
                     self.count(Count::retried);

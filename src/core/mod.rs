@@ -9,6 +9,11 @@ mod selecting;
 mod upkeep;
 mod views;
 
+// Below this module, so that the models reach what is private to it.
+#[cfg(all(test, slotyard_loom))]
+#[path = "../../loom-tests/mod.rs"]
+mod loom_tests;
+
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -157,10 +162,7 @@ impl Core {
 
     /// A node that is gone leaves its cell with its last slot: either when it goes, or when that is released.
     fn retire_if_idle(&self, number: u32, change: &Change, pin: &Guard) {
-        let now_idle = change.after.in_flight() == 0
-            && change.after.flags().has(Flags::GONE)
-            && (change.before.in_flight() > 0 || !change.before.flags().has(Flags::GONE));
-        if now_idle {
+        if change.leaves_idle() {
             self.cells.retire(number, pin);
         }
     }

@@ -14,11 +14,12 @@ use crate::lock::{WriterGuard, WriterLock};
 use crate::node::Membership;
 use crate::pool::{Layout, Member, Occupancy, Pool, PoolConfig, PoolKind, Seat, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
+use crate::sync::Map;
 
 /// The automatic pools, found without a lock and changed under one.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    by_signature: papaya::HashMap<Arc<Capabilities>, Arc<Pool>, ahash::RandomState>,
+    by_signature: Map<Arc<Capabilities>, Arc<Pool>, ahash::RandomState>,
     writer: WriterLock<Numbers>,
 }
 
@@ -63,7 +64,7 @@ pub(super) fn lay_out(config: &SchedulerConfig, occupancy: &Arc<Occupancy>) -> (
         version: 1,
     };
     let topology = Topology {
-        by_signature: papaya::HashMap::with_hasher(crate::id::fixed_hasher().clone()),
+        by_signature: Map::with_hasher(crate::id::fixed_hasher().clone()),
         writer: WriterLock::new("topology", numbers),
     };
     let layout = Layout::new(config.routing_labels.clone(), configured, hash, mixed);

@@ -31,7 +31,7 @@ use std::ptr;
 
 use super::JobState;
 use super::attempt::Attempt;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Ordering, owned};
 
 const PHASE: usize = 0xf;
 const RENEWED: usize = 0x10;
@@ -206,8 +206,7 @@ impl Binding {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        // Relaxed: `&mut self` means that whoever shared it has handed it over.
-        let mut attempt = untagged(self.word.load(Ordering::Relaxed));
+        let mut attempt = untagged(owned(&mut self.word));
         while !attempt.is_null() {
             // SAFETY: every attempt of the list was leaked from a box by `install`, and is in the list once.
             let owned = unsafe { Box::from_raw(attempt) };

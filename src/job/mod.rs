@@ -18,8 +18,6 @@ use crate::id::{JobId, NodeId, PrehashedKey};
 use attempt::Attempt;
 use binding::{Binding, Bound, Phase};
 
-use crate::sync::{AtomicU64, Ordering};
-
 /// What state a job is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -75,8 +73,6 @@ pub(crate) struct JobRecord {
     /// Length of a lease, in ms.
     pub(crate) lease: u64,
     pub(crate) binding: Binding,
-    /// When it ended, in ms; of its latest end.
-    ended_at: AtomicU64,
 }
 
 impl JobRecord {
@@ -88,16 +84,7 @@ impl JobRecord {
         session: Option<Arc<str>>,
         lease: u64,
     ) -> Self {
-        Self { id, key, session, demand, fingerprint, lease, binding: Binding::new(), ended_at: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn ended_at(&self) -> u64 {
-        // Relaxed: ordered by the queue of finished jobs.
-        self.ended_at.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_ended_at(&self, now: u64) {
-        self.ended_at.store(now, Ordering::Relaxed);
+        Self { id, key, session, demand, fingerprint, lease, binding: Binding::new() }
     }
 }
 

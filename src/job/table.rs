@@ -11,15 +11,14 @@
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
-use crossbeam_queue::SegQueue;
 
 use super::JobRecord;
 use crate::arena::Arena;
 use crate::id::{CarriedHash, JobId, Prehashed, PrehashedKey};
 use crate::publish::Published;
-use crate::sync::{AtomicU32, Ordering, Zeroed, sized};
+use crate::sync::{AtomicU32, Map, Ordering, SegQueue, Statistic, Zeroed, sized};
 
-type Requests = papaya::HashMap<PrehashedKey, Arc<JobRecord>, CarriedHash>;
+type Requests = Map<PrehashedKey, Arc<JobRecord>, CarriedHash>;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ pub(crate) struct Jobs {
     finished: SegQueue<Finished>,
     /// The job that ended first, when it was looked at and found too young to be forgotten; at most one.
     oldest: SegQueue<Finished>,
+    /// Jobs that have ended and are remembered. The queue may be longer: a retry leaves its entry there.
+    ended: Statistic,
     max_finished: usize,
     /// High half of every id.
     scheduler: u64,
@@ -50,6 +51,7 @@ unsafe impl Zeroed for Place {}
 #[derive(Debug, Clone, Copy)]
 struct Finished {
     job: JobId,
+    attempt: u32,
     ended_at: u64,
 }
 
@@ -69,9 +71,10 @@ impl Jobs {
             vacant: SegQueue::new(),
             next: AtomicU32::new(0),
             limit: limit as u32,
-            requests: (0..shards).map(|_| papaya::HashMap::with_hasher(CarriedHash::default())).collect(),
+            requests: (0..shards).map(|_| Map::with_hasher(CarriedHash::default())).collect(),
             finished: SegQueue::new(),
             oldest: SegQueue::new(),
+            ended: Statistic::new(0),
             max_finished,
             scheduler,
         }
@@ -162,11 +165,11 @@ impl Jobs {
         let _ = self.requests(key.hash).pin().remove_if(&key, |_, found| found.id == record.id);
     }
 
-    /// Remembers a job that has just ended, and forgets the oldest when too many are remembered.
-    pub(crate) fn finished(&self, record: &JobRecord, now: u64, pin: &Guard) {
-        record.set_ended_at(now);
-        self.finished.push(Finished { job: record.id, ended_at: now });
-        while self.finished.len() > self.max_finished {
+    /// Remembers a job that has just ended with this attempt, and forgets the oldest when too many are remembered.
+    pub(crate) fn finished(&self, record: &JobRecord, attempt: u32, now: u64, pin: &Guard) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.finished.push(Finished { job: record.id, attempt, ended_at: now });
+        while self.finished_len() > self.max_finished {
             match self.pop_finished() {
                 Some(oldest) => self.forget(oldest, pin),
                 None => break,
@@ -190,12 +193,19 @@ impl Jobs {
         }
     }
 
+    /// A job that had ended goes on with a further attempt.
+    pub(crate) fn revived(&self) {
+        self.ended.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Forgets a job, unless it was retried since it ended like this.
     fn forget(&self, finished: Finished, pin: &Guard) {
         let Some(record) = self.get(finished.job, pin) else { return };
         let bound = record.binding.load();
         let ended = bound.phase().state().is_some_and(|state| state.has_ended());
-        if ended && record.ended_at() == finished.ended_at && record.binding.forget(bound) {
+        let still = bound.attempt().is_some_and(|attempt| attempt.number == finished.attempt);
+        if ended && still && record.binding.forget(bound) {
+            self.ended.fetch_sub(1, Ordering::Relaxed);
             self.withdraw(record, pin);
         }
     }
@@ -206,6 +216,7 @@ impl Jobs {
     }
 
     pub(crate) fn finished_len(&self) -> usize {
-        self.finished.len() + self.oldest.len()
+        // It may be read between the two steps of a job's end, and then be one off, below zero even.
+        (self.ended.load(Ordering::Relaxed) as i64).max(0) as usize
     }
 }

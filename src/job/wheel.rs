@@ -9,10 +9,8 @@
 //! then looks how far turns have gone; if past its bucket, it is entered once more among the late ones, which every
 //! turn looks at. One of the two is seen by the other, for there is a SeqCst fence between the two steps on both sides.
 
-use crossbeam_queue::SegQueue;
-
 use crate::id::JobId;
-use crate::sync::{AtomicU64, Ordering, fence, sized};
+use crate::sync::{AtomicU64, Ordering, SegQueue, fence, sized};
 
 /// Buckets; a lease further off than a turn of the wheel is looked at once in each.
 const BUCKETS: u64 = sized(4096, 4) as u64;

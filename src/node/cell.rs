@@ -61,6 +61,15 @@ pub(crate) struct Change {
     pub(crate) edge: Edge,
 }
 
+impl Change {
+    /// Whether it has left a node that is gone without a held slot. It is the only change of this node that did: the
+    /// one that made it retires the cell.
+    pub(crate) fn leaves_idle(&self) -> bool {
+        let is_idle = |word: SlotWord| word.in_flight() == 0 && word.flags().has(Flags::GONE);
+        is_idle(self.after) && !is_idle(self.before)
+    }
+}
+
 /// A release that was refused; it changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReleaseError {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
-use crossbeam_queue::SegQueue;
 
 use super::cell::Cell;
 use crate::arena::Arena;
-use crate::sync::{Ordering, Sequence, sized};
+use crate::sync::{Ordering, SegQueue, Sequence, sized};
 
 /// The cells of a scheduler. A cell keeps its number; vacant ones are used again.
 #[derive(Debug)]

@@ -8,11 +8,12 @@ use crate::capability::{Capabilities, Service};
 use crate::id::{CarriedHash, Prehashed, PrehashedKey};
 use crate::lock::WriterLock;
 use crate::pool::Share;
+use crate::sync::Map;
 
 /// A partition of the nodes, by the hash of their id.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    nodes: papaya::HashMap<PrehashedKey, Arc<Node>, CarriedHash>,
+    nodes: Map<PrehashedKey, Arc<Node>, CarriedHash>,
     pub(crate) writer: WriterLock<ShardState>,
 }
 
@@ -57,7 +58,7 @@ impl Managed {
 impl Shard {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: papaya::HashMap::with_hasher(CarriedHash::default()),
+            nodes: Map::with_hasher(CarriedHash::default()),
             writer: WriterLock::new("shard", ShardState::default()),
         }
     }

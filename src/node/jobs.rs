@@ -8,9 +8,7 @@
 //! Adding is a compare-and-swap with Release, sweeping reads with Acquire. That an added job is either seen by the
 //! sweep or sees that the node is out of use follows from both touching the slot word, see `node::cell`.
 
-use std::sync::OnceLock;
-
-use crate::sync::{AtomicU32, Ordering, zeroed_slice};
+use crate::sync::{AtomicU32, OnceLock, Ordering, zeroed_slice};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Pool, PoolKind};
-use crate::capability::{Capabilities, Requirements, Service};
+use crate::capability::{Capabilities, Requirements, Service, Source};
 use crate::id::stable_hash;
 
 /// Where a node is to sit.
@@ -40,15 +40,17 @@ impl Layout {
         capabilities.signature(&self.routing_labels)
     }
 
-    /// The requirements without the labels by which pools are not told apart; `None` if there are none of these.
+    /// The requirements as far as pools are told apart by them: without labels that are no routing labels, and with
+    /// languages by their primary subtags, for a pool of `zh` has members of `zh-CN` and of `zh-TW`. `None` if that is
+    /// no different.
     pub(crate) fn told_apart_by(&self, requirements: &Requirements) -> Option<Requirements> {
-        let is_routing = |name: &Arc<str>| self.routing_labels.contains(name);
-        if requirements.labels.keys().all(is_routing) {
-            return None;
-        }
         let mut told_apart = requirements.clone();
-        told_apart.labels.retain(|name, _| is_routing(name));
-        Some(told_apart)
+        told_apart.labels.retain(|name, _| self.routing_labels.contains(name));
+        told_apart.target = told_apart.target.map(|language| language.loose());
+        if let Some(Source::Known(language)) = &mut told_apart.source {
+            *language = language.loose();
+        }
+        (told_apart != *requirements).then_some(told_apart)
     }
 
     /// The seats of a node; empty when no configured pool takes it.

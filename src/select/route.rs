@@ -40,8 +40,8 @@ pub(crate) struct Tier {
 impl Route {
     /// Computes the route from the pools that there are. Takes no lock.
     ///
-    /// Pools are not told apart by labels that are no routing labels. Where a demand names one, the members of every
-    /// pool that could do it otherwise are checked.
+    /// Where a demand names what pools are not told apart by (a label that is no routing label, a language exactly), the
+    /// members of every pool that could do it otherwise are checked.
     pub(crate) fn compute<'a>(
         requirements: &Arc<Requirements>,
         layout: &Layout,

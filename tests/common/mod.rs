@@ -43,6 +43,15 @@ pub(crate) fn add(scheduler: &Scheduler, spec: NodeSpec) -> NodeHandle {
     scheduler.register(spec).expect("the node can be registered")
 }
 
+/// Registers [`worker`]s of these ids.
+pub(crate) fn add_workers<S: AsRef<str>>(
+    scheduler: &Scheduler,
+    ids: impl IntoIterator<Item = S>,
+    capacity: u32,
+) -> Vec<NodeHandle> {
+    ids.into_iter().map(|id| add(scheduler, worker(id, capacity))).collect()
+}
+
 pub(crate) fn node(scheduler: &Scheduler, id: &str) -> NodeView {
     scheduler.node(id).expect("the node is registered")
 }

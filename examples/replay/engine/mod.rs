@@ -228,14 +228,15 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Holds the scheduler's count of a node's slots against the ledger's.
-    fn compare(&mut self, worker: usize) {
-        let Some(view) = self.scheduler.node(&self.workers[worker].name) else { return };
+    /// Holds the scheduler's count of a node's slots against the ledger's; what the scheduler says.
+    fn compare(&mut self, worker: usize) -> u64 {
+        let Some(view) = self.scheduler.node(&self.workers[worker].name) else { return 0 };
         let held = self.ledger.accounts[worker].held;
         if view.in_flight != held {
             let example = || format!("{} holds {held}, the scheduler says {}", view.id, view.in_flight);
             self.ledger.violations.note(Broken::Miscounted, self.now, example);
         }
+        u64::from(view.in_flight)
     }
 
     /// Notes an answer that is not as it must be.
@@ -246,10 +247,7 @@ impl<'a> Engine<'a> {
 
     /// The last checks, and the result.
     fn finish(mut self) -> Outcome {
-        for worker in 0..self.workers.len() {
-            self.compare(worker);
-        }
-        let slots_held_at_end = self.scheduler.nodes().iter().map(|node| u64::from(node.in_flight)).sum();
+        let slots_held_at_end = (0..self.workers.len()).map(|worker| self.compare(worker)).sum();
         let violations = &mut self.ledger.violations;
         violations.add(Broken::SlotsHeldAtEnd, slots_held_at_end);
         violations.add(Broken::EventsDropped, self.notices.dropped());

@@ -43,23 +43,50 @@ pub(super) enum Change {
 }
 
 /// Events by time; those of the same time in the order in which they were queued.
+///
+/// Every node has an event ahead, mostly far off; apart from the others they do not make the heap that is busy large.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    busy: Heap,
+    nodes: Heap,
     queued: u64,
 }
+
+type Heap = BinaryHeap<Reverse<(u64, u64, Event)>>;
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
         self.queued += 1;
-        self.heap.push(Reverse((at, self.queued, event)));
+        let heap = if matches!(event, Event::Node { .. }) { &mut self.nodes } else { &mut self.busy };
+        heap.push(Reverse((at, self.queued, event)));
     }
 
     pub(super) fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+        let at = |heap: &Heap| heap.peek().map(|Reverse((at, ..))| *at);
+        at(&self.busy).into_iter().chain(at(&self.nodes)).min()
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.heap.pop().map(|Reverse((.., event))| event)
+        // `None` is less than any event, and a `Reverse` is larger the earlier it is.
+        let next = if self.nodes.peek() > self.busy.peek() { self.nodes.pop() } else { self.busy.pop() };
+        next.map(|Reverse((.., event))| event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_by_time_and_then_in_order() {
+        let node = |worker| Event::Node { worker, change: Change::Incident };
+        let mut queue = Queue::default();
+        for (at, event) in [(5, Event::Done { task: 1 }), (3, node(1)), (5, node(2)), (3, Event::Done { task: 2 })] {
+            queue.push(at, event);
+        }
+        assert_eq!(queue.next_at(), Some(3));
+        let order: Vec<Event> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [node(1), Event::Done { task: 2 }, Event::Done { task: 1 }, node(2)]);
+        assert_eq!(queue.next_at(), None);
     }
 }

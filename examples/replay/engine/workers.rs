@@ -32,7 +32,7 @@ const HALVED: u64 = 60;
 const VOICELESS: u64 = 30;
 /// For how long what a node reported beyond the scheduler's count may keep slots off: until that is forgotten.
 const EXTERNAL: u64 = 20 * SECOND;
-/// Registrations between two looks at the events that they cause.
+/// Registrations, or first heartbeats, between two looks at the events that they cause.
 const BATCH: usize = 1024;
 
 /// One node.
@@ -102,8 +102,10 @@ impl Engine<'_> {
                 self.take_notices();
             }
         }
-        self.beat(0..self.workers.len());
-        self.take_notices();
+        for begin in (0..self.workers.len()).step_by(BATCH) {
+            self.beat(begin..(begin + BATCH).min(self.workers.len()));
+            self.take_notices();
+        }
         self.pool_names = self.pool_names_now();
     }
 

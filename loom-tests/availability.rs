@@ -1,0 +1,173 @@
+//! **No lost slot**: a find that starts after a release has returned cannot miss the slot that came free, and when all
+//! threads are done every member that can be selected has its bit, all the bits above it, and its pool's.
+//!
+//! In each model the releasing thread looks for a node right after, while the others are somewhere in the middle of
+//! what they do, and by the numbers some slot must be free all the while: a find that comes back empty is wrong.
+//!
+//! | model | threads | preemptions |
+//! |---|---|---|
+//! | a reserve that makes a node full clears its bit, a release marks it | 2 | 4 |
+//! | two releases of one full node: the second relies on the first | 2 | 4 |
+//! | two releases of two nodes in one empty word below a summary | 2 | 4 |
+//! | a reserve empties a word, so its summary bit is cleared, a release fills it | 2 | 4 |
+//! | all of this at once, in a word of three levels | 3 | 2 |
+//! | the last bits of a pool: a find goes by the occupancy, over two pools | 2 | 4 |
+//!
+//! Seen to fail with:
+//! - the obvious protocol, "clear the bit, look again, mark it if there is room": `IndexWord::clear` as a plain
+//!   `fetch_and`, and `Pool::mend` marking again when the member can be selected afterwards. A find between the two
+//!   misses the slot: first model;
+//! - `IndexWord::clear` without the look between load and exchange, and `mark` without `VERSION`: first model;
+//! - `Edge::Risen` only for `!was`, not for `before.pending()` (`Cell::step`): second model;
+//! - `IndexWord::mark` without `PENDING`: third model;
+//! - the clear of a summary bit without `child.bits() == 0` (`Index::clear_from`): fourth model;
+//! - `Occupancy::clear` without `is_empty`: last model;
+//! - Relaxed for the AcqRel of `IndexWord::mark`: fourth model.
+
+use loom::thread;
+
+use super::*;
+
+#[test]
+fn a_clear_spares_a_newer_release() {
+    explore(4, &["the release came first", "the reserve came first"], |seen| {
+        let fleet = Fleet::new([2]);
+        let held = fleet.take().unwrap();
+        let other = thread::spawn({
+            let fleet = fleet.clone();
+            move || fleet.take().is_some()
+        });
+        fleet.give(held);
+        // From here on the other's slot is the only one that can be held.
+        let found = fleet.find().expect("a slot is free");
+        seen.note(if found.word.in_flight() == 0 { "the release came first" } else { "the reserve came first" });
+        assert!(other.join().unwrap(), "a slot was free all the while");
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn the_second_release_helps_the_first() {
+    explore(4, &["both were free at once"], |seen| {
+        let fleet = Fleet::new([2]);
+        let [first, second] = fleet.take_all()[..] else { panic!("two slots") };
+        let release = |slot| {
+            let fleet = fleet.clone();
+            move || {
+                fleet.give(slot);
+                fleet.find().expect("a slot is free, and nobody takes one").word.in_flight()
+            }
+        };
+        let other = thread::spawn(release(first));
+        if release(second)() == 0 {
+            seen.note("both were free at once");
+        }
+        other.join().unwrap();
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_mark_beside_an_unfinished_one_helps_it() {
+    for from in 0..4 {
+        explore(4, &["the other's was found"], move |seen| {
+            let fleet = Fleet::from_position(from, [1, 1, 1, 1]);
+            let slots = fleet.take_all();
+            let release = |node: usize| {
+                let (fleet, slot) = (fleet.clone(), slots[node]);
+                move || {
+                    fleet.give(slot);
+                    fleet.find().expect("a slot is free, and nobody takes one").position
+                }
+            };
+            let other = thread::spawn(release(2));
+            let mine = release(3)();
+            if other.join().unwrap() == 3 || mine == 2 {
+                seen.note("the other's was found");
+            }
+            assert_told(&fleet.core);
+        });
+    }
+}
+
+#[test]
+fn a_clear_of_a_summary_spares_a_newer_mark() {
+    for from in [0, 3] {
+        explore(4, &["the other took the old one", "the other took the new one"], move |seen| {
+            let fleet = Fleet::from_position(from, [1, 1, 1, 1]);
+            let slots = fleet.take_all();
+            fleet.give(slots[2]);
+            let other = thread::spawn({
+                let fleet = fleet.clone();
+                // Makes node 2 full, or node 3, if that is free already. In the first case its word is empty, unless
+                // node 3 comes free.
+                move || fleet.take().expect("node 2 or node 3 is free").cell
+            });
+            fleet.give(slots[3]);
+            fleet.find().expect("the other can take one of nodes 2 and 3 only");
+            let taken = other.join().unwrap();
+            seen.note(if taken == 2 { "the other took the old one" } else { "the other took the new one" });
+            assert_told(&fleet.core);
+        });
+    }
+}
+
+#[test]
+fn three_threads_at_three_levels() {
+    explore(2, &["the word was empty for a while", "two came free"], |seen| {
+        // Five nodes: words of two bits, so three levels. Node 4 has the last word for itself.
+        let fleet = Fleet::from_position(4, [1, 1, 1, 1, 1]);
+        let slots = fleet.take_all();
+        fleet.give(slots[3]);
+        let taker = thread::spawn({
+            let fleet = fleet.clone();
+            move || fleet.take().expect("there are more free ones than takers").cell
+        });
+        let releaser = thread::spawn({
+            let (fleet, slot) = (fleet.clone(), slots[2]);
+            move || {
+                fleet.give(slot);
+                fleet.find().expect("there are more free ones than takers");
+            }
+        });
+        fleet.give(slots[4]);
+        fleet.find().expect("there are more free ones than takers");
+        if taker.join().unwrap() == 3 {
+            seen.note("the word was empty for a while");
+        } else {
+            seen.note("two came free");
+        }
+        releaser.join().unwrap();
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn the_occupancy_of_a_pool_is_not_lost() {
+    // The scheduler draws the one pool or the other first.
+    for seed in 0..2 {
+        explore(3, &["the release came first", "the reserve came first"], move |seen| {
+            let fleet = Fleet::of(scheduler(|builder| builder.seed(seed)), [1]);
+            let both = asr().service(Service::TTS);
+            fleet.core.register(NodeSpec::new("other").capacity(2).capabilities(both).ready()).unwrap();
+            let demand = crate::Demand::new().service(Service::ASR);
+            let take = |fleet: &Fleet| fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned());
+            // All slots are taken, then the larger node's pool has one of its two free.
+            let taken: Vec<_> = std::iter::from_fn(|| take(&fleet).ok()).collect();
+            let [one, two] = taken.iter().filter(|at| at.capacity == 2).copied().collect::<Vec<_>>()[..] else {
+                panic!("two slots of the larger node")
+            };
+            fleet.core.release(one.cell, one.generation, unpinned());
+            let other = thread::spawn({
+                let (fleet, demand) = (fleet.clone(), demand.clone());
+                move || fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned()).is_ok()
+            });
+            fleet.core.release(two.cell, two.generation, unpinned());
+            let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
+            let found = found.expect("of two free slots the other can take one");
+            seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });
+            assert!(other.join().unwrap(), "a slot was free all the while");
+            assert_told(&fleet.core);
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! What the models run on: loom's atomics and locks, and stand-ins for structures that loom cannot look into.
+//!
+//! A stand-in holds the real structure and an atomic of loom's beside it, which it touches before each call. All
+//! threads of a model are run by one thread of the system, and change places only where they touch something of loom's.
+//! So to a model each call of the structure is one atomic step; loom knows that the steps of one structure conflict, and
+//! tries their orders; and each sees what was done before the earlier ones. That is a little more than the real
+//! structures promise, where a call that finds nothing synchronizes with nobody: what hangs on that, no model finds.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::ops::Deref;
+
+use papaya::{HashMapRef, LocalGuard};
+
+use super::{Ordering, Zeroed};
+
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+/// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
+pub(crate) mod channel {
+    pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
+}
+
+/// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
+pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
+    (0..len).map(|_| T::default()).collect()
+}
+
+/// The pointer, from whoever has it for himself. Often that is the last of several that shared an `Arc`, which loom
+/// does not see, so to loom he might not know the latest value; a read-modify-write always does.
+pub(crate) fn owned<T>(pointer: &mut AtomicPtr<T>) -> *mut T {
+    pointer.swap(std::ptr::null_mut(), Ordering::AcqRel)
+}
+
+/// The atomic beside a structure.
+#[derive(Debug, Default)]
+struct Steps(AtomicU64);
+
+impl Steps {
+    /// For a call that may change the structure.
+    fn write(&self) {
+        self.0.fetch_add(0, Ordering::AcqRel);
+    }
+
+    /// For a call that only looks.
+    fn read(&self) {
+        self.0.fetch_add(0, Ordering::Acquire);
+    }
+}
+
+/// Stands in for papaya's map: each call on a pinned map is a step.
+pub(crate) struct Map<K, V, S> {
+    map: papaya::HashMap<K, V, S>,
+    steps: Steps,
+}
+
+/// A pinned map.
+pub(crate) struct Pinned<'a, K, V, S> {
+    map: HashMapRef<'a, K, V, S, LocalGuard<'a>>,
+    steps: &'a Steps,
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher> Map<K, V, S> {
+    pub(crate) fn with_hasher(hasher: S) -> Self {
+        Self { map: papaya::HashMap::with_hasher(hasher), steps: Steps::default() }
+    }
+
+    pub(crate) fn pin(&self) -> Pinned<'_, K, V, S> {
+        Pinned { map: self.map.pin(), steps: &self.steps }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.steps.read();
+        self.map.len()
+    }
+}
+
+impl<'a, K, V, S> Deref for Pinned<'a, K, V, S> {
+    type Target = HashMapRef<'a, K, V, S, LocalGuard<'a>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.steps.write();
+        &self.map
+    }
+}
+
+impl<K, V, S> fmt::Debug for Map<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").finish_non_exhaustive()
+    }
+}
+
+/// Stands in for crossbeam's queue.
+#[derive(Debug)]
+pub(crate) struct SegQueue<T> {
+    queue: crossbeam_queue::SegQueue<T>,
+    steps: Steps,
+}
+
+impl<T> SegQueue<T> {
+    pub(crate) fn new() -> Self {
+        Self { queue: crossbeam_queue::SegQueue::new(), steps: Steps::default() }
+    }
+
+    pub(crate) fn push(&self, value: T) {
+        self.steps.write();
+        self.queue.push(value);
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.steps.write();
+        self.queue.pop()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.steps.read();
+        self.queue.len()
+    }
+}
+
+/// Stands in for the standard library's; loom has none.
+#[derive(Debug)]
+pub(crate) struct OnceLock<T> {
+    value: std::sync::OnceLock<T>,
+    steps: Steps,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { value: std::sync::OnceLock::new(), steps: Steps::default() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.steps.read();
+        self.value.get()
+    }
+
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        self.steps.write();
+        self.value.get_or_init(make)
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
