@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | a reserve that makes a node full clears its bit, a release marks it | 2 | 4 |
 //! | two releases of one full node: the second relies on the first | 2 | 4 |
+//! | a settle is late: the node has become full and has room again meanwhile | 3 | 2 |
 //! | two releases of two nodes in one empty word below a summary | 2 | 4 |
 //! | a reserve empties a word, so its summary bit is cleared, a release fills it | 2 | 4 |
 //! | all of this at once, in a word of three levels | 3 | 2 |
@@ -62,6 +63,37 @@ fn the_second_release_helps_the_first() {
         if release(second)() == 0 {
             seen.note("both were free at once");
         }
+        other.join().unwrap();
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_settle_is_not_taken_for_a_later_rise() {
+    explore(2, &["the node was full for a while", "the node was never full again"], |seen| {
+        let fleet = Fleet::new([2]);
+        let [first, second] = fleet.take_all()[..] else { panic!("two slots") };
+        // Frees a slot and tells the index, then settles the word, at any later time.
+        let settler = thread::spawn({
+            let fleet = fleet.clone();
+            move || fleet.give(first)
+        });
+        // If it finds that slot, the node is full again, and then not, and the index has yet to be told again.
+        let other = thread::spawn({
+            let (fleet, seen) = (fleet.clone(), seen.clone());
+            move || {
+                let Some(slot) = fleet.take() else { return };
+                let full = fleet.word(0).in_flight() == 2;
+                seen.note(if full { "the node was full for a while" } else { "the node was never full again" });
+                fleet.give(slot);
+            }
+        });
+        fleet.give(second);
+        // With the first slot given back, too, the other can hold just one of two.
+        if fleet.core.cells.at(0).touch().in_flight() == 0 {
+            fleet.find().expect("a slot is free");
+        }
+        settler.join().unwrap();
         other.join().unwrap();
         assert_told(&fleet.core);
     });

@@ -24,7 +24,13 @@
 //! The program ends at the first failed assertion and says which model it was: loom cannot go on, and destructors that
 //! touch atomics after their model has ended would only hide the cause. The executions are the same in every run.
 
+mod arena;
 mod availability;
+mod growth;
+mod moving;
+mod publication;
+mod slot_word;
+mod stale_bits;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

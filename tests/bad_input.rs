@@ -228,7 +228,8 @@ fn a_malformed_demand_is_refused_by_every_call_that_takes_one() {
 #[test]
 fn resource_use_is_a_number_from_0_to_1() {
     let (scheduler, handle) = populated();
-    let resources: [(&str, fn(f32) -> ResourceUse); 4] = [
+    type Of = fn(f32) -> ResourceUse;
+    let resources: [(&str, Of); 4] = [
         ("cpu", |cpu| ResourceUse { cpu, ..Default::default() }),
         ("memory", |memory| ResourceUse { memory, ..Default::default() }),
         ("gpu", |gpu| ResourceUse { gpu, ..Default::default() }),

@@ -66,6 +66,17 @@ fn configured_pools_are_there_without_nodes_and_stay_when_the_last_has_left() {
 }
 
 #[test]
+fn what_only_a_pool_without_nodes_would_offer_is_missing() {
+    let scheduler = build(nested());
+    add(&scheduler, worker("a", 1));
+    let no_node = scheduler.select(&Demand::new().service(Service::ASR)).unwrap_err();
+    assert_eq!(
+        (no_node.kind(), no_node.refusal().unwrap().missing()),
+        ("unsupported", &["service asr".to_owned()][..])
+    );
+}
+
+#[test]
 fn a_demand_finds_nodes_of_every_configured_pool_that_can_do_it() {
     let scheduler = build(nested());
     add(&scheduler, NodeSpec::new("speech").capabilities(speech_zh()).capacity(2).ready());

@@ -143,7 +143,7 @@ fn nodes_are_counted_over_all_and_by_pool_with_the_first_few_as_examples() {
     add_workers(&scheduler, (0..40).map(|n| format!("n{n:02}")), 1);
     add(&scheduler, NodeSpec::new("other").service("other").ready());
     for n in 0..5 {
-        scheduler.drain(&scheduler.handle(&format!("n{:02}", 39 - n)).unwrap()).unwrap();
+        scheduler.drain(&handle(&scheduler, &format!("n{:02}", 39 - n))).unwrap();
     }
     let explanation = scheduler.explain(&work());
     let counts = [Reason::Available, Reason::Draining, Reason::NoService, Reason::Full];

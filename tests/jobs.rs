@@ -145,7 +145,7 @@ fn the_same_request_gives_the_same_job_also_when_nothing_is_free() {
     let scheduler = with_node(1);
     let job = create(&scheduler, "r", work());
     assert_eq!(create(&scheduler, "r", work()).id(), job.id());
-    scheduler.drain(&scheduler.handle("a").unwrap()).unwrap();
+    scheduler.drain(&handle(&scheduler, "a")).unwrap();
     assert_eq!(create(&scheduler, "r", work()).id(), job.id());
 }
 

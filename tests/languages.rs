@@ -48,6 +48,9 @@ fn an_exact_language_of_a_demand_is_served_by_the_very_same_tag_only() {
     assert!(serves(Capabilities::new().asr([exact("zh-TW")]), &wanted));
     assert!(!serves(Capabilities::new().asr(["zh"]), &wanted));
     assert!(!serves(Capabilities::new().asr(["zh-CN"]), &wanted));
+    let wanted = Demand::new().service(Service::ASR).source_language(exact("zh"));
+    assert!(serves(Capabilities::new().asr(["zh"]), &wanted));
+    assert!(!serves(Capabilities::new().asr(["zh-TW"]), &wanted));
     let target = Demand::new().service(Service::TTS).target(exact("en-GB"));
     assert!(!serves(Capabilities::new().tts(["en-US"]), &target));
 }

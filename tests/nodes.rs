@@ -269,11 +269,13 @@ fn replacing_a_node_that_there_is_not_just_registers_it() {
     assert_eq!(selected(&scheduler, &work()), "a");
 }
 
+type Change = fn(&Scheduler, &NodeHandle) -> Result<(), NodeError>;
+
 /// Every call that takes a handle must refuse this one, and change nothing.
 fn assert_stale(scheduler: &Scheduler, handle: &NodeHandle) {
     let (id, incarnation) = (handle.id().clone(), handle.incarnation());
     let stale = NodeError::StaleHandle { id: id.clone(), incarnation };
-    let calls: [fn(&Scheduler, &NodeHandle) -> Result<(), NodeError>; 7] = [
+    let calls: [Change; 7] = [
         |s, h| s.update(h, Capabilities::new().service("other")),
         |s, h| s.set_capacity(h, 7),
         |s, h| s.set_weight(h, 7),

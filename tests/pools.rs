@@ -202,9 +202,10 @@ fn in_the_mixed_pool_those_who_are_gone_are_told_from_those_who_are_busy() {
     let a = add(&scheduler, NodeSpec::new("a").service("other").ready());
     let b = add(&scheduler, NodeSpec::new("b").service("more").ready());
     create(&scheduler, "r", other.clone());
-    assert_eq!(kind(&scheduler, &other), "busy");
+    let refused = || scheduler.select(&other).map(drop).unwrap_err();
+    assert_eq!((refused().kind(), refused().refusal().unwrap().missing().len()), ("busy", 0));
     scheduler.drain(&a).unwrap();
-    assert_eq!(kind(&scheduler, &other), "gone");
+    assert_eq!((refused().kind(), refused().refusal().unwrap().missing().len()), ("gone", 0));
     scheduler.deregister(&a).unwrap();
     assert_eq!(kind(&scheduler, &other), "unsupported");
     scheduler.update(&b, Capabilities::new().service("other")).unwrap();

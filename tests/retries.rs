@@ -20,12 +20,14 @@ fn total_in_flight(scheduler: &Scheduler) -> u32 {
     scheduler.nodes().iter().map(|view| view.in_flight).sum()
 }
 
+type End = fn(&Scheduler, &Job);
+
 /// The ways in which an attempt may come to an end that allows another.
-fn ends_that_allow_another() -> [(fn(&Scheduler, &Job), JobState); 4] {
+fn ends_that_allow_another() -> [(End, JobState); 4] {
     [
         (|s, job| s.fail(job.id(), job.attempt()).unwrap(), JobState::Failed),
         (|s, _| s.tick(secs(10)), JobState::Expired),
-        (|s, job| s.deregister(&s.handle(job.node_id()).unwrap()).unwrap(), JobState::Orphaned),
+        (|s, job| s.deregister(&handle(s, job.node_id())).unwrap(), JobState::Orphaned),
         (|_, _| {}, JobState::Reserved),
     ]
 }
@@ -176,10 +178,9 @@ fn going_offline_orphans_the_retried_attempt_and_not_the_one_before() {
     let (scheduler, _) = fleet(builder().default_lease(secs(100)), &["a", "b"], 1);
     let job = create(&scheduler, "r", work());
     let next = scheduler.retry(job.id(), 1).unwrap();
-    let handle = |job: &Job| scheduler.handle(job.node_id()).unwrap();
-    scheduler.deregister(&handle(&job)).unwrap();
+    scheduler.deregister(&handle(&scheduler, job.node_id())).unwrap();
     assert_eq!(job_state(&scheduler, &next), JobState::Reserved);
-    scheduler.deregister(&handle(&next)).unwrap();
+    scheduler.deregister(&handle(&scheduler, next.node_id())).unwrap();
     assert_eq!(job_state(&scheduler, &next), JobState::Orphaned);
 }
 

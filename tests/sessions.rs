@@ -55,7 +55,7 @@ fn a_session_whose_pool_is_full_goes_elsewhere_and_comes_back_when_it_has_room()
 fn a_session_whose_pool_is_gone_keeps_to_the_pool_of_its_next_job() {
     let scheduler = fleet(builder(), 8, 1, 10);
     let first = ask(&scheduler, "s", "first").unwrap();
-    scheduler.deregister(&scheduler.handle(first.node_id()).unwrap()).unwrap();
+    scheduler.deregister(&handle(&scheduler, first.node_id())).unwrap();
     let jobs: Vec<Job> = (0..5).map(|n| ask(&scheduler, "s", &n.to_string()).unwrap()).collect();
     assert!(jobs.iter().all(|job| job.pool() == jobs[0].pool()) && jobs[0].pool() != first.pool());
 }

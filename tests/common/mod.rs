@@ -52,6 +52,10 @@ pub(crate) fn add_workers<S: AsRef<str>>(
     ids.into_iter().map(|id| add(scheduler, worker(id, capacity))).collect()
 }
 
+pub(crate) fn handle(scheduler: &Scheduler, id: &str) -> NodeHandle {
+    scheduler.handle(id).expect("the node is registered")
+}
+
 pub(crate) fn node(scheduler: &Scheduler, id: &str) -> NodeView {
     scheduler.node(id).expect("the node is registered")
 }

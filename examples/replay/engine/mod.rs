@@ -248,10 +248,14 @@ impl<'a> Engine<'a> {
     /// The last checks, and the result.
     fn finish(mut self) -> Outcome {
         let slots_held_at_end = (0..self.workers.len()).map(|worker| self.compare(worker)).sum();
+        for (_, client) in &self.clients {
+            let job = client.job.and_then(|(job, _)| self.scheduler.job(job));
+            let example = || format!("request {}, as {job:?} with {:?}", client.request.number, client.hold);
+            self.ledger.violations.note(Broken::Unsettled, self.now, example);
+        }
         let violations = &mut self.ledger.violations;
         violations.add(Broken::SlotsHeldAtEnd, slots_held_at_end);
         violations.add(Broken::EventsDropped, self.notices.dropped());
-        violations.add(Broken::Unsettled, self.clients.len() as u64);
         Outcome {
             pools: self.pools(),
             slots_held_at_end,

@@ -1,0 +1,28 @@
+//! Many threads at once, bounded by operations and not by time: what must hold at every moment, and what must be left at
+//! the end.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod churn;
+mod holds;
+mod races;
+
+use std::sync::Barrier;
+use std::thread;
+
+/// Runs `f` on as many threads, let go at once, each with its number; returns what they returned.
+fn at_once<T: Send>(threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(threads);
+    thread::scope(|scope| {
+        let run = |thread| {
+            let (barrier, f) = (&barrier, &f);
+            scope.spawn(move || {
+                barrier.wait();
+                f(thread)
+            })
+        };
+        let running: Vec<_> = (0..threads).map(run).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread's own assertions hold")).collect()
+    })
+}
