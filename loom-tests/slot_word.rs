@@ -121,7 +121,11 @@ fn the_capacity_ends_at_the_latest_basis() {
         }
         let (basis, word) = (cell.basis(), cell.word());
         assert_eq!(basis.capacity, 3);
-        assert_eq!(word.capacity(), u32::from(basis.effective_capacity()), "the word has another capacity than its basis");
+        assert_eq!(
+            word.capacity(),
+            u32::from(basis.effective_capacity()),
+            "the word has another capacity than its basis"
+        );
         // One slot is held, so with two it is selectable, and somebody has been told of the last rise.
         if word.capacity() == 2 {
             seen.note("it ended at 2");
@@ -136,7 +140,8 @@ fn the_capacity_ends_at_the_latest_basis() {
 
 #[test]
 fn a_cell_is_retired_once_and_left_alone_by_the_past() {
-    let outcomes = ["the late reserve was in time", "the last release retired", "the removal retired", "it hit the zero"];
+    let outcomes =
+        ["the late reserve was in time", "the last release retired", "the removal retired", "it hit the zero"];
     explore(3, &outcomes, |seen| {
         let (cell, retired) = (Arc::new(Cell::default()), Arc::new(AtomicU64::new(0)));
         let old = cell.occupy(2, 100, Flags::NONE);

@@ -23,7 +23,7 @@ impl Random {
     /// A number below `n`, which is not 0. Off uniform by less than `n` in 2^32.
     #[inline(always)]
     pub(crate) fn below(&mut self, n: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(n) >> 32) as u32
+        (((self.next() >> 32) * u64::from(n)) >> 32) as u32
     }
 }
 

@@ -494,8 +494,7 @@ pub struct Reservation<'s> {
 impl Reservation<'_> {
     /// The node, as its registrant refers to it.
     pub fn node(&self) -> NodeHandle {
-        // A slot that is held keeps the cell from another node.
-        NodeHandle(self.core.node_in_arc(self.chosen.cell).expect("a slot that is held keeps the node in its cell"))
+        NodeHandle(self.core.node_held(self.chosen.cell))
     }
 
     /// The node's id.

@@ -59,7 +59,7 @@ impl Bitmap {
     /// A set bit: the first at or after a random one in its word, or else of a word near it. `None` if none is set.
     #[inline(always)]
     pub(super) fn draw(&self, random: u64) -> Option<u32> {
-        let drawn = ((random >> 32) * u64::from(self.len) >> 32) as u32;
+        let drawn = (((random >> 32) * u64::from(self.len)) >> 32) as u32;
         let index = drawn / FANOUT;
         let bits = self.levels[0][index as usize].load(Ordering::Acquire);
         if bits != 0 { Some(index * FANOUT + next(bits, drawn % FANOUT)) } else { self.draw_above(index, random) }

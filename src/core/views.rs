@@ -72,8 +72,10 @@ impl Core {
         self.cells.get(cell)?.node.load(pin)
     }
 
-    pub(crate) fn node_in_arc(&self, cell: u32) -> Option<Arc<Node>> {
-        self.cells.get(cell)?.node.load_arc(&crossbeam_epoch::pin())
+    /// The node of a cell of which the caller holds a slot, which keeps the cell from another node.
+    pub(crate) fn node_held(&self, cell: u32) -> Arc<Node> {
+        let node = self.cells.at(cell).node.load_arc(&crossbeam_epoch::pin());
+        node.expect("a slot that is held keeps the node in its cell")
     }
 
     pub(crate) fn job(&self, id: JobId) -> Option<JobView> {

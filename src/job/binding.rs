@@ -152,6 +152,11 @@ impl Binding {
         Bound { word: self.word.load(Ordering::Acquire), job: PhantomData }
     }
 
+    /// The state of a job that was handed out: it is bound, and stays so.
+    pub(crate) fn bound_state(&self) -> JobState {
+        self.load().phase().state().expect("a job that was handed out is bound")
+    }
+
     /// Binds a pending job. `Err` gives the attempt back: another create was first, or the job was refused.
     pub(crate) fn bind(&self, attempt: Box<Attempt>) -> Result<&Attempt, Box<Attempt>> {
         self.install(tagged(ptr::null_mut(), Phase::Pending), attempt)

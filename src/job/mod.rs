@@ -149,7 +149,7 @@ impl Job {
     /// The state that the job is in now, of this attempt or a later one; when it has been forgotten, that in which it
     /// ended.
     pub fn state(&self) -> JobState {
-        self.record.binding.load().phase().state().expect("a job that was handed out is bound, and stays so")
+        self.record.binding.bound_state()
     }
 }
 

@@ -85,6 +85,6 @@ impl Shard {
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Node>)) {
-        self.nodes.pin().values().for_each(|node| visit(node));
+        self.nodes.pin().values().for_each(&mut visit);
     }
 }

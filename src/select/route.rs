@@ -242,7 +242,7 @@ impl Shares {
     #[inline(always)]
     fn draw(&self, random: &mut Random) -> usize {
         let bits = random.next();
-        let place = ((bits >> 32) * self.columns.len() as u64 >> 32) as usize;
+        let place = (((bits >> 32) * self.columns.len() as u64) >> 32) as usize;
         let (height, alias) = self.columns[place];
         if (bits as u32) < height { place } else { alias as usize }
     }
