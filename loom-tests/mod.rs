@@ -27,10 +27,16 @@
 mod arena;
 mod availability;
 mod growth;
+mod heartbeat;
+mod lease;
 mod moving;
+mod one_end;
+mod one_job;
 mod publication;
+mod session;
 mod slot_word;
 mod stale_bits;
+mod wheel;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -196,6 +202,19 @@ impl Fleet {
     fn take_all(&self) -> Vec<Slot> {
         (0..self.nodes.len()).flat_map(|node| std::iter::from_fn(move || self.take_of(node))).collect()
     }
+}
+
+/// Has everything reclaimed before the model ends: what retires a cell pins, and cannot any more when loom takes down
+/// what the threads keep for themselves. Other threads that have retired a cell flush before they end.
+fn reclaim(done: impl Fn() -> bool) {
+    for _ in 0..20 {
+        crossbeam_epoch::pin().flush();
+        if done() {
+            return;
+        }
+        loom::thread::yield_now();
+    }
+    panic!("what was retired is not reclaimed");
 }
 
 /// When all threads are done: every member that can be selected is told, from its bit up to that of its pool; no

@@ -6,6 +6,7 @@
 
 mod bitmap;
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bitmap::Bitmap;
@@ -43,11 +44,13 @@ impl Floor {
         loop {
             let (first, word_of_first) = self.draw(random)?;
             let (second, word_of_second) = self.draw(random).unwrap_or((first, word_of_first));
-            // Held over capacity, without a division; either of two equals, by a bit that no draw uses.
+            // Held over capacity, without a division; either of two equals.
             let left = (word_of_first & HELD) * (word_of_second >> 32);
             let right = (word_of_second & HELD) * (word_of_first >> 32);
-            let take_first = left < right || (left == right && random.u64(..) >> 63 == 0);
-            let (node, word) = if take_first { (first, word_of_first) } else { (second, word_of_second) };
+            let take_first = left + (random.u64(..) >> 63) <= right;
+            // A guess would be wrong half of the time.
+            let node = select_unpredictable(take_first, first, second);
+            let word = select_unpredictable(take_first, word_of_first, word_of_second);
             let cell = &self.cells[node as usize].0;
             if cell.compare_exchange(word, word + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 if !has_room(word + 1) {

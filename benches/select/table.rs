@@ -20,9 +20,14 @@ pub(crate) struct Row {
     pub(crate) plain: Figures,
 }
 
-pub(crate) const HEAD: &str = "\
-                                                 ns, min / median                            ratio of medians
-  nodes  slots  load %  free slots         floor      prepared         plain      prepared          plain";
+pub(crate) fn head(apart: bool) -> String {
+    let order = if apart { "apart" } else { "in a row" };
+    let above = format!("operations {order}; ns, min / median");
+    format!(
+        "{:>32} {above:^44}   {:^28}\n{:>7}  {:>5}  {:>6}  {:>8}  {:>13} {:>14} {:>14}   {:>12}   {:>12}\n",
+        "", "ratio of medians", "nodes", "slots", "load %", "free", "floor", "prepared", "plain", "prepared", "plain",
+    )
+}
 
 impl Row {
     fn ratio(&self, ours: Figures) -> f64 {
@@ -36,7 +41,7 @@ impl Row {
             format!("{ratio:.2} {}", if ratio <= BUDGET { "met" } else { "NOT met" })
         };
         format!(
-            "{:>7}  {:>5}  {:>6}  {:>10} {:>13} {:>13} {:>13}  {:>12}   {:>12}",
+            "{:>7}  {:>5}  {:>6}  {:>8}  {:>13} {:>14} {:>14}   {:>12}   {:>12}",
             self.nodes,
             self.capacity,
             self.load,
@@ -72,13 +77,11 @@ pub(crate) fn summary(rows: &[Row]) -> String {
 
 /// What registering each fleet cost.
 pub(crate) fn registrations(fleets: &[(u32, u32, Duration)]) -> String {
-    let mut text = String::from("registration, us a node:");
-    for (place, (nodes, capacity, time)) in fleets.iter().enumerate() {
-        let separator = if place == 0 { "" } else { "," };
+    let of = |(nodes, capacity, time): &(u32, u32, Duration)| {
         let micros = time.as_secs_f64() * 1e6 / f64::from(*nodes);
-        let _ = write!(text, "{separator} {micros:.2} for {nodes} of {capacity}");
-    }
-    text + "\n"
+        format!("{micros:.2} for {nodes} of {capacity}")
+    };
+    format!("registration, us a node: {}\n", fleets.iter().map(of).collect::<Vec<_>>().join(", "))
 }
 
 /// On what this ran.

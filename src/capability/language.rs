@@ -26,6 +26,8 @@ pub const MAX_TAG_LEN: usize = 64;
 pub struct Language {
     tag: Arc<str>,
     exact: bool,
+    /// It stands for whatever tags have this primary subtag, as in a pool of nodes that differ in the rest.
+    family: bool,
 }
 
 /// A language tag that is not well-formed BCP-47.
@@ -62,7 +64,7 @@ impl Language {
             return Err(refuse(format!("{} bytes, at most {MAX_TAG_LEN} are taken", tag.len())));
         }
         let parsed = LanguageTag::parse_and_normalize(tag).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { tag: parsed.as_str().into(), exact })
+        Ok(Self { tag: parsed.as_str().into(), exact, family: false })
     }
 
     /// The normalised tag.
@@ -82,17 +84,21 @@ impl Language {
 
     /// Whether one may stand for the other: equal tags if either is exact, else equal primary subtags.
     pub fn matches(&self, other: &Language) -> bool {
-        if self.exact || other.exact { self.tag == other.tag } else { self.primary() == other.primary() }
+        if self.exact || other.exact {
+            self.tag == other.tag && !self.family && !other.family
+        } else {
+            self.primary() == other.primary()
+        }
     }
 
     /// This language, matched by its primary subtag where the other side allows.
     pub(crate) fn loose(&self) -> Language {
-        Self { tag: self.tag.clone(), exact: false }
+        Self { exact: false, ..self.clone() }
     }
 
     /// What pools of equal nodes are told apart by: the whole tag if exact, else the primary subtag.
     pub(crate) fn canonical(&self) -> Language {
-        if self.exact { self.clone() } else { Self { tag: self.primary().into(), exact: false } }
+        if self.exact { self.clone() } else { Self { tag: self.primary().into(), exact: false, family: true } }
     }
 }
 
@@ -165,8 +171,10 @@ mod tests {
         assert!(zh.matches(&cn) && cn.matches(&zh));
         assert!(!tw.matches(&zh) && !zh.matches(&tw) && !tw.matches(&cn));
         assert!(tw.matches(&Language::new("zh-tw").unwrap()));
-        assert_eq!(cn.canonical(), zh);
-        assert_eq!(tw.canonical(), tw);
+        assert_eq!((cn.canonical(), tw.canonical()), (zh.canonical(), tw.clone()));
+        // Nodes of `zh-CN` and of `zh-TW` share a pool, so the pool as such serves neither exactly.
+        assert!(cn.canonical().matches(&cn) && !cn.canonical().matches(&tw));
+        assert!(!zh.canonical().matches(&Language::exact("zh").unwrap()));
     }
 
     #[test]

@@ -83,6 +83,15 @@ impl Languages {
         }
     }
 
+    /// The languages as far as pools are told apart by them.
+    pub(super) fn canonical(&self) -> Languages {
+        match self {
+            Self::Any => Self::Any,
+            Self::Set(set) => Self::Set(set.iter().map(Language::canonical).collect()),
+            Self::Pairs(pairs) => Self::Pairs(pairs.iter().map(|(s, t)| (s.canonical(), t.canonical())).collect()),
+        }
+    }
+
     /// Whether whatever `other` asks of a node is offered here.
     fn covers(&self, other: &Languages) -> bool {
         match (self, other) {
@@ -141,8 +150,11 @@ impl Capabilities {
     /// These capabilities as what is asked of a node: a service without languages is asked for in no particular one.
     pub(crate) fn as_requirement(&self) -> Capabilities {
         let mut asked = self.clone();
-        for languages in asked.services.values_mut().filter(|languages| **languages == Languages::Any) {
-            *languages = Languages::Set(BTreeSet::new());
+        for languages in asked.services.values_mut() {
+            *languages = match &*languages {
+                Languages::Any => Languages::Set(BTreeSet::new()),
+                named => named.canonical(),
+            };
         }
         asked
     }

@@ -248,16 +248,7 @@ impl Capabilities {
 
     /// The part that tells pools apart: languages by what they match, and only the routing labels.
     pub(crate) fn signature(&self, routing_labels: &BTreeSet<Arc<str>>) -> Capabilities {
-        let services = self.services.iter().map(|(service, languages)| {
-            let languages = match languages {
-                Languages::Any => Languages::Any,
-                Languages::Set(set) => Languages::Set(set.iter().map(Language::canonical).collect()),
-                Languages::Pairs(pairs) => {
-                    Languages::Pairs(pairs.iter().map(|(s, t)| (s.canonical(), t.canonical())).collect())
-                }
-            };
-            (service.clone(), languages)
-        });
+        let services = self.services.iter().map(|(service, languages)| (service.clone(), languages.canonical()));
         let labels = self.labels.iter().filter(|(name, _)| routing_labels.contains(*name));
         Capabilities {
             services: services.collect(),

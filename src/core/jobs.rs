@@ -33,6 +33,21 @@ struct Held {
     entry: u32,
 }
 
+/// Gives a pending job up if a policy panics while a node is being chosen for it.
+struct GiveUp<'a> {
+    core: &'a Core,
+    record: &'a JobRecord,
+    pin: &'a Guard,
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        if self.record.binding.refuse() {
+            self.core.jobs.withdraw(self.record, self.pin);
+        }
+    }
+}
+
 /// What a session wants of its next job's node.
 struct Conversation {
     session: Arc<Session>,
@@ -125,7 +140,10 @@ impl Core {
         }
         let pool = conversation.and_then(|conversation| conversation.pool);
         let extra = Extra { pool, avoid: avoid.as_slice(), avoid_mode };
-        let held = match self.hold(record, Asked::Plain(demand), extra, pin) {
+        let unwinding = owner.then(|| GiveUp { core: self, record, pin });
+        let held = self.hold(record, Asked::Plain(demand), extra, pin);
+        std::mem::forget(unwinding);
+        let held = match held {
             Ok(held) => held,
             Err(no_node) => {
                 // Only the owner may give the job up; another create has been refused for itself alone.

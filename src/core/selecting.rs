@@ -6,11 +6,11 @@ use std::time::Duration;
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS};
+use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS, Unmet};
 use crate::error::NoNode;
 use crate::node::cell::{Edge, Home};
 use crate::node::{Node, NodeState};
-use crate::select::{Candidate, PreparedDemand, Refusal, Route, View, Wish, find};
+use crate::select::{Candidate, Missing, PreparedDemand, Refusal, Route, View, Wish, describe, find};
 use crate::snapshot::Snapshot;
 use crate::stats::Count;
 
@@ -225,44 +225,49 @@ impl Core {
     /// Says why nobody was found.
     #[cold]
     fn refuse(&self, route: &Arc<Route>, pin: &Guard, thread: u32) -> NoNode {
-        let sure = || route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
+        let sure = route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
         let mut ready = route.ready();
-        let mut able = sure().map(|pool| pool.members()).sum::<u64>();
+        let mut able: u64 = sure.map(|pool| pool.members()).sum();
+        let mut unmet = Vec::new();
         if ready == 0 {
             // Only now are the members asked one by one of which only some may do it.
-            let (more_ready, more_able) = self.count_able(route, pin);
-            ready += more_ready;
-            able += more_able;
+            self.for_each_checked(route, pin, |state, satisfied| match satisfied {
+                Ok(()) => {
+                    able += 1;
+                    ready += u64::from(state == NodeState::Ready);
+                }
+                Err(lack) if !unmet.contains(&lack) => unmet.push(lack),
+                Err(_) => {}
+            });
         }
-        let refusal = |retry_after| Refusal::new(route.clone(), retry_after);
+        let refusal = |retry_after, missing| Refusal::new(route.clone(), retry_after, missing);
         let (count, no_node) = if ready > 0 {
-            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(route)))))
+            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(route)), Missing::Nothing)))
         } else if able > 0 {
-            (Count::refused_gone, NoNode::Gone(refusal(None)))
+            (Count::refused_gone, NoNode::Gone(refusal(None, Missing::Nothing)))
+        } else if unmet.is_empty() {
+            (Count::refused_unsupported, NoNode::Unsupported(refusal(None, Missing::AsRouted)))
         } else {
-            (Count::refused_unsupported, NoNode::Unsupported(refusal(None)))
+            let missing = describe(unmet, &route.requirements).into_vec().into();
+            (Count::refused_unsupported, NoNode::Unsupported(refusal(None, Missing::Found(missing))))
         };
         self.meters.counts.add(thread, count);
         no_node
     }
 
-    /// Of the members of pools in which only some may do it: how many that can are ready, and how many there are.
-    fn count_able(&self, route: &Route, pin: &Guard) -> (u64, u64) {
-        let (mut ready, mut able) = (0, 0);
+    /// Holds every member of the pools in which only some may do it against the requirements.
+    fn for_each_checked(&self, route: &Route, pin: &Guard, mut visit: impl FnMut(NodeState, Result<(), Unmet>)) {
         for pool in route.tiers.iter().filter(|tier| tier.checked).flat_map(|tier| tier.pools.iter()) {
             for position in 0..pool.index.high_water() {
                 let member = pool.index.member(position);
                 let Some(cell) = self.cells.get(member.cell) else { continue };
                 let word = cell.word();
                 let effective = cell.node.load(pin).and_then(|node: &Node| node.effective.load(pin));
-                let can = effective.is_some_and(|effective| effective.satisfies(&route.requirements).is_ok());
-                if word.generation() == member.generation && can {
-                    able += 1;
-                    ready += u64::from(NodeState::of(word.flags()) == NodeState::Ready);
+                if let Some(effective) = effective.filter(|_| word.generation() == member.generation) {
+                    visit(NodeState::of(word.flags()), effective.satisfies(&route.requirements));
                 }
             }
         }
-        (ready, able)
     }
 
     /// When one of the slots of these pools may come free: with each held for as long as jobs last on average, and

@@ -11,8 +11,9 @@ use crossbeam_epoch::Guard;
 
 pub use policy::{Choose, Policy};
 pub use prepared::PreparedDemand;
+pub(crate) use refusal::Missing;
 pub use refusal::{ReasonCounts, Refusal};
-pub(crate) use route::{Route, Tier};
+pub(crate) use route::{Route, Tier, describe};
 
 use crate::capability::Requirements;
 use crate::node::Cells;
@@ -177,13 +178,19 @@ impl<'d> Drawing<'d> {
 
     /// The next free node in the order of positions, and how many turns over the pool came before.
     pub fn next_in_turn(&mut self) -> Option<(Candidate<'d>, u64)> {
-        let pool = match self.from {
-            From::Pool(pool) => pool,
+        match self.from {
+            From::Pool(pool) => self.next_turn_in(pool),
             From::Tier(tier) => {
                 let drawn = tier.draw(&mut self.random, self.view.pin);
-                if drawn.index.is_empty() { self.draw_elsewhere(tier)?.pool } else { drawn }
+                self.next_turn_in(drawn).or_else(|| {
+                    let pool = self.draw_elsewhere(tier)?.pool;
+                    self.next_turn_in(pool)
+                })
             }
-        };
+        }
+    }
+
+    fn next_turn_in(&mut self, pool: &'d Arc<Pool>) -> Option<(Candidate<'d>, u64)> {
         let rotor = pool.rotor(self.view.thread);
         let size = u64::from(pool.index.high_water()).max(1);
         // Relaxed: threads that share a counter may now and then take the same turn.

@@ -13,6 +13,18 @@ use crate::node::NodeState;
 pub struct Refusal {
     route: Arc<Route>,
     retry_after: Option<Duration>,
+    missing: Missing,
+}
+
+/// What nobody offers.
+#[derive(Clone)]
+pub(crate) enum Missing {
+    /// Somebody offers everything.
+    Nothing,
+    /// What the route says.
+    AsRouted,
+    /// What was found out for this refusal.
+    Found(Arc<[String]>),
 }
 
 /// Nodes that could not be used, by reason, over the pools of a route.
@@ -32,8 +44,8 @@ pub struct ReasonCounts {
 }
 
 impl Refusal {
-    pub(crate) fn new(route: Arc<Route>, retry_after: Option<Duration>) -> Self {
-        Self { route, retry_after }
+    pub(crate) fn new(route: Arc<Route>, retry_after: Option<Duration>, missing: Missing) -> Self {
+        Self { route, retry_after, missing }
     }
 
     /// When a slot may be expected to come free, from the durations of jobs in the pools that could do it, or from
@@ -42,9 +54,14 @@ impl Refusal {
         self.retry_after
     }
 
-    /// What no pool offers, in words (`service tts`, `language pair of nmt`); empty when some pool offers everything.
+    /// What the nodes lack that there are, in words (`service tts`, `language pair of nmt`); empty when some node offers
+    /// everything.
     pub fn missing(&self) -> &[String] {
-        &self.route.missing
+        match &self.missing {
+            Missing::Nothing => &[],
+            Missing::AsRouted => &self.route.missing,
+            Missing::Found(missing) => missing,
+        }
     }
 
     /// The nodes of all pools that could do it, by reason. (Pools in which only some members may do it are counted

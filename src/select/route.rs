@@ -22,7 +22,7 @@ use crate::random::Random;
 pub(crate) struct Route {
     pub(crate) requirements: Arc<Requirements>,
     pub(crate) tiers: Box<[Tier]>,
-    /// What no pool offers; empty if some pool offers everything.
+    /// What the pools lack that are not in the route; if there are none, all that is asked for.
     pub(crate) missing: Box<[String]>,
 }
 
@@ -59,16 +59,12 @@ impl Route {
                 Ok(()) => {
                     ranked.push((Rank { own, checked: false, coverage: coverage(requirements, pool) }, pool.clone()))
                 }
-                Err(lack) => {
-                    unmet.push(lack);
-                    if may(pool) {
-                        ranked.push((Rank { own, checked: true, coverage: 0 }, pool.clone()));
-                    }
-                }
+                Err(_) if may(pool) => ranked.push((Rank { own, checked: true, coverage: 0 }, pool.clone())),
+                Err(lack) => unmet.push(lack),
             }
         }
         ranked.sort_by_key(|(rank, pool)| (*rank, pool.number));
-        let missing = if ranked.iter().any(|(rank, _)| !rank.checked) { Box::default() } else { describe(unmet) };
+        let missing = describe(unmet, requirements);
         let tiers = ranked.chunk_by(|(a, _), (b, _)| a == b).map(|tier| {
             let pools = tier.iter().map(|(_, pool)| pool.clone()).collect();
             Tier::new(pools, tier[0].0.checked)
@@ -109,8 +105,14 @@ fn coverage(requirements: &Requirements, pool: &Pool) -> usize {
     }
 }
 
-/// What is missing, in words, each once.
-fn describe(mut unmet: Vec<Unmet>) -> Box<[String]> {
+/// What is missing, in words, each once. If nobody lacks anything, nobody is there: then it is all that is asked for.
+pub(crate) fn describe(mut unmet: Vec<Unmet>, requirements: &Requirements) -> Box<[String]> {
+    if unmet.is_empty() {
+        unmet.extend(requirements.services.iter().cloned().map(Unmet::Service));
+    }
+    if unmet.is_empty() {
+        return Box::new(["a node".to_owned()]);
+    }
     unmet.sort();
     unmet.dedup();
     unmet.iter().map(Unmet::to_string).collect()

@@ -69,10 +69,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+type Configure = fn(SchedulerBuilder) -> SchedulerBuilder;
+
 /// Ways to lay out pools and to choose, none of which may make a difference to the model.
-fn configurations() -> impl Strategy<Value = (&'static str, fn(SchedulerBuilder) -> SchedulerBuilder)> {
+fn configurations() -> impl Strategy<Value = (&'static str, Configure)> {
     prop::sample::select(vec![
-        ("automatic", (|b| b) as fn(SchedulerBuilder) -> SchedulerBuilder),
+        ("automatic", (|b| b) as Configure),
         ("mixed", |b| b.max_pools(1)),
         ("some mixed", |b| b.max_pools(3)),
         ("hash", |b| b.hash_pools(3)),
@@ -111,7 +113,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(configure: fn(SchedulerBuilder) -> SchedulerBuilder, seed: u64) -> Self {
+    fn new(configure: Configure, seed: u64) -> Self {
         let builder = builder()
             .seed(seed)
             .heartbeat_timeout(ms(TIMEOUT))
@@ -336,7 +338,12 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn a_scheduler_does_what_the_model_says(

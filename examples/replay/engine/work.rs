@@ -7,6 +7,7 @@ use crate::ledger::Broken;
 use crate::requests::Conduct;
 
 use super::Engine;
+use super::clients::Client;
 use super::queue::Event;
 use super::tally::Outcome;
 
@@ -96,7 +97,10 @@ impl Engine<'_> {
 
     /// Its client has called it off: the node stops.
     pub(super) fn stop(&mut self, client: usize) {
-        if let Some(task) = self.clients[client].task.and_then(|task| self.tasks.get_mut(task)) {
+        let Client { task, stamp, .. } = &self.clients[client];
+        // The work may have ended with its node, and its place be another's by now.
+        let task = task.and_then(|task| self.tasks.get_mut(task)).filter(|task| task.stamp == *stamp);
+        if let Some(task) = task {
             task.stopped = true;
             let worker = &mut self.workers[task.worker];
             if worker.life == task.life {

@@ -1,0 +1,209 @@
+//! **One request, one job, one slot**: of creates of one request id, however many at once, all that succeed have the
+//! same job, and one slot is held for it; a slot that another one took meanwhile is given back. No slot is lost to a
+//! node that goes away while a job is created on it: the job is refused, or orphaned.
+//!
+//! All of it is the real `Core::create_job`, pinning with the real epoch. Maps and queues are stand-ins whose calls are
+//! atomic steps, see `src/sync/modelled.rs`.
+//!
+//! | model | threads | preemptions |
+//! |---|---|---|
+//! | two creates, two slots | 2 | 3 |
+//! | two creates, one slot: one of them may be told busy | 2 | 3 |
+//! | two creates, no slot, one comes free meanwhile | 3 | 1 |
+//! | a create, and the end of the job that has its id, which is forgotten at once | 2 | 2 |
+//! | a create, and the node is deregistered | 2 | 2 |
+//! | a create, and the node's heartbeats are found to have stopped | 2 | 2 |
+//!
+//! Seen to fail with:
+//! - `Binding::bind` by a swap instead of the exchange: first model, two slots are held;
+//! - `Core::bind` without `let_go` for whoever binds second: first model, two slots are held;
+//! - `Jobs::claim` inserting without looking what is there (`insert` for `try_insert`): first model, two jobs;
+//! - `Core::bind` refusing for whoever is not the owner: second model, no job though there is a slot for one;
+//! - `Core::bound` without `touch`, reading the word instead: deregistered model, an active job on a node that is gone;
+//! - `Core::bound` not looking at the flags at all: both models of nodes that go.
+
+use std::time::Duration;
+
+use loom::thread;
+
+use super::*;
+use crate::job::{End, Job};
+use crate::{CreateJobError, Demand, JobRequest, JobState};
+
+fn request() -> JobRequest {
+    JobRequest::new("request", Demand::new().service(Service::ASR))
+}
+
+fn create(core: &Core) -> Result<Job, CreateJobError> {
+    core.create_job(&request())
+}
+
+/// Slots of all nodes that are held, and jobs that these nodes know of.
+fn held(fleet: &Fleet) -> (u32, usize) {
+    let mut entered = 0;
+    for node in &fleet.nodes {
+        node.0.jobs.places(|_| entered += 1);
+    }
+    ((0..fleet.nodes.len()).map(|node| fleet.word(node).in_flight()).sum(), entered)
+}
+
+#[test]
+fn two_creates_of_one_request_make_one_job() {
+    explore(3, &["both reserved a slot", "the second found the job"], |seen| {
+        let fleet = Fleet::new([2]);
+        let other = thread::spawn({
+            let core = fleet.core.clone();
+            move || create(&core).expect("there are two slots").id()
+        });
+        let job = create(&fleet.core).expect("there are two slots");
+        assert_eq!(job.id(), other.join().unwrap());
+        assert_eq!((job.attempt(), job.state()), (1, JobState::Reserved));
+        assert_eq!(held(&fleet), (1, 1));
+        let counters = fleet.core.stats().counters;
+        assert_eq!((counters.created, counters.reserved - counters.released), (1, 1));
+        seen.note(if counters.reserved == 2 { "both reserved a slot" } else { "the second found the job" });
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn two_creates_with_one_slot_make_one_job() {
+    explore(3, &["one was told busy", "both have the job"], |seen| {
+        let fleet = Fleet::new([1]);
+        let other = thread::spawn({
+            let core = fleet.core.clone();
+            move || create(&core).ok().map(|job| job.id())
+        });
+        let mine = create(&fleet.core).ok().map(|job| job.id());
+        let other = other.join().unwrap();
+        let job = mine.or(other).expect("one slot is free, and nobody else wants one");
+        if let (Some(mine), Some(other)) = (mine, other) {
+            assert_eq!(mine, other);
+            seen.note("both have the job");
+        } else {
+            seen.note("one was told busy");
+        }
+        assert_eq!(fleet.core.job(job).unwrap().state, JobState::Reserved);
+        assert_eq!(held(&fleet), (1, 1));
+        assert_eq!(create(&fleet.core).unwrap().id(), job);
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_refused_create_leaves_nothing_behind() {
+    explore(1, &["both were refused", "one or both have the job"], |seen| {
+        let fleet = Fleet::new([1]);
+        let slot = fleet.take().unwrap();
+        let releaser = thread::spawn({
+            let fleet = fleet.clone();
+            move || fleet.give(slot)
+        });
+        let other = thread::spawn({
+            let core = fleet.core.clone();
+            move || create(&core).ok().map(|job| job.id())
+        });
+        let mine = create(&fleet.core).ok().map(|job| job.id());
+        let other = other.join().unwrap();
+        releaser.join().unwrap();
+        let jobs = fleet.core.stats().now.jobs;
+        match mine.or(other) {
+            Some(job) => {
+                assert!(mine.is_none_or(|mine| mine == job) && other.is_none_or(|other| other == job));
+                assert_eq!((held(&fleet), jobs), ((1, 1), 1));
+                seen.note("one or both have the job");
+            }
+            None => {
+                assert_eq!((held(&fleet), jobs), ((0, 0), 0));
+                seen.note("both were refused");
+            }
+        }
+        // The id is not spoilt.
+        create(&fleet.core).expect("the slot is free, or the job's");
+        assert_eq!(held(&fleet), (1, 1));
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_create_while_the_job_of_its_id_is_forgotten() {
+    explore(2, &["it got the old job", "it got a new job"], |seen| {
+        let fleet = Fleet::of(scheduler(|builder| builder.max_finished_jobs(0)), [1]);
+        let old = create(&fleet.core).unwrap().id();
+        let ender = thread::spawn({
+            let core = fleet.core.clone();
+            move || core.end(old, 1, End::Completed).expect("it is active")
+        });
+        let created = create(&fleet.core);
+        ender.join().unwrap();
+        match created {
+            Ok(job) if job.id() == old => {
+                assert_eq!(job.state(), JobState::Completed);
+                assert_eq!(held(&fleet), (0, 0));
+                seen.note("it got the old job");
+            }
+            Ok(job) => {
+                assert_eq!(fleet.core.job(job.id()).unwrap().state, JobState::Reserved);
+                assert_eq!(held(&fleet), (1, 1));
+                seen.note("it got a new job");
+            }
+            Err(error) => panic!("the slot was the job's, or free: {error}"),
+        }
+        assert!(fleet.core.job(old).is_none(), "no finished job is kept");
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_create_while_the_node_is_deregistered() {
+    explore(2, &["it was refused", "the job was orphaned"], |seen| {
+        let fleet = Fleet::new([1]);
+        let creator = thread::spawn({
+            let core = fleet.core.clone();
+            move || {
+                let job = create(&core).ok();
+                // What this thread has retired is not to wait for its end.
+                crossbeam_epoch::pin().flush();
+                job
+            }
+        });
+        fleet.core.deregister(&fleet.nodes[0]).unwrap();
+        match creator.join().unwrap() {
+            Some(job) => {
+                assert_eq!(job.state(), JobState::Orphaned);
+                seen.note("the job was orphaned");
+            }
+            None => seen.note("it was refused"),
+        }
+        let old = fleet.nodes[0].0.generation;
+        reclaim(|| fleet.word(0).generation() != old);
+        // Vacated once: the cell comes back once.
+        assert_eq!([fleet.core.cells.take(), fleet.core.cells.take()], [0, 1]);
+        let mut entered = 0;
+        fleet.nodes[0].0.jobs.places(|_| entered += 1);
+        assert_eq!(entered, 0);
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_create_while_the_node_is_found_offline() {
+    explore(2, &["it was refused", "the job was orphaned"], |seen| {
+        let fleet = Fleet::new([1]);
+        let creator = thread::spawn({
+            let core = fleet.core.clone();
+            move || create(&core).ok()
+        });
+        fleet.core.tick(Duration::from_secs(16));
+        match creator.join().unwrap() {
+            Some(job) => {
+                assert_eq!(job.state(), JobState::Orphaned);
+                seen.note("the job was orphaned");
+            }
+            None => seen.note("it was refused"),
+        }
+        assert_eq!(held(&fleet), (0, 0));
+        assert!(fleet.word(0).flags().has(crate::node::word::Flags::OFFLINE));
+        assert_told(&fleet.core);
+    });
+}
