@@ -152,7 +152,10 @@ impl Core {
                     return Some(Err(no_node));
                 }
                 return match Job::new(record, record.binding.load()) {
-                    Some(job) => Some(Ok(job)),
+                    Some(job) => {
+                        self.count(Count::repeated);
+                        Some(Ok(job))
+                    }
                     None if owner => None,
                     None => Some(Err(no_node)),
                 };
@@ -174,7 +177,9 @@ impl Core {
             }
             Err(attempt) => {
                 self.let_go(record, &attempt, pin);
-                Job::new(record, record.binding.load()).map(Ok)
+                let job = Job::new(record, record.binding.load())?;
+                self.count(Count::repeated);
+                Some(Ok(job))
             }
         }
     }

@@ -168,9 +168,11 @@ impl Core {
             self.set_flags(managed, pin, |flags| flags.with(Flags::OFFLINE, false));
             return;
         }
+        // Under the lock: a heartbeat that brings the node up again waits for it, so no job created after that is taken
+        // for one of those before.
+        self.orphan_jobs(&node, pin);
         drop(state);
         tracing::info!(node = %node.id, incarnation = node.incarnation, "node is offline, its heartbeats have stopped");
-        self.orphan_jobs(&node, pin);
     }
 
     /// What a node once reported of others' jobs counts for less by and by.
