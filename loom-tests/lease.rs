@@ -1,8 +1,9 @@
 //! **Renewal**: a lease whose renewal has returned is not ended by a tick that looked at the old deadline, however the
 //! two come to lie; and a lease that has run out is not revived.
 //!
-//! Two threads, 3 preemptions. Seen to fail with an expiry that only looks at the deadline and then ends the job (the
-//! exchange of the binding alone does not see a renewal): both models.
+//! Two threads, 3 preemptions. Seen to fail with `Attempt::run_out` that looks at the deadline and does not write: both
+//! models. A bit of the binding that flips with each renewal, as was here once, fails with two renewals: the second
+//! model.
 
 use std::time::Duration;
 

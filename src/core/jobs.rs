@@ -273,9 +273,13 @@ impl Core {
         let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
         loop {
             let (bound, current) = active(record, attempt)?;
-            current.put_off(self.deadline(self.clock.now(), record.lease));
-            if record.binding.renew(bound) {
-                return Ok(());
+            if current.put_off(self.deadline(self.clock.now(), record.lease)) {
+                // From now on it does not expire, but it may have ended otherwise just before.
+                return active(record, attempt).map(drop);
+            }
+            // The lease has run out, and whoever found that is about to end the job.
+            if record.binding.advance(bound, Phase::Expired) {
+                self.ended(record, current, End::Expired, &pin);
             }
         }
     }
@@ -354,8 +358,7 @@ impl Core {
             if !bound.phase().is_active() {
                 return;
             }
-            let deadline = attempt.deadline();
-            if deadline > now {
+            if let Err(deadline) = attempt.run_out(now) {
                 return self.wheel.insert(Lease { deadline, ..lease });
             }
             if record.binding.advance(bound, Phase::Expired) {

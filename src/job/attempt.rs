@@ -6,10 +6,13 @@ use crate::node::Node;
 use crate::pool::Pool;
 use crate::sync::{AtomicU64, Ordering};
 
+/// The deadline of a lease that has run out; none ever ends that early.
+const RUN_OUT: u64 = 0;
+
 /// An attempt. Nothing but the deadline changes once it is bound. Aligned for the state in the low bits of its
 /// address, see [`binding`](super::binding).
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(32))]
 pub(crate) struct Attempt {
     /// From 1 on.
     pub(crate) number: u32,
@@ -19,7 +22,8 @@ pub(crate) struct Attempt {
     pub(crate) pool: Arc<Pool>,
     /// When the slot was reserved, in ms.
     pub(crate) reserved_at: u64,
-    /// When the lease runs out, in ms.
+    /// When the lease runs out, in ms; [`RUN_OUT`] when it has. It only grows until then, so that what was seen of it
+    /// does not come back.
     deadline: AtomicU64,
     /// The attempt before; owned.
     pub(super) previous: *mut Attempt,
@@ -50,14 +54,24 @@ impl Attempt {
         })
     }
 
+    /// When the lease runs out, in ms.
     pub(crate) fn deadline(&self) -> u64 {
-        // Relaxed: ordered by the binding's word, which a renewal changes after this and an expiry reads before.
+        // Relaxed: `put_off` and `run_out` decide.
         self.deadline.load(Ordering::Relaxed)
     }
 
-    /// To be followed by [`Binding::renew`](super::binding::Binding::renew).
-    pub(crate) fn put_off(&self, deadline: u64) {
-        self.deadline.store(deadline, Ordering::Relaxed);
+    /// Lets the lease run until `deadline`, if it has not run out.
+    pub(crate) fn put_off(&self, deadline: u64) -> bool {
+        let later = |found: u64| (found != RUN_OUT).then_some(found.max(deadline));
+        // Relaxed: renewals and expiry meet at this one word only, each with one compare-and-swap.
+        self.deadline.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
+    }
+
+    /// Ends the lease if it is due at `now`, so that it cannot be put off any more; else says when it is due.
+    pub(crate) fn run_out(&self, now: u64) -> Result<(), u64> {
+        let due = |found| (found <= now).then_some(RUN_OUT);
+        // Relaxed: as in `put_off`.
+        self.deadline.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).map(drop)
     }
 
     /// Nodes of the attempts before this one, the latest first, and its own.

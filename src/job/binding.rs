@@ -1,11 +1,10 @@
 //! The binding of a job to its attempts: one word that says which attempt is current and what state it is in.
 //!
 //! ```text
-//!  63                                 6     5         4      3     0
-//! | address of the attempt (64-aligned) | forgotten | renewed | phase |
+//!  63                                 5     4       3     0
+//! | address of the attempt (32-aligned) | forgotten | phase |
 //! ```
 //! - `phase` (4): see [`Phase`].
-//! - `renewed` (1): flips with every renewal of the lease, so that an expiry that looked at the old deadline fails.
 //! - `forgotten` (1): the job has ended and is on its way out of memory; nothing changes any more.
 //!
 //! # Invariants
@@ -34,9 +33,8 @@ use super::attempt::Attempt;
 use crate::sync::{AtomicPtr, Ordering, owned};
 
 const PHASE: usize = 0xf;
-const RENEWED: usize = 0x10;
-const FORGOTTEN: usize = 0x20;
-const TAG: usize = PHASE | RENEWED | FORGOTTEN;
+const FORGOTTEN: usize = 0x10;
+const TAG: usize = PHASE | FORGOTTEN;
 
 /// Where a job is, as its binding keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,12 +188,6 @@ impl Binding {
     /// Moves the attempt found to another phase. `false`: the job has moved on since.
     pub(crate) fn advance(&self, found: Bound<'_>, to: Phase) -> bool {
         self.exchange(found.word, tagged(untagged(found.word), to))
-    }
-
-    /// Makes an expiry under way fail: to be called after the attempt's deadline was put off. `false`: the job has
-    /// moved on since.
-    pub(crate) fn renew(&self, found: Bound<'_>) -> bool {
-        self.exchange(found.word, found.word.map_addr(|addr| addr ^ RENEWED))
     }
 
     /// Forgets a job that has ended. `false`: it has moved on since, or another has forgotten it.

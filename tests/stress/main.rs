@@ -9,6 +9,7 @@ mod holds;
 mod races;
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Runs `f` on as many threads, let go at once, each with its number; returns what they returned.
@@ -25,4 +26,13 @@ fn at_once<T: Send>(threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let running: Vec<_> = (0..threads).map(run).collect();
         running.into_iter().map(|thread| thread.join().expect("a thread's own assertions hold")).collect()
     })
+}
+
+/// Tells the other threads to stop when this one has done its part, also when it fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use slotyard::{
     Candidate, Choose, CreateJobError, Demand, Drawing, ExclusionMode, Heartbeat, Job, JobId, JobRequest, JobState,
     NoNode, NodeSpec, Policy, RegisterError, Scheduler,
 };
 
-use crate::at_once;
 use crate::common::*;
+use crate::{Stop, at_once};
 
 fn held(scheduler: &Scheduler) -> u32 {
     scheduler.nodes().iter().map(|view| view.in_flight).sum()
@@ -133,21 +134,28 @@ fn a_node_that_leaves_while_its_jobs_end_orphans_just_those_that_have_not() {
 
 #[test]
 fn a_job_created_while_its_node_leaves_is_orphaned_or_was_refused() {
-    let scheduler = scheduler();
-    for round in 0..300 {
-        let handle = add(&scheduler, worker("a", 4));
-        let results = at_once(4, |thread| match thread {
-            0 => {
+    let scheduler = build(builder().max_finished_jobs(1 << 20));
+    let stop = AtomicBool::new(false);
+    let jobs = at_once(4, |thread| {
+        let mut jobs = Vec::new();
+        if thread == 0 {
+            let _done = Stop(&stop);
+            for _ in 0..4000 {
+                let handle = add(&scheduler, worker("a", 100));
                 scheduler.deregister(&handle).unwrap();
-                None
             }
-            _ => try_create(&scheduler, &format!("{round}-{thread}"), work()).ok(),
-        });
-        for job in results.iter().flatten() {
-            assert_eq!(job_state(&scheduler, job), JobState::Orphaned, "round {round}");
+        } else {
+            while !stop.load(Ordering::Relaxed) {
+                jobs.extend(try_create(&scheduler, &format!("{thread}-{}", jobs.len()), work()));
+            }
         }
+        jobs
+    });
+    for job in jobs.iter().flatten() {
+        assert_eq!(job.state(), JobState::Orphaned, "of {} jobs, this was forgotten: {job:?}", jobs.concat().len());
     }
     let counted = scheduler.stats().counters;
+    assert!(counted.created > 100 && counted.created == counted.orphaned, "{counted:?}");
     assert_eq!((counted.reserved, counted.double_released), (counted.released, 0));
 }
 

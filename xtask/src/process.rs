@@ -26,6 +26,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs to the end and returns what it prints to standard output; the rest is shown.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    eprintln!("$ {line}");
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("`{line}` could not be started"))?;
+    ensure!(output.status.success(), "`{line}`: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Whether it can be started and exits with 0; its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -1,13 +1,9 @@
 //! The steps that are calls of cargo.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::process::run;
+use crate::process::{read, run};
 use crate::workspace::{LIBRARY, Workspace};
-
-/// How many times loom may preempt a thread in one execution, for the models that set no bound themselves. Loom's
-/// authors find that 2 or 3 show most bugs; each further one multiplies the time.
-const LOOM_MAX_PREEMPTIONS: &str = "3";
 
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["fmt", "--all", "--check"]))
@@ -20,28 +16,50 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
 pub(crate) fn tests(workspace: &Workspace) -> Result<()> {
     // Integration tests run the examples' programs, which `cargo test --tests` does not build. Both calls name the
     // same packages, so that dependencies get the same features and are built once.
-    let packages = ["--workspace", "--exclude", "loom-tests"];
-    run(workspace.cargo(["build"]).args(packages).arg("--examples"))?;
+    run(&mut workspace.cargo(["build", "--workspace", "--examples"]))?;
     // Without `--tests`, doc tests would run here and once more in their own step.
-    run(workspace.cargo(["test"]).args(packages).arg("--tests"))
+    run(&mut workspace.cargo(["test", "--workspace", "--tests"]))
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY]))
 }
 
+/// The models are tests of the library, under a cfg of the project's own (and crossbeam's).
 pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
-    let mut cargo = workspace.cargo(["test", "--release", "--package", "loom-tests"]);
-    // Other flags would throw away all that the other steps have built.
-    cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
-    let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
-    // Set, this one would win over the other.
-    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
-    let preemptions = std::env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| LOOM_MAX_PREEMPTIONS.to_owned());
-    run(cargo.env("LOOM_MAX_PREEMPTIONS", preemptions))
+    let models = |runner: &[&str]| {
+        let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
+        // Other flags would throw away all that the other steps have built.
+        cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
+        let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
+        // Set, this one would win over the other.
+        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
+        cargo.args(["loom_tests", "--"]).args(runner);
+        cargo
+    };
+    // A filter that matches nothing passes; so the models are counted first.
+    let found = count_tests(&read(&mut models(&["--list"]))?);
+    ensure!(found > 0, "no model was found");
+    run(&mut models(&["--nocapture"]))
+}
+
+/// How many tests a list of cargo's test runner names.
+fn count_tests(list: &str) -> usize {
+    list.lines().filter(|line| line.ends_with(": test")).count()
 }
 
 pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_tests_is_told_from_one_with_tests() {
+        assert_eq!(count_tests("0 tests, 0 benchmarks\n"), 0);
+        assert_eq!(count_tests("a::b: test\na::c: test\n\n2 tests, 0 benchmarks\n"), 2);
+    }
 }
