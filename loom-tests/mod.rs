@@ -30,6 +30,7 @@ mod growth;
 mod heartbeat;
 mod lease;
 mod moving;
+mod observed;
 mod one_end;
 mod one_job;
 mod publication;

@@ -11,7 +11,7 @@ impl Progress {
     pub(crate) fn new(requests: u64) -> Self {
         let watched = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
         let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let template = "{bar:40} {percent:>3} %  {human_pos} of {human_len} requests, {per_sec}, {msg}";
+        let template = "{bar:20} {percent:>3} % of {human_len} requests, {per_sec}, {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         Self(ProgressBar::with_draw_target(Some(requests), target).with_style(style))
     }
@@ -21,7 +21,7 @@ impl Progress {
         if !self.0.is_hidden() {
             self.0.set_position(arrived);
             let waiting = under_way.saturating_sub(held);
-            self.0.set_message(format!("{} slots held, {} clients waiting", HumanCount(held), HumanCount(waiting)));
+            self.0.set_message(format!("{} slots held, {} waiting", HumanCount(held), HumanCount(waiting)));
         }
     }
 

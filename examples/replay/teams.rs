@@ -83,8 +83,8 @@ impl Teams {
 
     /// Deals machines out, each to the team that lacks most of its share; the first to the one that serves everything.
     pub(crate) fn deal(&self, machines: &[Machine]) -> Vec<usize> {
-        let total: u32 = machines.iter().map(|machine| machine.slots).sum();
-        let mut lacking: Vec<f64> = self.teams.iter().map(|team| team.share * f64::from(total)).collect();
+        let total: f64 = machines.iter().map(|machine| f64::from(machine.slots)).sum();
+        let mut lacking: Vec<f64> = self.teams.iter().map(|team| team.share * total).collect();
         let deal = |(turn, machine): (usize, &Machine)| {
             let neediest = (0..lacking.len()).max_by(|a, b| lacking[*a].total_cmp(&lacking[*b]));
             let team = if turn == 0 { 0 } else { neediest.unwrap_or(0) };

@@ -13,6 +13,9 @@ use crate::teams::Teams;
 
 /// As many nodes as a scheduler takes by default.
 const MAX_NODES: usize = 1 << 21;
+/// No request is served for longer than a day, in microseconds, whatever the tables say.
+const LONGEST_SERVICE: f64 = 86_400e6;
+
 /// Everything that a replay needs to know beforehand.
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -137,7 +140,7 @@ impl Workload {
             Work::Tokens(tokens) => self.perf.tokens_ms(class, tokens),
             Work::Speech(seconds) => f64::from(seconds) * 1e3 * self.perf.slowness(class),
         };
-        (ms * 1e3).max(1.0) as u64
+        (ms * 1e3).clamp(1.0, LONGEST_SERVICE) as u64
     }
 
     /// How many requests arrive within so many seconds on average.
@@ -196,13 +199,7 @@ impl Offered {
 
 /// As many machines of the list as the arguments ask for; copies get new names.
 fn fleet(list: &[Machine], args: &Args, offered: &Offered) -> Result<Vec<Machine>, WorkloadError> {
-    let copy = |number: usize| {
-        let machine = list[number % list.len()].clone();
-        match number / list.len() {
-            0 => machine,
-            copy => Machine { name: format!("{}~{}", machine.name, copy + 1), ..machine },
-        }
-    };
+    let copy = |number: usize| list[number % list.len()].copy(number / list.len() + 1);
     let wanted = match args.load {
         None => list.len().saturating_mul(args.scale as usize),
         Some(load) => {

@@ -107,13 +107,12 @@ impl Core {
         loop {
             match found.cell.reserve(word) {
                 Ok(change) => {
-                    if change.edge == Edge::Fallen {
+                    let here = Home::At { pool: pool.number, position: found.position };
+                    match change.edge {
+                        Edge::None => {}
                         // Most nodes stand in the one pool in which they were just found.
-                        if found.cell.home() == (Home::At { pool: pool.number, position: found.position }) {
-                            pool.mend(&self.cells, found.position);
-                        } else {
-                            self.tell(found.cell, &change, pin);
-                        }
+                        Edge::Fallen if found.cell.home() == here => pool.mend(&self.cells, found.position),
+                        _ => self.tell(found.cell, &change, pin),
                     }
                     self.meters.counts.add(thread, Count::reserved);
                     return true;

@@ -105,7 +105,14 @@ impl Cell {
             after = after.with_pending(false);
         }
         match self.exchange(seen, after) {
-            Ok(()) => Ok(Change { before: seen, after, edge: if full { Edge::Fallen } else { Edge::None } }),
+            Ok(()) => {
+                let edge = match (full, after.pending()) {
+                    (true, _) => Edge::Fallen,
+                    (false, true) => Edge::Risen(after),
+                    (false, false) => Edge::None,
+                };
+                Ok(Change { before: seen, after, edge })
+            }
             Err(found) => Err(found),
         }
     }
@@ -142,11 +149,12 @@ impl Cell {
     /// One change of the word, with what the index has to be told of it.
     fn step(&self, before: SlotWord, after: SlotWord) -> Result<Change, SlotWord> {
         let (was, is) = (before.selectable(), after.selectable());
-        // With no slot held no release can come before the next reserve, so nobody has to be asked to help.
-        let after = if is && !was { after.risen(after.in_flight() > 0) } else { after };
+        let rises = is && (!was || after.capacity() > before.capacity());
+        // A single slot needs no help: whoever takes it makes the node full, and whoever gives it back makes it rise.
+        let after = if rises { after.risen(after.capacity() > 1) } else { after };
         self.exchange(before, after)?;
         let edge = match (was, is) {
-            (_, true) if !was || before.pending() => Edge::Risen(after),
+            (_, true) if rises || before.pending() => Edge::Risen(after),
             (true, false) => Edge::Fallen,
             _ => Edge::None,
         };
@@ -164,8 +172,16 @@ impl Cell {
 
     /// After a new `home` was stored: asks every later release to tell the index, and says what came before.
     pub(crate) fn announce(&self) -> SlotWord {
-        // AcqRel: a release before this is seen here, one after this sees the `home` stored before.
-        SlotWord(self.slot.fetch_or(SlotWord(0).with_pending(true).0, Ordering::AcqRel)).with_pending(true)
+        let mut before = self.word();
+        loop {
+            // Counted as a rise, so that who has told the old home only does not settle this.
+            let after = before.risen(true);
+            // A release before the exchange is seen here, one after it sees the `home` stored before.
+            match self.exchange(before, after) {
+                Ok(()) => return after,
+                Err(found) => before = found,
+            }
+        }
     }
 
     #[inline(always)]

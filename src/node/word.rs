@@ -8,12 +8,13 @@
 //! - `capacity` (14): effective capacity, the slots that may be held. It follows the cell's basis. It may be smaller
 //!   than `in_flight` after it was lowered; then nothing is taken until enough was released.
 //! - `flags` (7): why the node is not to be used, none when it is ready. Writer of the node's shard only.
-//! - `pending` (1): a slot came free, and the availability index may not know yet. Set by whoever makes the node
-//!   selectable while it has jobs; whoever releases a slot and finds it set tells the index, too, before it returns.
+//! - `pending` (1): a slot came free, and the availability index may not know yet. Set by whoever makes a node with
+//!   several slots selectable; whoever takes or releases a slot and finds it set tells the index, too, before it returns.
 //!   Cleared by one that told the index, if the node has not stopped being selectable meanwhile.
-//! - `rises` (18): how often the node has become selectable. It tells that apart: without it, a node that became full
-//!   and not full again would have the same word, and its second rise would be taken for told. It wraps; a thread
-//!   would have to be held up between two instructions for exactly a multiple of 2^18 rises of one node.
+//! - `rises` (18): how often the node has become selectable, was given more slots, or was moved. It tells these apart:
+//!   without it, a node that became full and not full again would have the same word, and its second rise would be
+//!   taken for told. It wraps; a thread would have to be held up between two instructions for exactly a multiple of
+//!   2^18 rises of one node.
 //! - `generation` (10): uses of the cell. Changes when a cell is given to a node and when it is taken back. It wraps,
 //!   which does no harm: a cell is given to another node only when no slot of it is held and nobody is pinned who may
 //!   have found the node there, so no use of a stale generation can be under way.

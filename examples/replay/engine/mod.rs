@@ -42,6 +42,8 @@ const HEARTBEAT: u64 = 5 * SECOND;
 const TURNS: u64 = HEARTBEAT / TICK;
 /// How long a slot stays reserved without news of the job; clients renew three times as often.
 const LEASE: u64 = 30 * SECOND;
+/// More jobs and sessions than any workload here has at once.
+const PLENTY: usize = 1 << 26;
 /// For how long a lost job is remembered at least, in seconds: clients may try again for a minute.
 const REMEMBERED: f64 = 240.0;
 /// Windows of the series: at least this long, unless there would be too few, and about so many at most.
@@ -112,6 +114,9 @@ pub(crate) fn replay(workload: &Workload, args: &Args, progress: &Progress) -> R
         .policy(args.policy.policy.clone())
         .tick_interval(Duration::from_micros(TICK))
         .default_lease(Duration::from_micros(LEASE))
+        .max_nodes(workload.fleet.len())
+        .max_jobs(PLENTY)
+        .max_sessions(PLENTY)
         .max_finished_jobs(workload.requests_within(REMEMBERED).clamp(1 << 16, 1 << 20) as usize)
         .build()?;
     let mut engine = Engine::new(workload, scheduler, args.seed);

@@ -59,6 +59,9 @@ const MAX_GPUS: u32 = 65_535;
 /// A longer name would not leave room for the number of a copy.
 const MAX_NAME: usize = 200;
 
+/// Stands before the number of a copy, and nowhere else.
+const COPY_MARK: char = '~';
+
 /// One worker of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Machine {
@@ -75,14 +78,23 @@ impl Machine {
         Some(Self { name: name.to_owned(), slots: gpus * SLOTS_PER_GPU, class: *class })
     }
 
+    /// A copy of this machine, by a name that no other has.
+    pub(crate) fn copy(&self, number: usize) -> Self {
+        let name = match number {
+            1 => self.name.clone(),
+            _ => format!("{}{COPY_MARK}{number}", self.name),
+        };
+        Self { name, ..*self }
+    }
+
     /// Reads a node list; machines without a GPU are left out.
     pub(crate) fn read(source: &Source) -> Result<Vec<Self>, InputError> {
         let mut machines = Vec::new();
         let mut names = BTreeSet::new();
         table::read(source, &["sn", "gpu", "model"], |row| {
             let name = row.text(0);
-            if name.is_empty() || name.len() > MAX_NAME {
-                return Err(row.expected(0, "a name of 1 to 200 bytes"));
+            if name.is_empty() || name.len() > MAX_NAME || name.contains(COPY_MARK) {
+                return Err(row.expected(0, "a name of 1 to 200 bytes, without ~"));
             }
             if !names.insert(name.to_owned()) {
                 return Err(row.expected(0, "a name that no row above has"));
@@ -128,6 +140,7 @@ mod tests {
         assert!(error("a,1,1,70000,T4\n").starts_with("n:2:7: expected a number of GPUs"));
         assert!(error("a,1,1,1,Q9\n").starts_with("n:2:9: expected a GPU model, one of H100"));
         assert!(error("a,1,1,0,\na,1,1,0,\n").starts_with("n:3:1: expected a name that no row above has"));
+        assert!(error("a~2,1,1,0,\n").starts_with("n:2:1: expected a name of"));
         assert!(error(",1,1,0,\n").starts_with("n:2:1: expected a name of"));
     }
 }
