@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     nodes: Vec<u32>,
     /// Slots of each node.
-    #[arg(long, value_delimiter = ',', default_value = "1,8", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    #[arg(long, value_delimiter = ',', default_value = "1,8", value_parser = clap::value_parser!(u32).range(1..=16_383))]
     slots: Vec<u32>,
     /// Percent of the slots that are held; 100: all but one.
     #[arg(long, value_delimiter = ',', default_value = "0,90,99,100", value_parser = clap::value_parser!(u32).range(0..=100))]

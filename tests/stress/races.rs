@@ -140,7 +140,7 @@ fn a_job_created_while_its_node_leaves_is_orphaned_or_was_refused() {
         let mut jobs = Vec::new();
         if thread == 0 {
             let _done = Stop(&stop);
-            for _ in 0..2000 {
+            for _ in 0..500 {
                 let before = landed.load(Ordering::Relaxed);
                 let handle = add(&scheduler, worker("a", 100));
                 while landed.load(Ordering::Relaxed) == before {
@@ -162,7 +162,7 @@ fn a_job_created_while_its_node_leaves_is_orphaned_or_was_refused() {
         assert_eq!(job.state(), JobState::Orphaned, "{job:?}");
     }
     let counted = scheduler.stats().counters;
-    assert!(counted.created >= 2000 && counted.created == counted.orphaned, "{counted:?}");
+    assert!(counted.created >= 500 && counted.created == counted.orphaned, "{counted:?}");
     assert_eq!((counted.reserved, counted.double_released), (counted.released, 0));
 }
 
