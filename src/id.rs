@@ -126,11 +126,11 @@ pub(crate) fn fixed_hasher() -> &'static ahash::RandomState {
 }
 
 /// A hash that is the same in every process, for what people see or other processes have to agree on. Not for maps.
-pub(crate) fn stable_hash(text: &str) -> u64 {
+pub(crate) fn stable_hash(text: impl AsRef<[u8]>) -> u64 {
     // FNV-1a, then a finaliser, because its high bits are poor.
-    let fnv = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let bytes = text.as_ref().iter();
+    let fnv =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     mix(fnv)
 }
 

@@ -8,7 +8,7 @@ use super::{
     CapabilityError, IntoLanguage, Labels, Language, MAX_LABELS, MAX_SERVICES, Service, check_count, check_label,
     check_service,
 };
-use crate::id::{NodeId, fixed_hasher};
+use crate::id::{NodeId, fixed_hasher, stable_hash};
 
 /// More exclusions than this in one demand are refused.
 pub const MAX_EXCLUSIONS: usize = 32;
@@ -149,9 +149,10 @@ impl Demand {
         self
     }
 
-    /// A key that keeps its demands in one pool of the route while that has room (weighted rendezvous hashing).
+    /// A key that keeps its demands in one pool of the route while that has room (weighted rendezvous hashing), the same
+    /// one in every process with the same pools.
     pub fn routing_key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.routing_key = Some(fixed_hasher().hash_one(key.as_ref()));
+        self.routing_key = Some(stable_hash(key));
         self
     }
 

@@ -18,6 +18,7 @@ pub(crate) use occupancy::Occupancy;
 pub use view::{PoolKind, PoolView};
 
 use crate::capability::Capabilities;
+use crate::id::stable_hash;
 use crate::lock::WriterLock;
 use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
@@ -36,6 +37,8 @@ pub(crate) struct Pool {
     /// Never used again; its low half is the number.
     pub(crate) key: u64,
     pub(crate) name: Arc<str>,
+    /// What routing keys are held against.
+    pub(crate) name_hash: u64,
     pub(crate) kind: PoolKind,
     /// Every member can do at least this.
     pub(crate) guarantee: Arc<Capabilities>,
@@ -154,6 +157,7 @@ impl Pool {
         Self {
             number,
             key: u64::from(birth) << 32 | u64::from(number),
+            name_hash: stable_hash(&*name),
             name,
             kind,
             guarantee,

@@ -157,7 +157,7 @@ impl Tier {
     pub(crate) fn rendezvous(&self, key: u64) -> Option<&Arc<Pool>> {
         let score = |pool: &Arc<Pool>| {
             // In (0, 1]: 53 bits, and never 0, whose logarithm is infinite.
-            let uniform = ((mix(key ^ mix(pool.key)) >> 11) + 1) as f64 / (1u64 << 53) as f64;
+            let uniform = ((mix(key ^ pool.name_hash) >> 11) + 1) as f64 / (1u64 << 53) as f64;
             let weight = pool.tally.capacity().max(1) as f64;
             -weight / uniform.ln()
         };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use slotyard::limits::MAX_CAPACITY;
+
 use super::{InputError, Source, table};
 
 /// Hardware of which the perf model knows the times.
@@ -54,8 +56,8 @@ pub(crate) const GPU_CLASSES: [(&str, usize); 14] = [
 
 /// Slots of a node: one a GPU. An instance that spans several GPUs serves as many requests at once.
 pub(crate) const SLOTS_PER_GPU: u32 = 1;
-/// More GPUs in one node are not believed; a node's slots fit into 16 bits.
-const MAX_GPUS: u32 = 65_535;
+/// A node has no more slots than the scheduler can count.
+const MAX_GPUS: u32 = MAX_CAPACITY / SLOTS_PER_GPU;
 /// A longer name would not leave room for the number of a copy.
 const MAX_NAME: usize = 200;
 
@@ -99,7 +101,7 @@ impl Machine {
             if !names.insert(name.to_owned()) {
                 return Err(row.expected(0, "a name that no row above has"));
             }
-            let gpus = row.parse(1, "a number of GPUs, 0 to 65535", |gpus| *gpus <= MAX_GPUS)?;
+            let gpus = row.parse(1, &format!("a number of GPUs, 0 to {MAX_GPUS}"), |gpus| *gpus <= MAX_GPUS)?;
             if gpus > 0 {
                 machines.push(Self::new(name, gpus, row.text(2)).ok_or_else(|| {
                     let known: Vec<&str> = GPU_CLASSES.iter().map(|(model, _)| *model).collect();
