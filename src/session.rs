@@ -67,18 +67,32 @@ impl Sessions {
         Self { shards: (0..shards).map(|_| Map::with_hasher(CarriedHash::default())).collect(), limit }
     }
 
-    /// The session of this id, begun if need be. `None` when there are too many; sessions that begin at the same time
-    /// may exceed the limit by as many as there are threads.
-    pub(crate) fn get(&self, id: &Prehashed<&str>, now: u64) -> Option<Arc<Session>> {
-        let sessions = self.shards[(id.hash >> 40) as usize % self.shards.len()].pin();
-        if let Some(session) = sessions.get(id) {
-            session.last_used.store(now, Ordering::Relaxed);
-            return Some(session.clone());
-        }
-        if self.len() >= self.limit {
-            return None;
-        }
-        Some(sessions.get_or_insert_with(id.owned(), || Arc::new(Session::new(now))).clone())
+    fn shard(&self, hash: u64) -> &Map<PrehashedKey, Arc<Session>, CarriedHash> {
+        &self.shards[(hash >> 40) as usize % self.shards.len()]
+    }
+
+    /// The session of this id, if there is one; asking for a job is use, whether it gets one or not.
+    pub(crate) fn find(&self, id: &Prehashed<&str>, now: u64) -> Option<Arc<Session>> {
+        let session = self.shard(id.hash).pin().get(id).cloned()?;
+        session.last_used.store(now, Ordering::Relaxed);
+        Some(session)
+    }
+
+    /// Whether no further session may begin. Sessions that begin at the same time may exceed the limit by as many as
+    /// there are threads.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.limit
+    }
+
+    /// The session of this id, which has a job now; begun if need be.
+    pub(crate) fn used(&self, id: &Prehashed<&str>, now: u64) -> Arc<Session> {
+        let sessions = self.shard(id.hash).pin();
+        let session = match sessions.get(id) {
+            Some(session) => session,
+            None => sessions.get_or_insert_with(id.owned(), || Arc::new(Session::new(now))),
+        };
+        session.last_used.store(now, Ordering::Relaxed);
+        session.clone()
     }
 
     /// Forgets sessions without a job since before `deadline`.

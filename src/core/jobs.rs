@@ -16,7 +16,7 @@ use crate::capability::{Demand, ExclusionMode};
 use crate::clock::millis;
 use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::event::Event;
-use crate::id::JobId;
+use crate::id::{JobId, Prehashed};
 use crate::job::attempt::Attempt;
 use crate::job::binding::{Bound, Phase};
 use crate::job::{Claim, End, Job, JobRecord, JobRequest, JobState, Lease, SessionMode};
@@ -33,7 +33,7 @@ struct Held {
     entry: u32,
 }
 
-/// Gives a pending job up if a policy panics while a node is being chosen for it.
+/// Gives a pending job up, also if a policy panics while a node is being chosen for it.
 struct GiveUp<'a> {
     core: &'a Core,
     record: &'a JobRecord,
@@ -49,8 +49,10 @@ impl Drop for GiveUp<'_> {
 }
 
 /// What a session wants of its next job's node.
-struct Conversation {
-    session: Arc<Session>,
+struct Conversation<'a> {
+    id: Prehashed<&'a str>,
+    /// The session, if it has begun.
+    session: Option<Arc<Session>>,
     mode: SessionMode,
     pool: Option<u64>,
 }
@@ -64,14 +66,17 @@ impl Core {
         }
         let lease = self.lease(request.lease)?;
         request.demand.validate().map_err(NoNode::Invalid)?;
-        let conversation = self.converse(request)?;
+        let mode = request.session_mode.unwrap_or(self.config.session_mode);
+        let conversation = self.converse(request.session.as_deref(), mode);
 
         let key = self.prehash(&request.request_id);
         let fingerprint = request.demand.fingerprint();
         let pin = crossbeam_epoch::pin();
         loop {
-            let make =
-                |id, key| JobRecord::new(id, key, request.demand.clone(), fingerprint, request.session.clone(), lease);
+            let make = |id, key| {
+                let session = (request.session.clone(), mode);
+                JobRecord::new(id, key, request.demand.clone(), fingerprint, session, lease)
+            };
             let claim = self.jobs.claim(&key, &pin, make);
             let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
             let (record, owner) = match claim {
@@ -94,6 +99,12 @@ impl Core {
                 self.count(Count::repeated);
                 return Ok(job);
             }
+            let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
+            if owner && begins && self.sessions.is_full() {
+                drop(GiveUp { core: self, record: &record, pin: &pin });
+                let session = request.session.as_deref().unwrap_or_default().to_owned();
+                return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
+            }
             if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), &pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
@@ -109,16 +120,23 @@ impl Core {
         }
     }
 
-    fn converse(&self, request: &JobRequest) -> Result<Option<Conversation>, CreateJobError> {
-        let Some(id) = &request.session else { return Ok(None) };
-        let session = self.sessions.get(&self.prehash(id), self.clock.now());
-        let session = session.ok_or_else(|| CreateJobError::TooManySessions {
-            session: id.to_string(),
-            limit: self.config.max_sessions,
-        })?;
-        let mode = request.session_mode.unwrap_or(self.config.session_mode);
-        let pool = if mode == SessionMode::Affinity { session.pool() } else { None };
-        Ok(Some(Conversation { session, mode, pool }))
+    /// What the session wants, as far as there is one.
+    fn converse<'a>(&self, id: Option<&'a str>, mode: SessionMode) -> Option<Conversation<'a>> {
+        let id = self.prehash(id?);
+        let session = self.sessions.find(&id, self.clock.now());
+        let pool = session.as_ref().filter(|_| mode == SessionMode::Affinity).and_then(|session| session.pool());
+        Some(Conversation { id, session, mode, pool })
+    }
+
+    /// The session has a job on this attempt's node now.
+    fn note(&self, conversation: &Conversation<'_>, attempt: &Attempt, pin: &Guard) {
+        let Conversation { id, mode, pool, .. } = conversation;
+        let session = self.sessions.used(id, self.clock.now());
+        session.note_node(attempt.node.cell, attempt.node.incarnation);
+        let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
+        if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
+            session.bind(*pool, attempt.pool.key);
+        }
     }
 
     /// Reserves a slot for a pending job and binds it. `None`: the job was refused on behalf of another create, so
@@ -128,12 +146,12 @@ impl Core {
         record: &Arc<JobRecord>,
         owner: bool,
         demand: &Demand,
-        conversation: Option<&Conversation>,
+        conversation: Option<&Conversation<'_>>,
         pin: &Guard,
     ) -> Option<Result<Job, NoNode>> {
         let mut avoid = Cells::new();
         let mut avoid_mode = ExclusionMode::Soft;
-        if let Some(Conversation { session, mode: SessionMode::Spread(mode), .. }) = conversation {
+        if let Some(Conversation { session: Some(session), mode: SessionMode::Spread(mode), .. }) = conversation {
             let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin)?.incarnation);
             session.last_node(incarnation_of).into_iter().for_each(|cell| avoid.push(cell));
             avoid_mode = *mode;
@@ -165,12 +183,8 @@ impl Core {
         match record.binding.bind(attempt) {
             Ok(attempt) => {
                 self.bound(record, attempt, pin);
-                if let Some(Conversation { session, mode, pool }) = conversation {
-                    session.note_node(held.node.cell, held.node.incarnation);
-                    let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
-                    if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
-                        session.bind(*pool, held.pool.key);
-                    }
+                if let Some(conversation) = conversation {
+                    self.note(conversation, attempt, pin);
                 }
                 self.count(Count::created);
                 Job::new(record, record.binding.load()).map(Ok)
@@ -378,7 +392,9 @@ impl Core {
         for node in current.nodes().filter(|node| self.is_current(node)) {
             avoid.push(node.cell);
         }
-        let extra = Extra { pool: None, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
+        let conversation = self.converse(record.session.as_deref(), record.session_mode);
+        let pool = conversation.as_ref().and_then(|conversation| conversation.pool);
+        let extra = Extra { pool, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
         let held = self.hold(&record, Asked::Plain(&record.demand), extra, &pin)?;
         let mut next = self.attempt(&record, attempt + 1, &held);
         loop {
@@ -397,6 +413,9 @@ impl Core {
                         self.jobs.revived();
                     }
                     self.bound(&record, next, &pin);
+                    if let Some(conversation) = &conversation {
+                        self.note(conversation, next, &pin);
+                    }
                     self.count(Count::retried);
                     return Job::new(&record, record.binding.load()).ok_or(JobError::UnknownJob { job }.into());
                 }

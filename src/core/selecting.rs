@@ -141,17 +141,17 @@ impl Core {
         let demand = asked.demand();
         demand.validate()?;
         let mut excluded = None;
-        let mut yielding = false;
+        let mut never = 0;
         if !demand.exclusions.nodes.is_empty() || !extra.avoid.is_empty() {
-            let (cells, mode) = self.excluded(demand, &extra);
+            let (cells, hard) = self.excluded(demand, &extra);
             excluded = Some(cells);
-            yielding = mode == ExclusionMode::Soft;
+            never = hard;
         }
         let wish = Wish {
             routing_key: demand.routing_key,
             pool: extra.pool,
             excluded: excluded.as_ref().map_or(&[], Cells::as_slice),
-            yielding,
+            never,
         };
         let snapshot = self.snapshot(pin);
         self.with_route(asked, snapshot, pin, |route| {
@@ -207,18 +207,27 @@ impl Core {
         })
     }
 
-    /// The cells to keep off. Hard wins when the demand and the job's history are not of one mind.
+    /// The cells to keep off, the hard ones first, and how many these are. What the demand excludes and what the job's
+    /// history does are each as hard as they are, whatever the other.
     #[cold]
-    fn excluded(&self, demand: &Demand, extra: &Extra<'_>) -> (Cells, ExclusionMode) {
+    fn excluded(&self, demand: &Demand, extra: &Extra<'_>) -> (Cells, usize) {
         let mut cells = Cells::new();
-        for id in &demand.exclusions.nodes {
-            let key = self.prehash(id);
-            self.shard(key.hash).with(&key, |node| cells.push(node.cell));
+        let mut hard = 0;
+        for mode in [ExclusionMode::Hard, ExclusionMode::Soft] {
+            if demand.exclusions.mode == mode {
+                for id in &demand.exclusions.nodes {
+                    let key = self.prehash(id);
+                    self.shard(key.hash).with(&key, |node| cells.push(node.cell));
+                }
+            }
+            if extra.avoid_mode == mode {
+                extra.avoid.iter().for_each(|cell| cells.push(*cell));
+            }
+            if mode == ExclusionMode::Hard {
+                hard = cells.as_slice().len();
+            }
         }
-        extra.avoid.iter().for_each(|cell| cells.push(*cell));
-        let demand_is_hard = !demand.exclusions.nodes.is_empty() && demand.exclusions.mode == ExclusionMode::Hard;
-        let job_is_hard = !extra.avoid.is_empty() && extra.avoid_mode == ExclusionMode::Hard;
-        (cells, if demand_is_hard || job_is_hard { ExclusionMode::Hard } else { ExclusionMode::Soft })
+        (cells, hard)
     }
 
     /// Says why nobody was found.

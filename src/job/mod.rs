@@ -68,6 +68,7 @@ pub(crate) struct JobRecord {
     pub(crate) id: JobId,
     pub(crate) key: PrehashedKey,
     pub(crate) session: Option<Arc<str>>,
+    pub(crate) session_mode: SessionMode,
     pub(crate) demand: Demand,
     pub(crate) fingerprint: u64,
     /// Length of a lease, in ms.
@@ -81,10 +82,10 @@ impl JobRecord {
         key: PrehashedKey,
         demand: Demand,
         fingerprint: u64,
-        session: Option<Arc<str>>,
+        (session, session_mode): (Option<Arc<str>>, SessionMode),
         lease: u64,
     ) -> Self {
-        Self { id, key, session, demand, fingerprint, lease, binding: Binding::new() }
+        Self { id, key, session, session_mode, demand, fingerprint, lease, binding: Binding::new() }
     }
 }
 

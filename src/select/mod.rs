@@ -43,10 +43,10 @@ pub(crate) struct Wish<'d> {
     pub(crate) routing_key: Option<u64>,
     /// Number and key of the session's pool.
     pub(crate) pool: Option<u64>,
-    /// Cells of the nodes to keep off.
+    /// Cells of the nodes to keep off, those first that are never to be used.
     pub(crate) excluded: &'d [u32],
-    /// Whether they may be used when there is no other.
-    pub(crate) yielding: bool,
+    /// How many of them are never to be used; the others may be when there is nobody else.
+    pub(crate) never: usize,
 }
 
 impl Wish<'_> {
@@ -329,8 +329,8 @@ fn choose<'d>(
 #[cold]
 fn find_as_wished<'d>(view: View<'d>, route: &'d Route, wish: &Wish<'d>, random: &mut Random) -> Option<Candidate<'d>> {
     let found = find_wanted(view, route, wish, random);
-    if found.is_none() && wish.yielding && !wish.excluded.is_empty() {
-        return find_wanted(view, route, &Wish { excluded: &[], ..*wish }, random);
+    if found.is_none() && wish.never < wish.excluded.len() {
+        return find_wanted(view, route, &Wish { excluded: &wish.excluded[..wish.never], ..*wish }, random);
     }
     found
 }
