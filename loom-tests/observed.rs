@@ -54,7 +54,9 @@ fn a_node_that_is_undrained() {
         let others = others(&fleet, 2, seen);
         let undrained = cell.change(generation, drain(false)).unwrap();
         fleet.core.tell(cell, &undrained, unpinned());
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
         assert_told(&fleet.core);
     });
 }
@@ -74,7 +76,9 @@ fn a_node_that_is_given_a_second_slot() {
         let grown = cell.change(slot.generation, |word| word.with_capacity(2)).unwrap();
         fleet.core.tell(cell, &grown, unpinned());
         fleet.core.tell(cell, &released, unpinned());
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
         assert_told(&fleet.core);
     });
 }
