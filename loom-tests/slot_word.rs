@@ -12,7 +12,7 @@
 //! | the node goes, its cell is used again at once, a late reserve and a second release come in | 3 | 3 |
 //!
 //! The real scheduler uses a cell again only after all pins have ended; here it does so at once, which is more than it
-//! has to stand. See `replacement` for the same through the whole engine.
+//! has to stand.
 //!
 //! Seen to fail with:
 //! - `Cell::reserve` by `fetch_add` instead of the exchange: first model, over capacity;
