@@ -14,10 +14,12 @@ use crate::job::Lease;
 use crate::node::cell::{Cell, Report};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Node, NodeState};
+use crate::select::Route;
 use crate::sync::{Mutex, Ordering};
 
-/// A sweep lets go of its pin after this many cells, so that what others retire meanwhile can be freed.
-const CELLS_A_PIN: u32 = 4096;
+/// Cells that are looked at together: under one pin, which lets what others retire be freed after it, and with one
+/// deadline.
+const BLOCK: u32 = 1024;
 
 /// What maintenance keeps between ticks.
 #[derive(Debug, Default)]
@@ -29,8 +31,11 @@ pub(crate) struct Upkeep {
 
 #[derive(Debug, Default)]
 struct Turn {
-    /// When the nodes are to be looked at next, in ms.
+    /// When all nodes are to be looked at next, in ms.
     next_sweep: u64,
+    /// For each block of cells, the time before which no heartbeat of its nodes can be overdue. Nodes that came since it
+    /// was looked at have more time than the next sweep takes to come.
+    deadlines: Vec<u64>,
     /// Sessions have been looked through at this time.
     last_sessions: u64,
 }
@@ -50,6 +55,24 @@ pub(super) enum What {
     Restore,
     /// A node that is still offline is forgotten.
     Forget,
+}
+
+/// Free slots by pool number.
+#[derive(Default)]
+struct FreeSlots(Vec<u64>);
+
+impl FreeSlots {
+    fn add(&mut self, pool: u32, slots: u64) {
+        let pool = pool as usize;
+        if self.0.len() <= pool {
+            self.0.resize(pool + 1, 0);
+        }
+        self.0[pool] += slots;
+    }
+
+    fn of(&self, pool: u32) -> u64 {
+        self.0.get(pool as usize).copied().unwrap_or(0)
+    }
 }
 
 impl Upkeep {
@@ -74,9 +97,8 @@ impl Core {
         while let Some(timer) = self.upkeep.due(now) {
             self.act_on(timer, now, &pin);
         }
-        if now >= turn.next_sweep {
-            self.sweep(&mut turn, now, pin);
-        }
+        drop(pin);
+        self.sweep(&mut turn, now);
         self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), &crossbeam_epoch::pin());
         let ttl = millis(self.config.session_ttl);
         if now >= turn.last_sessions + (ttl / 8).max(1) {
@@ -112,22 +134,34 @@ impl Core {
         }
     }
 
-    /// Looks at every node: whose heartbeats have stopped, whose reports fade, how many slots its pools have free.
-    fn sweep(&self, turn: &mut Turn, now: u64, mut pin: Guard) {
+    /// Looks at the nodes whose heartbeats may have stopped; from time to time at all, to learn as well how many slots
+    /// each pool has free.
+    fn sweep(&self, turn: &mut Turn, now: u64) {
+        let all = now >= turn.next_sweep;
+        let mut free = FreeSlots::default();
+        turn.deadlines.resize(self.cells.high_water().div_ceil(BLOCK) as usize, 0);
+        for (deadline, block) in turn.deadlines.iter_mut().zip(0..) {
+            if all || *deadline <= now {
+                *deadline = self.look_at_block(block, now, all.then_some(&mut free));
+            }
+        }
+        if all {
+            turn.next_sweep = now + (millis(self.config.heartbeat_timeout) / 8).max(1);
+            let pin = crossbeam_epoch::pin();
+            let snapshot = self.snapshot(&pin);
+            for pool in snapshot.table().iter() {
+                pool.tally.set_free(free.of(pool.number));
+            }
+            snapshot.routes().for_each(Route::refresh);
+        }
+    }
+
+    /// Looks at the nodes of one block; when the next of them may be overdue.
+    fn look_at_block(&self, block: u32, now: u64, mut free: Option<&mut FreeSlots>) -> u64 {
+        let pin = crossbeam_epoch::pin();
         let timeout = millis(self.config.heartbeat_timeout);
-        let mut next = now + (timeout / 8).max(1);
-        let mut free: Vec<u64> = Vec::new();
-        let count = |number: u32, slots: u64, free: &mut Vec<u64>| {
-            if free.len() <= number as usize {
-                free.resize(number as usize + 1, 0);
-            }
-            free[number as usize] += slots;
-        };
-        for number in 0..self.cells.high_water() {
-            if number % CELLS_A_PIN == CELLS_A_PIN - 1 {
-                pin.repin();
-            }
-            let Some(cell) = self.cells.get(number) else { continue };
+        let mut next = u64::MAX;
+        for cell in (block * BLOCK..(block + 1) * BLOCK).filter_map(|number| self.cells.get(number)) {
             let word = cell.word();
             let flags = word.flags();
             // Generation 0: the cell is being given to its first node.
@@ -141,19 +175,12 @@ impl Core {
             }
             next = next.min(deadline);
             self.fade(cell, word, now, &pin);
-            if NodeState::of(flags) == NodeState::Ready {
+            if let Some(free) = free.as_deref_mut().filter(|_| NodeState::of(flags) == NodeState::Ready) {
                 let slots = u64::from(word.capacity().saturating_sub(word.in_flight()));
-                self.for_each_home(cell, &pin, |pool, _| count(pool.number, slots, &mut free));
+                self.for_each_home(cell, &pin, |pool, _| free.add(pool.number, slots));
             }
         }
-        let snapshot = self.snapshot(&pin);
-        for pool in snapshot.table().iter() {
-            pool.tally.set_free(free.get(pool.number as usize).copied().unwrap_or(0));
-        }
-        snapshot.routes().for_each(|route| route.refresh(&pin));
-        // With an own thread, a fleet whose nodes fall silent one by one must not be swept at every tick.
-        let pause = if self.config.manual_maintenance { 1 } else { (timeout / 64).max(1) };
-        turn.next_sweep = next.max(now + pause);
+        next
     }
 
     /// Takes a node out of use that has not been heard of since `since`, and orphans its jobs.

@@ -4,6 +4,7 @@ mod policy;
 mod prepared;
 mod refusal;
 pub(crate) mod route;
+mod shares;
 
 use std::sync::Arc;
 
@@ -170,7 +171,7 @@ impl<'d> Drawing<'d> {
         match self.from {
             From::Pool(pool) => self.draw_in(pool),
             From::Tier(tier) => {
-                let drawn = tier.draw(&mut self.random, self.view.pin);
+                let drawn = tier.draw(&mut self.random);
                 self.draw_in(drawn).or_else(|| self.draw_elsewhere(tier))
             }
         }
@@ -181,7 +182,7 @@ impl<'d> Drawing<'d> {
         match self.from {
             From::Pool(pool) => self.next_turn_in(pool),
             From::Tier(tier) => {
-                let drawn = tier.draw(&mut self.random, self.view.pin);
+                let drawn = tier.draw(&mut self.random);
                 self.next_turn_in(drawn).or_else(|| {
                     let pool = self.draw_elsewhere(tier)?.pool;
                     self.next_turn_in(pool)

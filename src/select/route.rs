@@ -7,15 +7,14 @@
 
 use std::sync::Arc;
 
-use crossbeam_epoch::Guard;
-
 use crate::capability::{Coverage, Requirements, Source, Unmet};
 use crate::id::mix;
 use crate::node::NodeState;
 use crate::pool::index::word::FANOUT;
 use crate::pool::{Layout, Occupancy, Pool};
-use crate::publish::Published;
 use crate::random::Random;
+
+use super::shares::Shares;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub(crate) struct Tier {
     mask: Box<[(u32, u32)]>,
     /// Whether members must be held against the requirements one by one.
     pub(crate) checked: bool,
-    shares: Published<Shares>,
+    shares: Shares,
 }
 
 impl Route {
@@ -84,8 +83,8 @@ impl Route {
     }
 
     /// Draws up the shares anew, from the free slots that the last sweep found.
-    pub(crate) fn refresh(&self, pin: &Guard) {
-        self.tiers.iter().filter(|tier| tier.pools.len() > 1).for_each(|tier| tier.refresh(pin));
+    pub(crate) fn refresh(&self) {
+        self.tiers.iter().for_each(Tier::refresh);
     }
 }
 
@@ -128,22 +127,24 @@ impl Tier {
                 None => mask.push((word, bit)),
             }
         }
-        let shares = Arc::new(Shares::of(&pools));
-        Self { pools, mask: mask.into(), checked, shares: Published::new(shares) }
+        let tier = Self { shares: Shares::even(pools.len()), pools, mask: mask.into(), checked };
+        tier.refresh();
+        tier
     }
 
-    fn refresh(&self, pin: &Guard) {
-        self.shares.swap(Some(Arc::new(Shares::of(&self.pools))), pin);
+    fn refresh(&self) {
+        if self.pools.len() > 1 {
+            self.shares.refresh(self.pools.iter().map(|pool| pool.tally.free()));
+        }
     }
 
     /// A pool in proportion to free slots.
     #[inline(always)]
-    pub(crate) fn draw(&self, random: &mut Random, pin: &Guard) -> &Arc<Pool> {
+    pub(crate) fn draw(&self, random: &mut Random) -> &Arc<Pool> {
         if let [only] = &*self.pools {
             return only;
         }
-        let place = self.shares.load(pin).map_or(0, |shares| shares.draw(random));
-        &self.pools[place]
+        &self.pools[self.shares.draw(random)]
     }
 
     /// The pool of this key, if it is one of them.
@@ -205,73 +206,9 @@ impl Iterator for Bits {
     }
 }
 
-/// Draws a pool in proportion to its free slots in constant time: the alias method (Walker 1977, built after Vose
-/// 1991).
-#[derive(Debug)]
-struct Shares {
-    /// Below this (of 2^32) the place itself is drawn, from it on its alias.
-    columns: Box<[(u32, u32)]>,
-}
-
-impl Shares {
-    fn of(pools: &[Arc<Pool>]) -> Self {
-        Self::new(pools.iter().map(|pool| pool.tally.free()).collect())
-    }
-
-    fn new(mut weights: Vec<u64>) -> Self {
-        let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
-        if total == 0 {
-            weights.fill(1);
-        }
-        let (count, total) = (weights.len(), total.max(if total == 0 { weights.len() as u128 } else { 1 }));
-        // Scaled so that an average weight fills one column of 2^32.
-        let mut heights: Vec<u128> =
-            weights.iter().map(|w| u128::from(*w) * count as u128 * (1 << 32) / total).collect();
-        let (mut low, mut high): (Vec<usize>, Vec<usize>) = (0..count).partition(|&place| heights[place] < 1 << 32);
-        let mut columns: Vec<(u32, u32)> = (0..count as u32).map(|place| (u32::MAX, place)).collect();
-        while let (Some(&small), Some(&large)) = (low.last(), high.last()) {
-            low.pop();
-            columns[small] = (heights[small] as u32, large as u32);
-            heights[large] -= (1 << 32) - heights[small];
-            if heights[large] < 1 << 32 {
-                high.pop();
-                low.push(large);
-            }
-        }
-        Self { columns: columns.into() }
-    }
-
-    #[inline(always)]
-    fn draw(&self, random: &mut Random) -> usize {
-        let bits = random.next();
-        let place = (((bits >> 32) * self.columns.len() as u64) >> 32) as usize;
-        let (height, alias) = self.columns[place];
-        if (bits as u32) < height { place } else { alias as usize }
-    }
-}
-
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn shares_are_in_proportion(weights in proptest::collection::vec(0u64..1000, 1..12)) {
-            let shares = Shares::new(weights.clone());
-            let mut random = Random::new(3);
-            let draws = 40_000;
-            let mut drawn = vec![0u64; weights.len()];
-            (0..draws).for_each(|_| drawn[shares.draw(&mut random)] += 1);
-            let total: u64 = weights.iter().sum();
-            for (weight, drawn) in weights.iter().zip(&drawn) {
-                let share = if total == 0 { 1.0 / weights.len() as f64 } else { *weight as f64 / total as f64 };
-                // Five standard deviations.
-                let slack = 5.0 * (draws as f64 * share * (1.0 - share)).sqrt() + 1.0;
-                prop_assert!((*drawn as f64 - draws as f64 * share).abs() <= slack, "{weights:?} {drawn:?}");
-            }
-        }
-    }
 
     #[test]
     fn bits_come_once_each_from_the_turn_on() {
