@@ -34,6 +34,7 @@ mod observed;
 mod one_end;
 mod one_job;
 mod publication;
+mod replacement;
 mod session;
 mod slot_word;
 mod stale_bits;

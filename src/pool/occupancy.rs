@@ -31,7 +31,7 @@ impl Occupancy {
         self.words[word as usize].bits()
     }
 
-    #[cfg(any(test, slotyard_loom))]
+    #[cfg(test)]
     pub(crate) fn is_marked(&self, pool: u32) -> bool {
         self.bits(pool / FANOUT) >> (pool % FANOUT) & 1 == 1
     }

@@ -1,5 +1,7 @@
 //! The report as one page that needs nothing else: no script, no network.
 
+use indicatif::HumanCount;
+
 use super::Report;
 use super::plots::{self, PlotError};
 use super::text::{percent, text};
@@ -22,8 +24,8 @@ pub(crate) fn page(report: &Report) -> Result<String, PlotError> {
     let title = format!("Replay of the {} trace", escaped(&setting.trace));
     let summary = format!(
         "{} nodes with {} slots, policy {}, seed {}, scale {}, offered load {}",
-        setting.nodes,
-        setting.slots,
+        HumanCount(setting.nodes as u64),
+        HumanCount(setting.slots),
         escaped(&setting.policy),
         setting.seed,
         setting.scale,
@@ -68,13 +70,13 @@ pub(crate) fn page(report: &Report) -> Result<String, PlotError> {
 /// What to see at a glance.
 fn tiles(report: &Report) -> String {
     let tiles = [
-        ("requests", report.jobs_offered.to_string()),
-        ("completed", report.jobs_completed.to_string()),
-        ("refused", report.jobs_refused.to_string()),
-        ("orphaned", report.jobs_orphaned.to_string()),
+        ("requests", HumanCount(report.jobs_offered).to_string()),
+        ("completed", HumanCount(report.jobs_completed).to_string()),
+        ("refused", HumanCount(report.jobs_refused).to_string()),
+        ("orphaned", HumanCount(report.jobs_orphaned).to_string()),
         ("mean utilisation", percent(report.utilisation.mean)),
-        ("wait p99", format!("{} ms", report.wait_ms.p99)),
-        ("decision p99", format!("{} ns", report.decision_ns.p99)),
+        ("wait p99", format!("{} ms", HumanCount(report.wait_ms.p99.round() as u64))),
+        ("decision p99", format!("{} ns", HumanCount(report.decision_ns.p99))),
     ];
     let tiles: String =
         tiles.iter().map(|(name, value)| format!("<div><b>{value}</b><span>{name}</span></div>")).collect();
@@ -89,7 +91,16 @@ fn pools(report: &Report) -> String {
     let rows: String = report
         .pools
         .iter()
-        .map(|pool| row(&pool.name, [pool.nodes.to_string(), pool.slots.to_string(), percent(pool.utilisation)]))
+        .map(|pool| {
+            row(
+                &pool.name,
+                [
+                    HumanCount(pool.nodes as u64).to_string(),
+                    HumanCount(pool.slots).to_string(),
+                    percent(pool.utilisation),
+                ],
+            )
+        })
         .collect();
     let head = "<tr><th>pool</th><th>nodes</th><th>slots</th><th>utilisation</th></tr>";
     format!("<section><h2>Pools</h2><table>{head}\n{rows}</table></section>\n")

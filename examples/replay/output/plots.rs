@@ -28,17 +28,17 @@ struct Line {
 
 /// How much of the fleet was in use.
 pub(super) fn utilisation(windows: &[Window]) -> Result<String, PlotError> {
-    over_time("% of slots", &[line("in use", MAIN, windows, |window| Some(window.utilisation * 100.0))], Some(100.0))
+    over_time("% of slots", &[line("in use", MAIN, windows, |window| Some(window.utilisation * 100.0))], 100.0)
 }
 
 /// How many clients had no slot.
 pub(super) fn waiting(windows: &[Window]) -> Result<String, PlotError> {
-    over_time("clients", &[line("waiting", MAIN, windows, |window| Some(window.waiting as f64))], None)
+    over_time("clients", &[line("waiting", MAIN, windows, |window| Some(window.waiting as f64))], f64::MAX)
 }
 
 /// How many nodes took jobs.
 pub(super) fn open_nodes(windows: &[Window]) -> Result<String, PlotError> {
-    over_time("nodes", &[line("taking jobs", MAIN, windows, |window| Some(window.open as f64))], None)
+    over_time("nodes", &[line("taking jobs", MAIN, windows, |window| Some(window.open as f64))], f64::MAX)
 }
 
 /// How unevenly nodes were loaded.
@@ -47,7 +47,7 @@ pub(super) fn spread(windows: &[Window]) -> Result<String, PlotError> {
         line("busiest node over mean", MAIN, windows, |window| Some(window.spread?.0)),
         line("coefficient of variation", OTHER, windows, |window| Some(window.spread?.1)),
     ];
-    over_time("ratio", &lines, None)
+    over_time("ratio", &lines, f64::MAX)
 }
 
 fn line(name: &'static str, colour: RGBColor, windows: &[Window], of: fn(&Window) -> Option<f64>) -> Line {
@@ -91,13 +91,13 @@ pub(super) fn tail(times: &Histogram<u64>, unit: f64, axis: &str) -> Result<Stri
     })
 }
 
-/// Lines over minutes of virtual time.
-fn over_time(unit: &str, lines: &[Line], top: Option<f64>) -> Result<String, PlotError> {
+/// Lines over minutes of virtual time, up to the highest there is; nothing is above `limit`.
+fn over_time(unit: &str, lines: &[Line], limit: f64) -> Result<String, PlotError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     // A legend needs room above the lines.
     let room = if lines.len() > 1 { 1.5 } else { 1.1 };
-    let heights = 0.0..top.unwrap_or(if highest > 0.0 { highest * room } else { 1.0 });
+    let heights = 0.0..if highest > 0.0 { (highest * room).min(limit) } else { 1.0 };
     let times = 0.0..points().map(|point| point.0).fold(0.1, f64::max);
     draw(|area| chart(area, unit, lines, times, heights))
 }

@@ -321,7 +321,7 @@ impl Index {
     }
 
     /// Whether the position is told: its bit is set, and every bit above. For checks.
-    #[cfg(any(test, slotyard_loom))]
+    #[cfg(test)]
     pub(crate) fn is_told(&self, position: u32) -> bool {
         let mut bit = position;
         (0..self.depth() as usize).all(|level| {

@@ -1,0 +1,148 @@
+//! **Replacement, through the whole engine**: when a node has been replaced or deregistered, nothing is reserved on the
+//! incarnation that is gone; a slot held of it is still given back to it and to nobody else; its cell is vacated once,
+//! when that has happened and no pin is left under which the node may have been found, and then given to another node,
+//! which is found. A pool that is dropped with its last node is made again for one that comes at the same time.
+//!
+//! These models pin with the real epoch, and have it collect while the others run. See `slot_word` for the cell alone.
+//!
+//! | model | threads | preemptions |
+//! |---|---|---|
+//! | a slot is taken and given back while the node is replaced | 2 | 1 |
+//! | the same while it is deregistered, and another node gets its cell | 2 | 1 |
+//! | the last node of a pool goes while another one comes | 2 | 2 |
+//!
+//! Seen to fail with:
+//! - `Core::release` and `take_out` retiring on every change of a node that is gone: first two models;
+//! - `Core::take_out` not retiring, leaving it to releases: first two models;
+//! - `Cells::retire` vacating at once instead of deferring: second model, a slot is taken of the new node by one who found
+//!   the old;
+//! - `Pool::join` not looking whether the pool is closed: third model.
+
+use std::sync::atomic::AtomicBool;
+
+use loom::thread;
+
+use super::*;
+use crate::core::Asked;
+use crate::{Demand, NodeSpec};
+
+fn demand() -> Demand {
+    Demand::new().service(Service::ASR)
+}
+
+fn spec(id: &str) -> NodeSpec {
+    NodeSpec::new(id).capabilities(asr()).ready()
+}
+
+/// Takes a slot and gives it back, and says of which incarnation it was; `None` when nothing was found.
+fn use_a_slot(core: &Core, gone: Option<(&AtomicBool, u64)>) -> Option<u64> {
+    let was_gone = gone.filter(|(gone, _)| gone.load(Ordering::SeqCst)).map(|(_, incarnation)| incarnation);
+    let chosen = core.reserve(Asked::Plain(&demand()), &crossbeam_epoch::pin()).ok()?;
+    // A slot that is held keeps the node in its cell.
+    let node = core.cells.at(chosen.cell).node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
+    assert_eq!(node.generation, chosen.generation);
+    assert_ne!(Some(node.incarnation), was_gone, "a slot was taken of a node that was gone before");
+    core.give_back(chosen);
+    Some(node.incarnation)
+}
+
+/// Both cells are vacated and given out once.
+fn assert_vacated_once(core: &Core, cell: u32, generation: u32) {
+    reclaim(|| core.cells.at(cell).word().generation() != generation);
+    let next = core.cells.high_water();
+    assert_eq!([core.cells.take(), core.cells.take()], [cell, next], "a cell was vacated twice, or another one was");
+}
+
+#[test]
+fn a_slot_is_used_while_the_node_is_replaced() {
+    let outcomes = ["a slot of the old one was used", "a slot of the new one was used", "none was found"];
+    explore(1, &outcomes, |seen| {
+        let fleet = Fleet::new([1]);
+        let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
+        let user = thread::spawn({
+            let (core, gone, old) = (fleet.core.clone(), gone.clone(), old.incarnation);
+            move || {
+                let used = use_a_slot(&core, Some((&gone, old)));
+                crossbeam_epoch::pin().flush();
+                used
+            }
+        });
+        let new = fleet.core.register(spec(&old.id).replace_existing()).unwrap();
+        gone.store(true, Ordering::SeqCst);
+        assert_ne!(new.0.cell, old.cell, "the old node is under the pin of this call, at least");
+        seen.note(match user.join().unwrap() {
+            None => "none was found",
+            Some(incarnation) if incarnation == old.incarnation => "a slot of the old one was used",
+            Some(_) => "a slot of the new one was used",
+        });
+        assert_eq!(use_a_slot(&fleet.core, None), Some(new.incarnation()));
+        assert_vacated_once(&fleet.core, old.cell, old.generation);
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_slot_is_used_while_its_cell_gets_another_node() {
+    let outcomes =
+        ["a slot of the old one was used", "a slot of the new one was used", "the new node has the old cell"];
+    explore(1, &outcomes, |seen| {
+        let fleet = Fleet::new([1]);
+        let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
+        // So that the pool stays.
+        fleet.core.register(NodeSpec::new("full").capabilities(asr())).unwrap();
+        let user = thread::spawn({
+            let (core, gone, old) = (fleet.core.clone(), gone.clone(), old.incarnation);
+            move || {
+                let used = use_a_slot(&core, Some((&gone, old)));
+                crossbeam_epoch::pin().flush();
+                used
+            }
+        });
+        fleet.core.deregister(&fleet.nodes[0]).unwrap();
+        gone.store(true, Ordering::SeqCst);
+        // Vacates the cell, unless the user is in the way.
+        for _ in 0..2 {
+            crossbeam_epoch::pin().flush();
+        }
+        let new = fleet.core.register(spec("new")).unwrap();
+        match user.join().unwrap() {
+            None => {}
+            Some(used) if used == old.incarnation => seen.note("a slot of the old one was used"),
+            Some(_) => seen.note("a slot of the new one was used"),
+        }
+        assert_eq!(use_a_slot(&fleet.core, None), Some(new.incarnation()));
+        if new.0.cell == old.cell {
+            assert_ne!(new.0.generation, old.generation);
+            seen.note("the new node has the old cell");
+        } else {
+            assert_vacated_once(&fleet.core, old.cell, old.generation);
+        }
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_pool_is_dropped_while_a_node_joins_it() {
+    explore(2, &["it was made again", "it was kept"], |seen| {
+        let fleet = Fleet::new([1]);
+        let old = fleet.nodes[0].0.clone();
+        let leaver = thread::spawn({
+            let fleet = fleet.clone();
+            move || {
+                fleet.core.deregister(&fleet.nodes[0]).unwrap();
+                crossbeam_epoch::pin().flush();
+            }
+        });
+        let new = fleet.core.register(spec("new")).unwrap();
+        let used = use_a_slot(&fleet.core, None).expect("a node is there all the while that is ready");
+        leaver.join().unwrap();
+        assert!(used == new.incarnation() || used == old.incarnation);
+        let pool = fleet.core.find_pool(&Arc::new(asr())).expect("it has a member");
+        seen.note(if Arc::ptr_eq(&pool, &fleet.pool) { "it was kept" } else { "it was made again" });
+        assert_eq!(pool.members(), 1);
+        assert_eq!(use_a_slot(&fleet.core, None), Some(new.incarnation()));
+        assert_eq!(fleet.core.stats().now.pools, 2, "its own, and the mixed pool");
+        assert_vacated_once(&fleet.core, old.cell, old.generation);
+        assert_told(&fleet.core);
+    });
+}
