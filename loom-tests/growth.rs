@@ -12,7 +12,7 @@
 //!
 //! Seen to fail with:
 //! - `Index::grow` without `announce`: first model;
-//! - `Index::grow` storing `depth` before `mark_depth`: second model;
+//! - `Index::grow` storing `depth` first and `mark_depth` last: second model;
 //! - `Index::is_empty` without the look at `mark_depth`: second model;
 //! - `IndexWord::start` without `PENDING`: first model.
 

@@ -18,7 +18,6 @@
 //! - `Binding::bind` by a swap instead of the exchange: first model, two slots are held;
 //! - `Core::bind` without `let_go` for whoever binds second: first model, two slots are held;
 //! - `Jobs::claim` inserting without looking what is there (`insert` for `try_insert`): first model, two jobs;
-//! - `Core::bind` refusing for whoever is not the owner: second model, no job though there is a slot for one;
 //! - `Core::bound` without `touch`, reading the word instead: deregistered model, an active job on a node that is gone;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 
