@@ -11,6 +11,8 @@
 //! | the same while it is deregistered, and another node gets its cell | 2 | 1 |
 //! | the last node of a pool goes while another one comes | 2 | 2 |
 //!
+//! The first two hold with 2 preemptions as well, which takes five minutes (`LOOM_MAX_PREEMPTIONS=2`).
+//!
 //! Seen to fail with:
 //! - `Core::release` and `take_out` retiring on every change of a node that is gone: first two models;
 //! - `Core::take_out` not retiring, leaving it to releases: first two models;
