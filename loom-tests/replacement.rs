@@ -48,6 +48,16 @@ fn use_a_slot(core: &Core, gone: Option<(&AtomicBool, u64)>) -> Option<u64> {
     Some(node.incarnation)
 }
 
+/// A thread that takes a slot once and gives it back.
+fn start_user(core: &Arc<Core>, gone: &Arc<AtomicBool>, incarnation: u64) -> thread::JoinHandle<Option<u64>> {
+    let (core, gone) = (core.clone(), gone.clone());
+    thread::spawn(move || {
+        let used = use_a_slot(&core, Some((&gone, incarnation)));
+        crossbeam_epoch::pin().flush();
+        used
+    })
+}
+
 /// Both cells are vacated and given out once.
 fn assert_vacated_once(core: &Core, cell: u32, generation: u32) {
     reclaim(|| core.cells.at(cell).word().generation() != generation);
@@ -61,14 +71,7 @@ fn a_slot_is_used_while_the_node_is_replaced() {
     explore(1, &outcomes, |seen| {
         let fleet = Fleet::new([1]);
         let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
-        let user = thread::spawn({
-            let (core, gone, old) = (fleet.core.clone(), gone.clone(), old.incarnation);
-            move || {
-                let used = use_a_slot(&core, Some((&gone, old)));
-                crossbeam_epoch::pin().flush();
-                used
-            }
-        });
+        let user = start_user(&fleet.core, &gone, old.incarnation);
         let new = fleet.core.register(spec(&old.id).replace_existing()).unwrap();
         gone.store(true, Ordering::SeqCst);
         assert_ne!(new.0.cell, old.cell, "the old node is under the pin of this call, at least");
@@ -92,14 +95,7 @@ fn a_slot_is_used_while_its_cell_gets_another_node() {
         let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
         // So that the pool stays.
         fleet.core.register(NodeSpec::new("full").capabilities(asr())).unwrap();
-        let user = thread::spawn({
-            let (core, gone, old) = (fleet.core.clone(), gone.clone(), old.incarnation);
-            move || {
-                let used = use_a_slot(&core, Some((&gone, old)));
-                crossbeam_epoch::pin().flush();
-                used
-            }
-        });
+        let user = start_user(&fleet.core, &gone, old.incarnation);
         fleet.core.deregister(&fleet.nodes[0]).unwrap();
         gone.store(true, Ordering::SeqCst);
         // Vacates the cell, unless the user is in the way.
