@@ -189,12 +189,12 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             let [one, two] = taken.iter().filter(|at| at.capacity == 2).copied().collect::<Vec<_>>()[..] else {
                 panic!("two slots of the larger node")
             };
-            fleet.core.release(one.cell, one.generation, unpinned());
+            fleet.core.release(one.cell, one.generation, unpinned);
             let other = thread::spawn({
                 let (fleet, demand) = (fleet.clone(), demand.clone());
                 move || fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned()).is_ok()
             });
-            fleet.core.release(two.cell, two.generation, unpinned());
+            fleet.core.release(two.cell, two.generation, unpinned);
             let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
             let found = found.expect("of two free slots the other can take one");
             seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });

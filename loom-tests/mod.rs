@@ -183,7 +183,7 @@ impl Fleet {
         loop {
             let found = self.find()?;
             if self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0, unpinned()) {
-                return Some(Slot { cell: found.member.cell, generation: found.member.generation });
+                return Some(Slot { cell: found.number, generation: found.word.generation() });
             }
         }
     }
@@ -197,7 +197,7 @@ impl Fleet {
     }
 
     fn give(&self, slot: Slot) {
-        self.core.release(slot.cell, slot.generation, unpinned());
+        self.core.release(slot.cell, slot.generation, unpinned);
     }
 
     /// Takes every slot, one after the other, node by node.

@@ -39,7 +39,7 @@ fn assert_moved(fleet: &Fleet) {
     let pool = fleet.core.find_pool(&Arc::new(both())).unwrap();
     let position = pool.index.next(0).expect("the node has a free slot");
     let found = pool.look(&fleet.core.cells, position).expect("the bit is the node's");
-    assert_eq!(found.member.cell, fleet.nodes[0].0.cell);
+    assert_eq!(found.number, fleet.nodes[0].0.cell);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_slot_is_released_while_the_node_moves_to_several_pools() {
             let core = core.clone();
             move || core.update(&handle, both()).unwrap()
         });
-        core.release(held.cell, held.generation, unpinned());
+        core.release(held.cell, held.generation, unpinned);
         mover.join().unwrap();
         assert_told(&core);
         assert!(find(Service::ASR).is_ok() && find(Service::TTS).is_ok());

@@ -23,7 +23,7 @@ use crate::node::word::Flags;
 fn use_it(fleet: &Fleet, slots: u32, seen: &Seen) {
     let (cell, member) = (fleet.core.cells.at(0), fleet.pool.index.member(0));
     let word = cell.word();
-    let found = Found { position: 0, member, cell, word };
+    let found = Found { position: 0, number: member.cell, cell, word };
     if !word.selectable() || !fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0, unpinned()) {
         return seen.note("it could not be used yet");
     }

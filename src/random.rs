@@ -28,14 +28,14 @@ impl Random {
 }
 
 /// What a thread keeps for one scheduler.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Local {
+#[derive(Debug, Clone, Copy)]
+struct Local {
     /// The scheduler; 0: none.
     scheduler: u64,
     /// State of the random stream.
     state: u64,
     /// The thread's number with this scheduler, from 0 in order of first use.
-    pub(crate) ordinal: u32,
+    ordinal: u32,
 }
 
 /// The threads that use a scheduler.
@@ -68,18 +68,28 @@ impl Threads {
     }
 
     /// Runs `f` with this thread's stream and number.
+    ///
+    /// The stream is taken out and put back: so `f` is part of the caller and keeps it in a register, and may use this
+    /// or another scheduler itself.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
-        CURRENT.with(|current| {
-            let mut local = current.get();
-            if local.scheduler != self.scheduler {
-                local = self.switch(local);
-            }
-            let mut random = Random::new(local.state);
-            let result = f(&mut random, local.ordinal);
-            current.set(Local { state: random.0.get_seed(), ..local });
-            result
-        })
+        let local = self.local();
+        let mut random = Random::new(local.state);
+        let result = f(&mut random, local.ordinal);
+        CURRENT.set(Local { state: random.0.get_seed(), ..self.local() });
+        result
+    }
+
+    /// This thread's number.
+    #[inline(always)]
+    pub(crate) fn ordinal(&self) -> u32 {
+        self.local().ordinal
+    }
+
+    #[inline(always)]
+    fn local(&self) -> Local {
+        let local = CURRENT.get();
+        if local.scheduler == self.scheduler { local } else { self.switch(local) }
     }
 
     #[cold]
@@ -91,7 +101,7 @@ impl Threads {
                 }
                 others.push(from);
             }
-            match others.iter().position(|other| other.scheduler == self.scheduler) {
+            let local = match others.iter().position(|other| other.scheduler == self.scheduler) {
                 Some(at) => others.remove(at),
                 None => {
                     // Relaxed: only distinctness matters.
@@ -100,7 +110,9 @@ impl Threads {
                         fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)).u64(..);
                     Local { scheduler: self.scheduler, state, ordinal: ordinal as u32 }
                 }
-            }
+            };
+            CURRENT.set(local);
+            local
         })
     }
 }
@@ -128,11 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn a_scheduler_may_be_used_while_another_is() {
+        let (a, b) = (Threads::new(Some(7)), Threads::new(Some(9)));
+        let alone: Vec<u64> = (0..10).map(|_| draw(&a)).collect();
+        let (outer, inner) = (Threads::new(Some(7)), Threads::new(Some(9)));
+        let nested: Vec<(u64, u64)> = (0..10).map(|_| outer.with(|random, _| (random.next(), draw(&inner)))).collect();
+        assert_eq!(nested, alone.into_iter().map(|number| (number, draw(&b))).collect::<Vec<_>>());
+        assert_eq!((outer.ordinal(), inner.ordinal()), (0, 0), "a thread keeps its numbers");
+    }
+
+    #[test]
     fn threads_draw_apart() {
         let threads = Threads::new(Some(7));
-        let here = (draw(&threads), threads.with(|_, ordinal| ordinal));
+        let here = (draw(&threads), threads.ordinal());
         let there = std::thread::scope(|scope| {
-            scope.spawn(|| (draw(&threads), threads.with(|_, ordinal| ordinal))).join().unwrap()
+            scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap()
         });
         assert_ne!(here, there);
         assert_eq!((here.1, there.1), (0, 1));

@@ -33,7 +33,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Nodes chosen, by `select` or to reserve.
+    /// Nodes chosen by `select`, without reserving.
     selected,
     /// Refusals because nobody can do it.
     refused_unsupported,

@@ -242,7 +242,7 @@ impl Core {
     /// Undoes what [`hold`](Self::hold) did.
     fn let_go(&self, record: &JobRecord, attempt: &Attempt, pin: &Guard) {
         attempt.node.jobs.remove(attempt.entry, record.id.place());
-        self.release(attempt.node.cell, attempt.node.generation, pin);
+        self.release(attempt.node.cell, attempt.node.generation, || pin);
     }
 
     pub(crate) fn dispatched(&self, job: JobId, attempt: u32) -> Result<(), JobError> {

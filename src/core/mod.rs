@@ -14,6 +14,7 @@ mod views;
 #[path = "../../loom-tests/mod.rs"]
 mod loom_tests;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -23,7 +24,7 @@ use crate::config::SchedulerConfig;
 use crate::event::Events;
 use crate::id::{Prehashed, mix};
 use crate::job::{Jobs, Wheel};
-use crate::node::cell::{Cell, Change, Edge, Home};
+use crate::node::cell::{Cell, Change, Edge, Home, ReleaseError};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
 use crate::pool::{Layout, Occupancy, Pool};
@@ -107,8 +108,9 @@ impl Core {
         self.snapshot.load(pin).expect("a snapshot is published when the scheduler is built, and ever after")
     }
 
+    #[inline(always)]
     fn count(&self, count: Count) {
-        self.threads.with(|_, thread| self.meters.counts.add(thread, count));
+        self.meters.counts.add(self.threads.ordinal(), count);
     }
 
     /// Calls `visit` with every pool that the cell's node stands in, and its position there.
@@ -140,24 +142,32 @@ impl Core {
     }
 
     /// Gives a slot back; to be called once for each slot that was reserved.
-    fn release(&self, number: u32, generation: u32, pin: &Guard) {
+    ///
+    /// Most releases change nothing that the index wants to know and need no pin, so it is taken, by `pin`, only then.
+    /// By that time the cell may be another node's: that one is told of in vain, which costs a stale bit at worst.
+    #[inline(always)]
+    fn release<G: Borrow<Guard>>(&self, number: u32, generation: u32, pin: impl FnOnce() -> G) {
         let cell = self.cells.at(number);
         match cell.release(generation) {
             Ok(change) => {
-                self.tell(cell, &change, pin);
-                self.retire_if_idle(number, &change, pin);
+                if change.edge != Edge::None || change.leaves_idle() {
+                    self.released(number, cell, change, pin().borrow());
+                }
                 self.count(Count::released);
             }
-            Err(error) => {
-                self.count(Count::double_released);
-                tracing::error!(
-                    cell = number,
-                    generation,
-                    ?error,
-                    "a slot was released that was not held; this is a bug in slotyard"
-                );
-            }
+            Err(error) => self.not_released(number, generation, error),
         }
+    }
+
+    fn released(&self, number: u32, cell: &Cell, change: Change, pin: &Guard) {
+        self.tell(cell, &change, pin);
+        self.retire_if_idle(number, &change, pin);
+    }
+
+    #[cold]
+    fn not_released(&self, cell: u32, generation: u32, error: ReleaseError) {
+        self.count(Count::double_released);
+        tracing::error!(cell, generation, ?error, "a slot was released that was not held; this is a bug in slotyard");
     }
 
     /// A node that is gone leaves its cell with its last slot: either when it goes, or when that is released.

@@ -79,8 +79,8 @@ pub(crate) struct Chosen {
 impl Chosen {
     fn of(candidate: &Candidate<'_>) -> Self {
         Self {
-            cell: candidate.found.member.cell,
-            generation: candidate.found.member.generation,
+            cell: candidate.found.number,
+            generation: candidate.found.word.generation(),
             pool: candidate.pool.key,
             in_flight: candidate.in_flight(),
             capacity: candidate.capacity(),
@@ -89,10 +89,15 @@ impl Chosen {
 }
 
 impl Core {
+    #[inline(always)]
     pub(crate) fn select(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
-        self.choose(asked, Extra::default(), pin, |candidate, _| Some(Chosen::of(candidate)))
+        self.choose(asked, Extra::default(), pin, |candidate, thread| {
+            self.meters.counts.add(thread, Count::selected);
+            Some(Chosen::of(candidate))
+        })
     }
 
+    #[inline(always)]
     pub(crate) fn reserve(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
         self.choose(asked, Extra::default(), pin, |candidate, thread| {
             self.reserve_on(candidate, thread, pin).then(|| Chosen::of(candidate))
@@ -112,19 +117,20 @@ impl Core {
                         Edge::None => {}
                         // Most nodes stand in the one pool in which they were just found.
                         Edge::Fallen if found.cell.home() == here => pool.mend(&self.cells, found.position),
-                        _ => self.tell(found.cell, &change, pin),
+                        _ => self.tell(found.cell, &{ change }, pin),
                     }
                     self.meters.counts.add(thread, Count::reserved);
                     return true;
                 }
-                Err(newer) if newer.generation() == found.member.generation && newer.selectable() => word = newer,
+                Err(newer) if newer.generation() == found.word.generation() && newer.selectable() => word = newer,
                 Err(_) => return false,
             }
         }
     }
 
+    #[inline(always)]
     pub(crate) fn give_back(&self, chosen: Chosen) {
-        self.release(chosen.cell, chosen.generation, &crossbeam_epoch::pin());
+        self.release(chosen.cell, chosen.generation, crossbeam_epoch::pin);
     }
 
     /// Finds candidates until `take` takes one.
@@ -169,7 +175,6 @@ impl Core {
                         return Err(self.refuse(route, pin, thread));
                     };
                     if let Some(taken) = take(&candidate, thread) {
-                        self.meters.counts.add(thread, Count::selected);
                         return Ok(taken);
                     }
                 }

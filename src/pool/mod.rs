@@ -139,9 +139,10 @@ impl Tally {
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'a> {
     pub(crate) position: u32,
-    pub(crate) member: Member,
+    /// Of the cell.
+    pub(crate) number: u32,
     pub(crate) cell: &'a Cell,
-    /// The slot word that said so.
+    /// The slot word that said so, under the member's generation.
     pub(crate) word: SlotWord,
 }
 
@@ -240,7 +241,7 @@ impl Pool {
         if let Some(cell) = cells.get(member.cell) {
             let word = cell.word();
             if word.generation() == member.generation && word.selectable() {
-                return Some(Found { position, member, cell, word });
+                return Some(Found { position, number: member.cell, cell, word });
             }
         }
         self.mend(cells, position);

@@ -6,6 +6,7 @@ mod refusal;
 pub(crate) mod route;
 mod shares;
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -124,6 +125,7 @@ impl std::fmt::Debug for Candidate<'_> {
 }
 
 /// What a policy draws from: the free nodes of a pool, or of the pools of one rank.
+#[derive(Clone)]
 pub struct Drawing<'d> {
     view: View<'d>,
     from: From<'d>,
@@ -155,7 +157,7 @@ struct Filter<'d> {
 
 impl Filter<'_> {
     fn wants(&self, view: &View<'_>, found: &Found<'_>) -> bool {
-        !self.excluded.contains(&found.member.cell)
+        !self.excluded.contains(&found.number)
             && self.requirements.is_none_or(|requirements| {
                 let node = found.cell.node.load(view.pin);
                 let effective = node.and_then(|node| node.effective.load(view.pin));
@@ -172,9 +174,19 @@ impl<'d> Drawing<'d> {
             From::Pool(pool) => self.draw_in(pool),
             From::Tier(tier) => {
                 let drawn = tier.draw(&mut self.random);
-                self.draw_in(drawn).or_else(|| self.draw_elsewhere(tier))
+                self.draw_in(drawn).or_else(|| self.apart(|drawing| drawing.draw_elsewhere(tier)))
             }
         }
+    }
+
+    /// Does what is rare on a copy: what is handed to a function elsewhere has to be in memory, and all that is common
+    /// should be in registers.
+    #[inline(always)]
+    pub(super) fn apart<R>(&mut self, rare: impl FnOnce(&mut Self) -> R) -> R {
+        let mut copy = self.clone();
+        let result = rare(&mut copy);
+        self.random = copy.random;
+        result
     }
 
     /// The next free node in the order of positions, and how many turns over the pool came before.
@@ -212,18 +224,27 @@ impl<'d> Drawing<'d> {
     /// The one with the smaller load; either at random when they are equal.
     #[inline(always)]
     pub fn less_loaded(&mut self, a: Candidate<'d>, b: Candidate<'d>) -> Candidate<'d> {
-        // a.jobs / a.strength < b.jobs / b.strength, without a division: 17 + 32 bits each.
+        // a.jobs / a.strength < b.jobs / b.strength, without a division: 17 + 32 bits each. The coin decides between equals.
         let ((a_jobs, a_strength), (b_jobs, b_strength)) = (a.fraction(), b.fraction());
         let left = u64::from(a_jobs) * u64::from(b_strength);
         let right = u64::from(b_jobs) * u64::from(a_strength);
-        let first = left < right || (left == right && self.random.next() >> 63 == 0);
-        if first { a } else { b }
+        let first = left + (self.random.next() >> 63) <= right;
+        // A guess would be wrong half of the time.
+        Candidate {
+            pool: select_unpredictable(first, a.pool, b.pool),
+            found: Found {
+                position: select_unpredictable(first, a.found.position, b.found.position),
+                number: select_unpredictable(first, a.found.number, b.found.number),
+                cell: select_unpredictable(first, a.found.cell, b.found.cell),
+                word: select_unpredictable(first, a.found.word, b.found.word),
+            },
+        }
     }
 
     #[inline(always)]
     fn draw_in(&mut self, pool: &'d Arc<Pool>) -> Option<Candidate<'d>> {
         if self.filter.is_some() {
-            return self.draw_filtered(pool);
+            return self.apart(|drawing| drawing.draw_filtered(pool));
         }
         // Each turn mends a stale bit, or another thread got somewhere.
         loop {
@@ -311,7 +332,10 @@ pub(crate) fn find<'d>(
     {
         return Some(found);
     }
-    find_as_wished(view, route, wish, random)
+    let mut apart = random.clone();
+    let found = find_as_wished(view, route, wish, &mut apart);
+    *random = apart;
+    found
 }
 
 #[inline(always)]

@@ -234,7 +234,11 @@ impl Index {
         if bits != 0 {
             return Some(position / FANOUT * FANOUT + random_bit(bits, random.next()));
         }
-        self.draw_from(position / FANOUT, random)
+        // On a copy, so that the caller's can be in a register.
+        let mut apart = random.clone();
+        let found = self.draw_from(position / FANOUT, &mut apart);
+        *random = apart;
+        found
     }
 
     /// As [`draw`](Self::draw), near an empty word: up until a word has a set bit, then down at random.

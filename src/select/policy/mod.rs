@@ -96,6 +96,14 @@ impl Policy {
     pub(super) fn choose<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
         match &self.0 {
             Kind::PowerOfTwo => power_of_two::choose(drawing),
+            _ => drawing.apart(|drawing| self.choose_otherwise(drawing)),
+        }
+    }
+
+    #[inline(never)]
+    fn choose_otherwise<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
+        match &self.0 {
+            Kind::PowerOfTwo => power_of_two::choose(drawing),
             Kind::Random => random::choose(drawing),
             Kind::RoundRobin => round_robin::choose(drawing),
             Kind::LeastLoaded(k) => least_loaded::choose(drawing, *k),
