@@ -186,7 +186,8 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             let take = |fleet: &Fleet| fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned());
             // All slots are taken, then the larger node's pool has one of its two free.
             let taken: Vec<_> = std::iter::from_fn(|| take(&fleet).ok()).collect();
-            let [one, two] = taken.iter().filter(|at| at.capacity == 2).copied().collect::<Vec<_>>()[..] else {
+            let larger = |at: &&crate::core::Chosen| fleet.core.cells.at(at.cell).basis().capacity == 2;
+            let [one, two] = taken.iter().filter(larger).copied().collect::<Vec<_>>()[..] else {
                 panic!("two slots of the larger node")
             };
             fleet.core.release(one.cell, one.generation, unpinned);
@@ -196,7 +197,7 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             });
             fleet.core.release(two.cell, two.generation, unpinned);
             let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
-            let found = found.expect("of two free slots the other can take one");
+            let (_, found) = found.expect("of two free slots the other can take one");
             seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });
             assert!(other.join().unwrap(), "a slot was free all the while");
             assert_told(&fleet.core);

@@ -35,6 +35,7 @@ mod one_end;
 mod one_job;
 mod publication;
 mod replacement;
+mod routes;
 mod session;
 mod slot_word;
 mod stale_bits;
@@ -109,7 +110,7 @@ fn unpinned() -> &'static Guard {
 /// A small scheduler whose maintenance is the model's.
 fn scheduler(configure: impl FnOnce(SchedulerBuilder) -> SchedulerBuilder) -> Arc<Core> {
     let builder = SchedulerBuilder::default().seed(7).manual_maintenance();
-    let small = builder.max_pools(3).shards(1).max_jobs(4).max_finished_jobs(4);
+    let small = builder.max_pools(3).max_routes(2).shards(1).max_jobs(4).max_finished_jobs(4);
     Arc::new(Core::new(configure(small).check().expect("the configuration is valid")))
 }
 

@@ -5,15 +5,16 @@
 //! seen the pointer has ended.
 //!
 //! # Orderings
-//! A value is published with Release (`swap`: AcqRel, to take over the one it replaces) and found with Acquire, so
+//! A value is published with Release (`swap`: AcqRel, to take over the one it replaces; `fill`) and found with Acquire, so
 //! what was written to it before it was published is seen by whoever finds it.
 
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use crate::sync::{AtomicPtr, Ordering, owned};
+use crate::sync::{AtomicPtr, Ordering, Zeroed, owned};
 
 /// A published `Arc<T>`, or nothing.
 pub(crate) struct Published<T> {
@@ -43,12 +44,18 @@ impl<T> Published<T> {
 
     /// The value now, for as long as the pin lasts.
     #[inline(always)]
-    pub(crate) fn load<'g>(&self, _pin: &'g Guard) -> Option<&'g T> {
-        // Acquire: pairs with the Release half of `swap`.
+    pub(crate) fn load<'g>(&self, pin: &'g Guard) -> Option<&'g T> {
+        self.load_shared(pin).map(Shared::get)
+    }
+
+    /// As [`load`](Self::load), and may be kept for longer.
+    #[inline(always)]
+    pub(crate) fn load_shared<'g>(&self, _pin: &'g Guard) -> Option<Shared<'g, T>> {
+        // Acquire: pairs with the Release half of `swap` and `fill`.
         let value = self.value.load(Ordering::Acquire);
-        // SAFETY: null, or the pointee of an `Arc` of which this cell owned a reference when it was loaded. That
-        // reference is dropped only after all pins that were there when it was replaced, this one among them.
-        unsafe { value.as_ref() }
+        // Null, or from `Arc::into_raw`; and this cell owned a reference of that `Arc` when it was loaded, which is
+        // dropped only after all pins that were there when it was replaced, this one among them.
+        NonNull::new(value).map(|value| Shared { value, lives: PhantomData })
     }
 
     /// Whether this very value is published. It cannot be another at the same address: the caller's keeps the address.
@@ -58,17 +65,18 @@ impl<T> Published<T> {
     }
 
     /// The value now, as a reference of one's own.
-    pub(crate) fn load_arc(&self, _pin: &Guard) -> Option<Arc<T>> {
-        // Acquire: pairs with the Release half of `swap`.
-        let value = self.value.load(Ordering::Acquire);
-        if value.is_null() {
-            return None;
-        }
-        // SAFETY: as in `load`, the cell's reference lasts at least as long as the pin, so the count is not zero; the
-        // new count is handed to the `Arc` that is returned.
-        unsafe {
-            Arc::increment_strong_count(value);
-            Some(Arc::from_raw(value))
+    pub(crate) fn load_arc(&self, pin: &Guard) -> Option<Arc<T>> {
+        self.load_shared(pin).map(Shared::to_arc)
+    }
+
+    /// Puts `value` in place if nothing is there yet; else gives it back.
+    pub(crate) fn fill(&self, value: Arc<T>) -> Result<(), Arc<T>> {
+        let value = into_pointer(Some(value));
+        // Release: publishes the value to `load`.
+        match self.value.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            // SAFETY: from `Arc::into_raw` just above, and nobody else has seen it.
+            Err(_) => Err(unsafe { Arc::from_raw(value) }),
         }
     }
 }
@@ -88,6 +96,53 @@ impl<T: Send + Sync + 'static> Published<T> {
     }
 }
 
+/// What an [`Arc`] shares, without counting: good for `'g`, in which some reference of the `Arc` lives.
+pub(crate) struct Shared<'g, T> {
+    /// From [`Arc::into_raw`] or [`Arc::as_ptr`].
+    value: NonNull<T>,
+    lives: PhantomData<&'g Arc<T>>,
+}
+
+impl<'g, T> Shared<'g, T> {
+    pub(crate) fn of(value: &'g Arc<T>) -> Self {
+        let value = NonNull::new(Arc::as_ptr(value).cast_mut()).expect("an Arc is not null");
+        Self { value, lives: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> &'g T {
+        // SAFETY: the pointee of an `Arc` of which a reference lives throughout `'g`.
+        unsafe { self.value.as_ref() }
+    }
+
+    /// A reference of one's own.
+    pub(crate) fn to_arc(self) -> Arc<T> {
+        let value = self.value.as_ptr().cast_const();
+        // SAFETY: as in `get`, so the count is not zero; the new count is handed to the `Arc` that is returned.
+        unsafe {
+            Arc::increment_strong_count(value);
+            Arc::from_raw(value)
+        }
+    }
+}
+
+impl<T> Clone for Shared<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<'_, T> {}
+
+impl<T> std::ops::Deref for Shared<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        self.get()
+    }
+}
+
 /// A reference on its way to be dropped.
 struct Retired<T>(*const T);
 
@@ -97,6 +152,9 @@ impl<T> Retired<T> {
         drop(unsafe { Arc::from_raw(self.0) });
     }
 }
+
+// SAFETY: one atomic pointer, null by default.
+unsafe impl<T> Zeroed for Published<T> {}
 
 impl<T> Drop for Published<T> {
     fn drop(&mut self) {

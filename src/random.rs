@@ -27,15 +27,27 @@ impl Random {
     }
 }
 
-/// What a thread keeps for one scheduler.
-#[derive(Debug, Clone, Copy)]
+/// What a thread keeps for one scheduler. Each field by itself, so that a use reads and writes just what it needs.
+#[derive(Debug, Clone)]
 struct Local {
     /// The scheduler; 0: none.
-    scheduler: u64,
+    scheduler: Cell<u64>,
     /// State of the random stream.
-    state: u64,
+    state: Cell<u64>,
     /// The thread's number with this scheduler, from 0 in order of first use.
-    ordinal: u32,
+    ordinal: Cell<u32>,
+}
+
+impl Local {
+    const fn new(scheduler: u64, state: u64, ordinal: u32) -> Self {
+        Self { scheduler: Cell::new(scheduler), state: Cell::new(state), ordinal: Cell::new(ordinal) }
+    }
+
+    fn set(&self, other: &Self) {
+        self.scheduler.set(other.scheduler.get());
+        self.state.set(other.state.get());
+        self.ordinal.set(other.ordinal.get());
+    }
 }
 
 /// The threads that use a scheduler.
@@ -50,7 +62,7 @@ pub(crate) struct Threads {
 const REMEMBERED: usize = 32;
 
 thread_local! {
-    static CURRENT: Cell<Local> = const { Cell::new(Local { scheduler: 0, state: 0, ordinal: 0 }) };
+    static CURRENT: Local = const { Local::new(0, 0, 0) };
     static OTHERS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -73,47 +85,49 @@ impl Threads {
     /// or another scheduler itself.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
-        let local = self.local();
-        let mut random = Random::new(local.state);
-        let result = f(&mut random, local.ordinal);
-        CURRENT.set(Local { state: random.0.get_seed(), ..self.local() });
+        let (state, ordinal) = self.local(|local| (local.state.get(), local.ordinal.get()));
+        let mut random = Random::new(state);
+        let result = f(&mut random, ordinal);
+        self.local(|local| local.state.set(random.0.get_seed()));
         result
     }
 
     /// This thread's number.
     #[inline(always)]
     pub(crate) fn ordinal(&self) -> u32 {
-        self.local().ordinal
+        self.local(|local| local.ordinal.get())
     }
 
     #[inline(always)]
-    fn local(&self) -> Local {
-        let local = CURRENT.get();
-        if local.scheduler == self.scheduler { local } else { self.switch(local) }
+    fn local<R>(&self, f: impl FnOnce(&Local) -> R) -> R {
+        CURRENT.with(|current| {
+            if current.scheduler.get() != self.scheduler {
+                self.switch(current);
+            }
+            f(current)
+        })
     }
 
     #[cold]
-    fn switch(&self, from: Local) -> Local {
+    #[inline(never)]
+    fn switch(&self, current: &Local) {
         OTHERS.with_borrow_mut(|others| {
-            if from.scheduler != 0 {
+            if current.scheduler.get() != 0 {
                 if others.len() == REMEMBERED {
                     others.remove(0);
                 }
-                others.push(from);
+                others.push(current.clone());
             }
-            let local = match others.iter().position(|other| other.scheduler == self.scheduler) {
-                Some(at) => others.remove(at),
+            match others.iter().position(|other| other.scheduler.get() == self.scheduler) {
+                Some(at) => current.set(&others.remove(at)),
                 None => {
                     // Relaxed: only distinctness matters.
                     let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
-                    let state =
-                        fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)).u64(..);
-                    Local { scheduler: self.scheduler, state, ordinal: ordinal as u32 }
+                    let mut seeds = fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    current.set(&Local::new(self.scheduler, seeds.u64(..), ordinal as u32));
                 }
-            };
-            CURRENT.set(local);
-            local
-        })
+            }
+        });
     }
 }
 
@@ -153,9 +167,7 @@ mod tests {
     fn threads_draw_apart() {
         let threads = Threads::new(Some(7));
         let here = (draw(&threads), threads.ordinal());
-        let there = std::thread::scope(|scope| {
-            scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap()
-        });
+        let there = std::thread::scope(|scope| scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap());
         assert_ne!(here, there);
         assert_eq!((here.1, there.1), (0, 1));
     }

@@ -9,7 +9,7 @@ use crossbeam_epoch::Guard;
 
 use crate::capability::{Capabilities, Demand, Service};
 use crate::config::{SchedulerBuilder, SchedulerConfig};
-use crate::core::{Asked, Chosen, Core};
+use crate::core::{Asked, Busyness, Chosen, Core};
 use crate::error::{
     ConfigError, CreateJobError, HeartbeatError, JobError, NoNode, NodeError, RegisterError, RetryError,
 };
@@ -211,10 +211,11 @@ impl Scheduler {
         self.select_asked(Asked::Prepared(demand))
     }
 
+    #[inline(always)]
     fn select_asked(&self, asked: Asked<'_>) -> Result<Selection<'_>, NoNode> {
         let pin = crossbeam_epoch::pin();
-        let chosen = self.core().select(asked, &pin)?;
-        Ok(Selection { core: self.core(), chosen, pin })
+        let (chosen, busyness) = self.core().select(asked, &pin)?;
+        Ok(Selection { core: self.core(), chosen, busyness, pin })
     }
 
     /// Chooses a node and takes one of its slots, until the reservation is dropped. For whoever keeps track of jobs
@@ -234,6 +235,7 @@ impl Scheduler {
         self.reserve_asked(Asked::Prepared(demand))
     }
 
+    #[inline(always)]
     fn reserve_asked(&self, asked: Asked<'_>) -> Result<Reservation<'_>, NoNode> {
         let chosen = self.core().reserve(asked, &crossbeam_epoch::pin())?;
         Ok(Reservation { core: self.core(), chosen })
@@ -443,6 +445,7 @@ impl Drop for Keeper {
 pub struct Selection<'s> {
     core: &'s Core,
     chosen: Chosen,
+    busyness: Busyness,
     pin: Guard,
 }
 
@@ -469,12 +472,12 @@ impl Selection<'_> {
 
     /// Slots held by our own jobs, when it was chosen.
     pub fn in_flight(&self) -> u32 {
-        self.chosen.in_flight
+        self.busyness.in_flight
     }
 
     /// Its slots.
     pub fn capacity(&self) -> u32 {
-        self.chosen.capacity
+        self.busyness.capacity
     }
 }
 

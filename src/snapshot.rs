@@ -7,10 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::capability::Requirements;
 use crate::pool::{Pool, PoolView};
-use crate::select::Route;
-use crate::sync::Map;
+use crate::select::RouteCache;
 
 /// What selection reads: the pools, and the routes computed from them. See [`Scheduler::snapshot`].
 ///
@@ -76,52 +74,6 @@ impl PoolTable {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pages.iter().flat_map(|page| page.iter().flatten())
-    }
-}
-
-/// Routes by what they are for. Bounded: past the bound a route is computed and not kept.
-#[derive(Debug)]
-pub(crate) struct RouteCache {
-    routes: Map<Arc<Requirements>, Arc<Route>, ahash::RandomState>,
-    limit: usize,
-}
-
-impl RouteCache {
-    fn new(limit: usize) -> Self {
-        Self { routes: Map::with_hasher(crate::id::fixed_hasher().clone()), limit }
-    }
-
-    /// Calls `then` with the route for these requirements, computed by `compute` if it is not known yet.
-    #[inline]
-    pub(crate) fn with<R>(
-        &self,
-        requirements: &Arc<Requirements>,
-        compute: impl FnOnce() -> Route,
-        then: impl FnOnce(&Arc<Route>) -> R,
-    ) -> R {
-        let routes = self.routes.pin();
-        if let Some(route) = routes.get(requirements) {
-            return then(route);
-        }
-        let route = Arc::new(compute());
-        if routes.len() >= self.limit {
-            return then(&route);
-        }
-        // Another thread may have been first; the two routes are equal, but all should share one set of shares.
-        then(routes.get_or_insert(requirements.clone(), route))
-    }
-
-    /// Calls `visit` with every route.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Route)) {
-        self.routes.pin().values().for_each(|route| visit(route));
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.routes.len() >= self.limit
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.routes.len()
     }
 }
 

@@ -26,14 +26,17 @@ macro_rules! counters {
 
         impl Striped {
             fn sums(&self) -> Counters {
-                Counters { $($name: self.sum(Count::$name)),* }
+                let mut sums = Counters { $($name: self.sum(Count::$name)),* };
+                // Counted once, where a slot is taken.
+                sums.selected += sums.reserved;
+                sums
             }
         }
     };
 }
 
 counters! {
-    /// Nodes chosen by `select`, without reserving.
+    /// Nodes chosen, by `select` or to reserve.
     selected,
     /// Refusals because nobody can do it.
     refused_unsupported,

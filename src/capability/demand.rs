@@ -1,14 +1,15 @@
 //! What a job needs of a node.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::{
     CapabilityError, IntoLanguage, Labels, Language, MAX_LABELS, MAX_SERVICES, Service, check_count, check_label,
     check_service,
 };
-use crate::id::{NodeId, fixed_hasher, stable_hash};
+use crate::id::{NodeId, fixed_hasher, mix, stable_hash};
+use crate::sync::{Ordering, Statistic};
 
 /// More exclusions than this in one demand are refused.
 pub const MAX_EXCLUSIONS: usize = 32;
@@ -42,6 +43,49 @@ pub(crate) struct Requirements {
     pub(crate) target: Option<Language>,
     pub(crate) labels: Labels,
     pub(crate) tenant: Option<Arc<str>>,
+    hash: KnownHash,
+}
+
+/// A hash, once it is known: 0 until then. It follows from the other fields, so it says nothing in comparisons, and a
+/// copy, which may be about to be changed, has none.
+#[derive(Debug, Default)]
+struct KnownHash(Statistic);
+
+impl Clone for KnownHash {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for KnownHash {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for KnownHash {}
+
+impl Hash for KnownHash {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Requirements {
+    /// Equal for equal requirements, in this process. Worked out once.
+    #[inline(always)]
+    pub(crate) fn known_hash(&self) -> u64 {
+        // Relaxed: whoever finds none works out the same.
+        match self.hash.0.load(Ordering::Relaxed) {
+            0 => self.work_out_hash(),
+            known => known,
+        }
+    }
+
+    #[cold]
+    fn work_out_hash(&self) -> u64 {
+        let hash = fixed_hasher().hash_one(self).max(1);
+        self.hash.0.store(hash, Ordering::Relaxed);
+        hash
+    }
 }
 
 /// The language that a job comes in.
@@ -98,6 +142,8 @@ impl Demand {
             Ok(()) => drop(self.edit().services.insert(service)),
             Err(error) => self.note(error),
         }
+        let count = self.requirements.services.len();
+        self.note_if(check_count("services", count, MAX_SERVICES));
         self
     }
 
@@ -136,6 +182,8 @@ impl Demand {
             Ok(()) => drop(self.edit().labels.insert(name.into(), value.into())),
             Err(error) => self.note(error),
         }
+        let count = self.requirements.labels.len();
+        self.note_if(check_count("labels", count, MAX_LABELS));
         self
     }
 
@@ -167,25 +215,32 @@ impl Demand {
     /// # Errors
     /// [`CapabilityError`] says what.
     pub fn validate(&self) -> Result<(), CapabilityError> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None => check_count("exclusions", self.exclusions.nodes.len(), MAX_EXCLUSIONS),
         }
-        check_count("services", self.requirements.services.len(), MAX_SERVICES)?;
-        check_count("labels", self.requirements.labels.len(), MAX_LABELS)?;
-        check_count("exclusions", self.exclusions.nodes.len(), MAX_EXCLUSIONS)
+    }
+
+    /// Whether it is valid and asks for nothing beyond its requirements.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.error.is_none() && self.routing_key.is_none() && self.exclusions.nodes.is_empty()
     }
 
     /// A number that differs between demands that differ in what they need (128 bits would be certain; this is 64).
     /// The same request id with another fingerprint is refused, never given another client's job.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = fixed_hasher().build_hasher();
-        self.requirements.hash(&mut hasher);
-        self.routing_key.hash(&mut hasher);
-        hasher.finish()
+        self.requirements.known_hash() ^ self.routing_key.map_or(0, |key| mix(!key))
     }
 
     fn edit(&mut self) -> &mut Requirements {
-        Arc::make_mut(&mut self.requirements)
+        let requirements = Arc::make_mut(&mut self.requirements);
+        requirements.hash = KnownHash::default();
+        requirements
+    }
+
+    fn note_if(&mut self, checked: Result<(), CapabilityError>) {
+        checked.unwrap_or_else(|error| self.note(error));
     }
 
     fn note(&mut self, error: CapabilityError) {

@@ -35,7 +35,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::{Count, Meters};
 use crate::sync::{Ordering, Sequence};
 use pools::Topology;
-pub(crate) use selecting::{Asked, Chosen};
+pub(crate) use selecting::{Asked, Busyness, Chosen};
 use upkeep::Upkeep;
 
 /// See the module's documentation.
@@ -150,7 +150,7 @@ impl Core {
         let cell = self.cells.at(number);
         match cell.release(generation) {
             Ok(change) => {
-                if change.edge != Edge::None || change.leaves_idle() {
+                if change.edge != Edge::None || !change.after.selectable() {
                     self.released(number, cell, change, pin().borrow());
                 }
                 self.count(Count::released);

@@ -10,7 +10,8 @@ use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS, Unmet};
 use crate::error::NoNode;
 use crate::node::cell::{Edge, Home};
 use crate::node::{Node, NodeState};
-use crate::select::{Candidate, Missing, PreparedDemand, Refusal, Route, View, Wish, describe, find};
+use crate::publish::Shared;
+use crate::select::{Candidate, Missing, PreparedDemand, Refusal, Route, View, Wish, describe, find, find_plainly};
 use crate::snapshot::Snapshot;
 use crate::stats::Count;
 
@@ -38,6 +39,14 @@ pub(super) struct Extra<'a> {
     /// Cells to keep off.
     pub(super) avoid: &'a [u32],
     pub(super) avoid_mode: ExclusionMode,
+}
+
+impl Extra<'_> {
+    /// Whether nothing is wished for.
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        self.pool.is_none() && self.avoid.is_empty()
+    }
 }
 
 /// Cells to keep off, on the stack. A demand may name [`MAX_EXCLUSIONS`]; of a job's earlier nodes as many more fit.
@@ -72,28 +81,29 @@ pub(crate) struct Chosen {
     pub(crate) generation: u32,
     /// Number and key of the pool.
     pub(crate) pool: u64,
+}
+
+/// How busy it was then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busyness {
     pub(crate) in_flight: u32,
     pub(crate) capacity: u32,
 }
 
 impl Chosen {
+    #[inline(always)]
     fn of(candidate: &Candidate<'_>) -> Self {
-        Self {
-            cell: candidate.found.number,
-            generation: candidate.found.word.generation(),
-            pool: candidate.pool.key,
-            in_flight: candidate.in_flight(),
-            capacity: candidate.capacity(),
-        }
+        Self { cell: candidate.found.number, generation: candidate.found.word.generation(), pool: candidate.pool.key }
     }
 }
 
 impl Core {
     #[inline(always)]
-    pub(crate) fn select(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
+    pub(crate) fn select(&self, asked: Asked<'_>, pin: &Guard) -> Result<(Chosen, Busyness), NoNode> {
         self.choose(asked, Extra::default(), pin, |candidate, thread| {
             self.meters.counts.add(thread, Count::selected);
-            Some(Chosen::of(candidate))
+            let busyness = Busyness { in_flight: candidate.in_flight(), capacity: candidate.capacity() };
+            Some((Chosen::of(candidate), busyness))
         })
     }
 
@@ -144,77 +154,105 @@ impl Core {
         pin: &Guard,
         mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
     ) -> Result<R, NoNode> {
-        let demand = asked.demand();
-        demand.validate()?;
-        let mut excluded = None;
-        let mut never = 0;
-        if !demand.exclusions.nodes.is_empty() || !extra.avoid.is_empty() {
-            let (cells, hard) = self.excluded(demand, &extra);
-            excluded = Some(cells);
-            never = hard;
-        }
-        let wish = Wish {
-            routing_key: demand.routing_key,
-            pool: extra.pool,
-            excluded: excluded.as_ref().map_or(&[], Cells::as_slice),
-            never,
-        };
-        let snapshot = self.snapshot(pin);
-        self.with_route(asked, snapshot, pin, |route| {
-            self.threads.with(|random, thread| {
-                let view = View {
-                    cells: &self.cells,
-                    occupancy: &self.occupancy,
-                    policy: &self.config.policy,
-                    fallback: self.config.fallback,
-                    pin,
-                    thread,
-                };
+        // Most demands: no wish beyond the requirements, whose route is known, and a free node in its first tier.
+        if asked.demand().is_plain()
+            && extra.is_none()
+            && let Some(route) = self.known_route(asked, self.snapshot(pin), pin)
+            && let Some(taken) = self.threads.with(|random, thread| {
                 loop {
-                    let Some(candidate) = find(view, route, &wish, random) else {
-                        return Err(self.refuse(route, pin, thread));
-                    };
+                    let candidate = find_plainly(self.view(pin, thread), route.get(), random)?;
                     if let Some(taken) = take(&candidate, thread) {
-                        return Ok(taken);
+                        return Some(taken);
                     }
                 }
             })
+        {
+            return Ok(taken);
+        }
+        self.choose_as_wished(asked, extra, pin, take)
+    }
+
+    #[inline(never)]
+    fn choose_as_wished<R>(
+        &self,
+        asked: Asked<'_>,
+        extra: Extra<'_>,
+        pin: &Guard,
+        mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
+    ) -> Result<R, NoNode> {
+        let demand = asked.demand();
+        demand.validate()?;
+        let (excluded, never) = self.excluded(demand, &extra);
+        let wish = Wish { routing_key: demand.routing_key, pool: extra.pool, excluded: excluded.as_slice(), never };
+        let unkept;
+        let route = match self.route(asked, pin) {
+            Ok(route) => route,
+            Err(route) => {
+                unkept = route;
+                Shared::of(&unkept)
+            }
+        };
+        self.threads.with(|random, thread| {
+            loop {
+                let Some(candidate) = find(self.view(pin, thread), route.get(), &wish, random) else {
+                    return Err(self.refuse(route, pin, thread));
+                };
+                if let Some(taken) = take(&candidate, thread) {
+                    return Ok(taken);
+                }
+            }
         })
     }
 
     #[inline(always)]
-    fn with_route<R>(
-        &self,
-        asked: Asked<'_>,
-        snapshot: &Snapshot,
-        pin: &Guard,
-        then: impl FnOnce(&Arc<Route>) -> R,
-    ) -> R {
-        let scheduler = self.threads.scheduler();
-        if let Asked::Prepared(prepared) = asked
-            && let Some(route) = prepared.route(scheduler, snapshot, pin)
-        {
-            return then(route);
+    fn view<'v>(&'v self, pin: &'v Guard, thread: u32) -> View<'v> {
+        View {
+            cells: &self.cells,
+            occupancy: &self.occupancy,
+            policy: &self.config.policy,
+            fallback: self.config.fallback,
+            pin,
+            thread,
+        }
+    }
+
+    #[inline(always)]
+    fn known_route<'g>(&self, asked: Asked<'_>, snapshot: &Snapshot, pin: &'g Guard) -> Option<Shared<'g, Route>> {
+        match asked {
+            Asked::Prepared(prepared) => prepared.route(self.threads.scheduler(), snapshot, pin),
+            Asked::Plain(demand) => snapshot.routes().get(&demand.requirements, pin),
+        }
+    }
+
+    /// The route, computed if it is not known yet; `Err` when it cannot be kept.
+    fn route<'g>(&self, asked: Asked<'_>, pin: &'g Guard) -> Result<Shared<'g, Route>, Arc<Route>> {
+        let snapshot = self.snapshot(pin);
+        if let Some(route) = self.known_route(asked, snapshot, pin) {
+            return Ok(route);
         }
         let requirements = &asked.demand().requirements;
-        let compute = || {
-            self.count(Count::routes_computed);
-            if snapshot.routes().is_full() {
-                self.count(Count::routes_not_kept);
+        let route = match snapshot.routes().get(requirements, pin) {
+            Some(route) => route,
+            None => {
+                self.count(Count::routes_computed);
+                let route = Arc::new(Route::compute(requirements, &self.layout, snapshot.table().iter()));
+                match snapshot.routes().keep(&route, pin) {
+                    Some(kept) => kept,
+                    None => {
+                        self.count(Count::routes_not_kept);
+                        return Err(route);
+                    }
+                }
             }
-            Route::compute(requirements, &self.layout, snapshot.table().iter())
         };
-        snapshot.routes().with(requirements, compute, |route| {
-            if let Asked::Prepared(prepared) = asked {
-                prepared.learn(scheduler, snapshot, route, pin);
-            }
-            then(route)
-        })
+        if let Asked::Prepared(prepared) = asked {
+            prepared.learn(self.threads.scheduler(), snapshot, route, pin);
+        }
+        Ok(route)
     }
 
     /// The cells to keep off, the hard ones first, and how many these are. What the demand excludes and what the job's
     /// history does are each as hard as they are, whatever the other.
-    #[cold]
     fn excluded(&self, demand: &Demand, extra: &Extra<'_>) -> (Cells, usize) {
         let mut cells = Cells::new();
         let mut hard = 0;
@@ -237,14 +275,14 @@ impl Core {
 
     /// Says why nobody was found.
     #[cold]
-    fn refuse(&self, route: &Arc<Route>, pin: &Guard, thread: u32) -> NoNode {
+    fn refuse(&self, route: Shared<'_, Route>, pin: &Guard, thread: u32) -> NoNode {
         let sure = route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
         let mut ready = route.ready();
         let mut able: u64 = sure.map(|pool| pool.members()).sum();
         let mut unmet = Vec::new();
         if ready == 0 {
             // Only now are the members asked one by one of which only some may do it.
-            self.for_each_checked(route, pin, |state, satisfied| match satisfied {
+            self.for_each_checked(&route, pin, |state, satisfied| match satisfied {
                 Ok(()) => {
                     able += 1;
                     ready += u64::from(state == NodeState::Ready);
@@ -253,9 +291,9 @@ impl Core {
                 Err(_) => {}
             });
         }
-        let refusal = |retry_after, missing| Refusal::new(route.clone(), retry_after, missing);
+        let refusal = |retry_after, missing| Refusal::new(route.to_arc(), retry_after, missing);
         let (count, no_node) = if ready > 0 {
-            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(route)), Missing::Nothing)))
+            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(&route)), Missing::Nothing)))
         } else if able > 0 {
             (Count::refused_gone, NoNode::Gone(refusal(None, Missing::Nothing)))
         } else if unmet.is_empty() {

@@ -152,7 +152,7 @@ impl Core {
             for pool in snapshot.table().iter() {
                 pool.tally.set_free(free.of(pool.number));
             }
-            snapshot.routes().for_each(Route::refresh);
+            snapshot.routes().for_each(&pin, Route::refresh);
         }
     }
 

@@ -118,6 +118,7 @@ impl Cell {
     }
 
     /// Gives a slot of `generation` back.
+    #[inline(always)]
     pub(crate) fn release(&self, generation: u32) -> Result<Change, ReleaseError> {
         let mut before = self.word();
         loop {
@@ -125,7 +126,13 @@ impl Cell {
                 return Err(ReleaseError::OtherGeneration);
             }
             let after = before.released().ok_or(ReleaseError::NothingHeld)?;
-            match self.step(before, after) {
+            let stepped = if before.selectable() && !before.pending() {
+                // It stays selectable, and the index knows.
+                self.exchange(before, after).map(|()| Change { before, after, edge: Edge::None })
+            } else {
+                self.step(before, after)
+            };
+            match stepped {
                 Ok(change) => return Ok(change),
                 Err(found) => before = found,
             }

@@ -17,7 +17,8 @@
 //!   2^18 rises of one node.
 //! - `generation` (10): uses of the cell. Changes when a cell is given to a node and when it is taken back. It wraps,
 //!   which does no harm: a cell is given to another node only when no slot of it is held and nobody is pinned who may
-//!   have found the node there, so no use of a stale generation can be under way.
+//!   have found the node there, so no use of a stale generation can be under way. (But one: who has released settles
+//!   his rise later, without a pin before that; it names the whole word, `rises` among it.)
 //!
 //! Rules: (1) no transition changes two of these fields' meanings by two operations: each is one compare-and-swap of
 //! the whole word. (2) `in_flight` grows only while the word is [`selectable`](SlotWord::selectable). (3) `in_flight`

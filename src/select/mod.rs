@@ -1,5 +1,6 @@
 //! Selection: from a route to a node with a free slot, without locks, allocation or a clock.
 
+mod cache;
 mod policy;
 mod prepared;
 mod refusal;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+pub(crate) use cache::RouteCache;
 pub use policy::{Choose, Policy};
 pub use prepared::PreparedDemand;
 pub(crate) use refusal::Missing;
@@ -49,14 +51,6 @@ pub(crate) struct Wish<'d> {
     pub(crate) excluded: &'d [u32],
     /// How many of them are never to be used; the others may be when there is nobody else.
     pub(crate) never: usize,
-}
-
-impl Wish<'_> {
-    /// Whether nothing is wished for.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        self.routing_key.is_none() && self.pool.is_none() && self.excluded.is_empty()
-    }
 }
 
 /// A node with a free slot, as a policy is shown it.
@@ -315,27 +309,11 @@ impl std::fmt::Debug for Drawing<'_> {
     }
 }
 
-/// Finds a node for the route, as wished.
+/// Finds a node in the first tier of the route, for whoever has no wish beyond it. `None`: see what [`find`] finds.
 #[inline(always)]
-pub(crate) fn find<'d>(
-    view: View<'d>,
-    route: &'d Route,
-    wish: &Wish<'d>,
-    random: &mut Random,
-) -> Option<Candidate<'d>> {
-    // Most demands: no wish beyond the route, and a free node among the pools of the first rank.
-    if let Some(tier) = route.tiers.first()
-        && wish.is_plain()
-        && !tier.checked
-        && view.fallback
-        && let Some(found) = choose(view, From::of(tier), None, random)
-    {
-        return Some(found);
-    }
-    let mut apart = random.clone();
-    let found = find_as_wished(view, route, wish, &mut apart);
-    *random = apart;
-    found
+pub(crate) fn find_plainly<'d>(view: View<'d>, route: &'d Route, random: &mut Random) -> Option<Candidate<'d>> {
+    let tier = route.tiers.first().filter(|tier| !tier.checked)?;
+    choose(view, From::of(tier), None, random)
 }
 
 #[inline(always)]
@@ -351,8 +329,13 @@ fn choose<'d>(
     found
 }
 
-#[cold]
-fn find_as_wished<'d>(view: View<'d>, route: &'d Route, wish: &Wish<'d>, random: &mut Random) -> Option<Candidate<'d>> {
+/// Finds a node for the route, as wished.
+pub(crate) fn find<'d>(
+    view: View<'d>,
+    route: &'d Route,
+    wish: &Wish<'d>,
+    random: &mut Random,
+) -> Option<Candidate<'d>> {
     let found = find_wanted(view, route, wish, random);
     if found.is_none() && wish.never < wish.excluded.len() {
         return find_wanted(view, route, &Wish { excluded: &wish.excluded[..wish.never], ..*wish }, random);

@@ -6,7 +6,7 @@ use crossbeam_epoch::Guard;
 
 use super::Route;
 use crate::capability::Demand;
-use crate::publish::Published;
+use crate::publish::{Published, Shared};
 use crate::snapshot::Snapshot;
 
 /// A demand with its route at hand: for callers that select for the same demand again and again. The route is found
@@ -37,14 +37,14 @@ impl PreparedDemand {
 
     /// The route of the snapshot, if it is the one known.
     #[inline(always)]
-    pub(crate) fn route<'g>(&self, scheduler: u64, snapshot: &Snapshot, pin: &'g Guard) -> Option<&'g Arc<Route>> {
+    pub(crate) fn route<'g>(&self, scheduler: u64, snapshot: &Snapshot, pin: &'g Guard) -> Option<Shared<'g, Route>> {
         let known = self.known.load(pin)?;
-        (self.scheduler == scheduler && known.version == snapshot.version()).then_some(&known.route)
+        (self.scheduler == scheduler && known.version == snapshot.version()).then(|| Shared::of(&known.route))
     }
 
-    pub(crate) fn learn(&self, scheduler: u64, snapshot: &Snapshot, route: &Arc<Route>, pin: &Guard) {
+    pub(crate) fn learn(&self, scheduler: u64, snapshot: &Snapshot, route: Shared<'_, Route>, pin: &Guard) {
         if self.scheduler == scheduler {
-            let known = Known { version: snapshot.version(), route: route.clone() };
+            let known = Known { version: snapshot.version(), route: route.to_arc() };
             self.known.swap(Some(Arc::new(known)), pin);
         }
     }

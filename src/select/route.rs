@@ -71,6 +71,13 @@ impl Route {
         Self { requirements: requirements.clone(), tiers: tiers.collect(), missing }
     }
 
+    /// Whether it is the route for these requirements.
+    #[inline(always)]
+    pub(crate) fn is_for(&self, wanted: &Arc<Requirements>) -> bool {
+        Arc::ptr_eq(&self.requirements, wanted)
+            || (self.requirements.known_hash() == wanted.known_hash() && self.requirements == *wanted)
+    }
+
     /// Every pool, in the order of the tiers.
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.tiers.iter().flat_map(|tier| tier.pools.iter())
