@@ -280,6 +280,10 @@ impl SchedulerConfig {
         for (knob, value) in at_least_1ms {
             within(knob, value, Duration::from_millis(1), year)?;
         }
+        // Nodes are heard of between two ticks, or they would be found dead by the first that is a little late.
+        if !self.manual_maintenance {
+            within("tick_interval", self.tick_interval, Duration::ZERO, self.heartbeat_timeout / 2)?;
+        }
         within("finished_retention", self.finished_retention, Duration::ZERO, year)?;
         within("default_lease", self.default_lease, Duration::from_millis(1), self.max_lease)?;
         within("max_attempts", self.max_attempts, 1, 1 << 16)?;
@@ -326,12 +330,16 @@ impl SchedulerConfig {
             if pool.name.is_empty() || pool.name.len() > self.max_id_len {
                 return Err(invalid("pools", format!("name {:?}", pool.name), "1 to max_id_len bytes"));
             }
+            if &*pool.name == MIXED {
+                return Err(invalid("pools", format!("name {MIXED:?}"), "a name that is not the mixed pool's"));
+            }
             if !names.insert(&pool.name) {
                 return Err(invalid("pools", format!("name {:?} twice", pool.name), "names that differ"));
             }
         }
         let mut tenants = BTreeSet::new();
         for tenant in self.pools.iter().filter_map(|pool| pool.tenant.as_ref()) {
+            check_label("tenant", tenant).map_err(ConfigError::Capability)?;
             if !tenants.insert(tenant) {
                 return Err(invalid("pools", format!("tenant {tenant:?} bound twice"), "one pool a tenant"));
             }
@@ -343,6 +351,9 @@ impl SchedulerConfig {
         Ok(())
     }
 }
+
+/// The name of the mixed pool.
+pub(crate) const MIXED: &str = "mixed";
 
 pub(crate) fn invalid(knob: &'static str, value: impl std::fmt::Debug, allowed: &str) -> ConfigError {
     ConfigError::Invalid { knob, value: format!("{value:?}"), allowed: allowed.to_owned() }

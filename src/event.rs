@@ -122,6 +122,17 @@ struct Subscriber {
     dropped: Arc<Statistic>,
 }
 
+impl Subscriber {
+    /// Whether the receiver is still there. One that is gone leaves its queue disconnected, which only a send tells; so
+    /// the count of references to `dropped` stands for it: ours, and the receiver's.
+    fn is_here(&self) -> bool {
+        Arc::strong_count(&self.dropped) > 1
+    }
+}
+
+/// The longest queue: it is allocated when somebody subscribes.
+const MAX_QUEUE: usize = 1 << 20;
+
 /// The subscribers of a scheduler.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
@@ -131,13 +142,13 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn subscribe(&self, capacity: usize) -> EventReceiver {
-        let (sender, queue) = channel::bounded(capacity.max(1));
+        let (sender, queue) = channel::bounded(capacity.clamp(1, MAX_QUEUE));
         let dropped = Arc::new(Statistic::new(0));
         let subscriber = Arc::new(Subscriber { queue: sender, dropped: dropped.clone() });
         self.subscribers.rcu(|subscribers| {
-            let mut subscribers = Vec::clone(subscribers);
-            subscribers.push(subscriber.clone());
-            subscribers
+            // Those who left are forgotten here as well as when an event comes, which may be never.
+            let here = subscribers.iter().filter(|subscriber| subscriber.is_here()).cloned();
+            here.chain([subscriber.clone()]).collect::<Vec<_>>()
         });
         EventReceiver { queue, dropped }
     }
@@ -168,10 +179,7 @@ impl Events {
 
     fn forget_those_who_left(&self) {
         self.subscribers.rcu(|subscribers| {
-            // A receiver that is gone leaves its queue disconnected, which only a send tells; an empty probe is no
-            // event, so the count of references to `dropped` stands for it: ours, and the receiver's.
-            let here = |subscriber: &&Arc<Subscriber>| Arc::strong_count(&subscriber.dropped) > 1;
-            subscribers.iter().filter(here).cloned().collect::<Vec<_>>()
+            subscribers.iter().filter(|subscriber| subscriber.is_here()).cloned().collect::<Vec<_>>()
         });
     }
 

@@ -52,7 +52,7 @@ impl Reason {
     pub(crate) fn of_unmet(unmet: &Unmet) -> Self {
         match unmet {
             Unmet::Service(_) => Self::NoService,
-            Unmet::Label(_) => Self::Label,
+            Unmet::Label(..) => Self::Label,
             Unmet::Source(_) => Self::SourceLanguage,
             Unmet::Target(_) => Self::TargetLanguage,
             Unmet::Pair(_) => Self::LanguagePair,

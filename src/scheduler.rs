@@ -106,7 +106,7 @@ impl Scheduler {
     /// [`HeartbeatError`]: the handle's incarnation has ended (the node must register again), or the heartbeat is
     /// malformed; then nothing of it was taken in.
     pub fn heartbeat(&self, node: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        self.core().heartbeat(node, beat)
+        self.core().heartbeat(node, beat, &crossbeam_epoch::pin())
     }
 
     /// As [`heartbeat`](Self::heartbeat), for whoever has only the id.
@@ -122,8 +122,16 @@ impl Scheduler {
         &self,
         beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
     ) -> Vec<(usize, HeartbeatError)> {
-        let taken = beats.into_iter().enumerate();
-        taken.filter_map(|(place, (node, beat))| Some((place, self.heartbeat(node, beat).err()?))).collect()
+        let mut pin = crossbeam_epoch::pin();
+        let mut refused = Vec::new();
+        for (place, (node, beat)) in beats.into_iter().enumerate() {
+            if place % 1024 == 1023 {
+                // So that what others retire meanwhile can be freed.
+                pin.repin();
+            }
+            refused.extend(self.core().heartbeat(node, beat, &pin).err().map(|error| (place, error)));
+        }
+        refused
     }
 
     /// Changes what a node can do, and with it the pools that it is in, while its jobs run on.
@@ -350,7 +358,8 @@ impl Scheduler {
         self.core().stats()
     }
 
-    /// Subscribes to events. At most `capacity` (at least 1) wait in the queue; further ones are dropped and counted.
+    /// Subscribes to events. At most `capacity` (1 to 1,048,576: what is outside is taken for the nearest) wait in the
+    /// queue; further ones are dropped and counted.
     pub fn subscribe(&self, capacity: usize) -> EventReceiver {
         self.core().events.subscribe(capacity)
     }
@@ -396,10 +405,11 @@ impl Keeper {
 /// Ticks until told to stop.
 ///
 /// The scheduler's time is that of its maintenance: when a tick comes much too late (the process was stopped, the
-/// machine suspended), the excess is left out, so nodes and leases are not found dead for a pause of our own.
+/// machine suspended), the excess is left out, so nodes and leases are not found dead for a pause of our own: whatever
+/// its length, half of the time that nodes have for a heartbeat is theirs.
 fn keep_up(core: &Core, stop: &Flag) {
     let interval = core.config.tick_interval;
-    let longest = (interval * 4).max(Duration::from_secs(1));
+    let longest = (interval * 4).max(Duration::from_secs(1)).min(core.config.heartbeat_timeout / 2);
     let (start, mut left_out, mut last) = (Instant::now(), Duration::ZERO, Duration::ZERO);
     // Acquire: pairs with the Release in `drop`.
     while !stop.load(Ordering::Acquire) {

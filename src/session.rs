@@ -84,15 +84,16 @@ impl Sessions {
         self.len() >= self.limit
     }
 
-    /// The session of this id, which has a job now; begun if need be.
-    pub(crate) fn used(&self, id: &Prehashed<&str>, now: u64) -> Arc<Session> {
+    /// The session of this id, which has a job now; begun if need be, `None` if there is no room for it.
+    pub(crate) fn used(&self, id: &Prehashed<&str>, now: u64) -> Option<Arc<Session>> {
         let sessions = self.shard(id.hash).pin();
         let session = match sessions.get(id) {
             Some(session) => session,
+            None if self.is_full() => return None,
             None => sessions.get_or_insert_with(id.owned(), || Arc::new(Session::new(now))),
         };
         session.last_used.store(now, Ordering::Relaxed);
-        session.clone()
+        Some(session.clone())
     }
 
     /// Forgets sessions without a job since before `deadline`.

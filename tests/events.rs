@@ -209,7 +209,12 @@ impl Choose for Probe {
 fn the_maintenance_thread_has_ended_when_the_last_clone_is_dropped() {
     let alive = Arc::new(());
     let probe = Probe { _alive: alive.clone() };
-    let scheduler = Scheduler::builder().policy(Policy::custom(probe)).tick_interval(secs(3600)).build().unwrap();
+    let scheduler = Scheduler::builder()
+        .policy(Policy::custom(probe))
+        .tick_interval(secs(3600))
+        .heartbeat_timeout(secs(7200))
+        .build()
+        .unwrap();
     let clone = scheduler.clone();
     drop(scheduler);
     add(&clone, worker("a", 1));

@@ -70,6 +70,16 @@ impl Hash for KnownHash {
 }
 
 impl Requirements {
+    /// Whether source and target are variants of one language, `zh-CN` and `zh-TW`. Whoever translates any of some
+    /// languages to any other serves that, too; but a node that lists pairs seldom lists it, and joins a configured pool
+    /// of any-to-any without.
+    pub(crate) fn within_one_language(&self) -> bool {
+        match (&self.source, &self.target) {
+            (Some(Source::Known(source)), Some(target)) => source.primary() == target.primary(),
+            _ => false,
+        }
+    }
+
     /// Equal for equal requirements, in this process. Worked out once.
     #[inline(always)]
     pub(crate) fn known_hash(&self) -> u64 {

@@ -72,9 +72,13 @@ impl Language {
         &self.tag
     }
 
-    /// The primary subtag: `zh` of `zh-CN`.
+    /// The primary subtag: `zh` of `zh-CN`. Of a tag that has none, private (`x-elvish`) or irregular (`i-default`), the
+    /// whole.
     pub fn primary(&self) -> &str {
-        self.tag.split('-').next().unwrap_or(&self.tag)
+        match self.tag.split_once('-') {
+            Some((primary, _)) if primary.len() > 1 => primary,
+            _ => &self.tag,
+        }
     }
 
     /// Whether this language matches the very same tag only.

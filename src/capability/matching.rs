@@ -1,6 +1,7 @@
 //! Whether capabilities satisfy requirements, and if not, what is missing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::service::Role;
 use super::{Capabilities, Labels, Language, Languages, Requirements, Service, Source};
@@ -9,7 +10,7 @@ use super::{Capabilities, Labels, Language, Languages, Requirements, Service, So
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Unmet {
     Service(Service),
-    Label(Box<str>),
+    Label(Arc<str>, Arc<str>),
     Source(Service),
     Target(Service),
     Pair(Service),
@@ -19,7 +20,7 @@ impl std::fmt::Display for Unmet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Service(service) => write!(f, "service {service}"),
-            Self::Label(label) => write!(f, "label {label}"),
+            Self::Label(name, value) => write!(f, "label {name}={value}"),
             Self::Source(service) => write!(f, "source language of {service}"),
             Self::Target(service) => write!(f, "target language of {service}"),
             Self::Pair(service) => write!(f, "language pair of {service}"),
@@ -98,8 +99,10 @@ impl Languages {
             (Self::Any, _) => true,
             (Self::Set(mine), Self::Set(theirs)) => theirs.iter().all(|t| mine.iter().any(|m| m.matches(t))),
             (Self::Pairs(_), Self::Set(theirs)) => {
-                let directions = theirs.iter().flat_map(|from| theirs.iter().map(move |to| (from, to)));
-                directions.filter(|(from, to)| from != to).all(|(from, to)| self.pair(from, to))
+                let known = theirs.iter().all(|language| self.source(language) && self.target(language));
+                let mut directions = theirs.iter().flat_map(|from| theirs.iter().map(move |to| (from, to)));
+                // From a language to itself nobody lists a pair; see `Requirements::within_one_language`.
+                known && directions.all(|(from, to)| from == to || self.pair(from, to))
             }
             (_, Self::Pairs(theirs)) => theirs.iter().all(|(source, target)| self.pair(source, target)),
             (_, Self::Any) => false,
@@ -127,7 +130,7 @@ impl Capabilities {
         if wanted.services.is_empty() {
             // Languages without a service: some service must know each of them.
             let known = |language: &Language| self.services.values().any(|l| l.source(language) || l.target(language));
-            let any = || Service::new("*");
+            let any = || Service::ANY;
             if source.is_some_and(|language| !known(language)) {
                 return Err(Unmet::Source(any()));
             }
@@ -138,6 +141,27 @@ impl Capabilities {
         Ok(())
     }
 
+    /// All that these capabilities lack of the requirements; empty if they satisfy them. For telling people.
+    pub(crate) fn lacks(&self, wanted: &Requirements) -> BTreeSet<Unmet> {
+        let missing = wanted.services.iter().filter(|service| !self.services.contains_key(service));
+        let mut lacks: BTreeSet<Unmet> = missing.cloned().map(Unmet::Service).collect();
+        let labels = wanted.labels.iter().filter(|(name, value)| self.labels.get(*name) != Some(value));
+        lacks.extend(labels.map(|(name, value)| Unmet::Label(name.clone(), value.clone())));
+        // What is wrong with the languages of the services that are there.
+        let mut there = wanted.clone();
+        there.services.retain(|service| self.services.contains_key(service));
+        there.labels.clear();
+        for service in std::mem::take(&mut there.services) {
+            let mut alone = there.clone();
+            alone.services.insert(service);
+            lacks.extend(self.satisfies(&alone).err());
+        }
+        if wanted.services.is_empty() {
+            lacks.extend(self.satisfies(&there).err());
+        }
+        lacks
+    }
+
     /// Whether a node that can do this can do all that `other` asks: every service in at least its languages, and
     /// every label. The order in which configured pools are the more or the less specific.
     pub(crate) fn includes(&self, other: &Capabilities) -> bool {
@@ -145,6 +169,17 @@ impl Capabilities {
             Some(mine) => mine.covers(theirs),
             None => false,
         }) && labels_met(&self.labels, &other.labels).is_ok()
+    }
+
+    /// Whether this is nothing but what `wanted`, a requirement, asks for. A service that is asked for in no particular
+    /// language may be offered in any.
+    pub(crate) fn adds_nothing_to(&self, wanted: &Capabilities) -> bool {
+        let asked_for = |(service, mine): (&Service, &Languages)| match wanted.services.get(service) {
+            Some(Languages::Set(none)) if none.is_empty() => true,
+            Some(asked) => asked.covers(mine),
+            None => false,
+        };
+        self.services.iter().all(asked_for) && labels_met(&wanted.labels, &self.labels).is_ok()
     }
 
     /// These capabilities as what is asked of a node: a service without languages is asked for in no particular one.
@@ -167,7 +202,7 @@ impl Capabilities {
 
 fn labels_met(mine: &Labels, wanted: &Labels) -> Result<(), Unmet> {
     match wanted.iter().find(|(name, value)| mine.get(*name) != Some(value)) {
-        Some((name, value)) => Err(Unmet::Label(format!("{name}={value}").into())),
+        Some((name, value)) => Err(Unmet::Label(name.clone(), value.clone())),
         None => Ok(()),
     }
 }

@@ -47,6 +47,9 @@ impl Service {
     /// Semantic repair of recognised text; works on the source language.
     pub const SEMANTIC: Service = Service(Name::Predefined("semantic"));
 
+    /// Stands for any service where a demand names languages and no service.
+    pub(super) const ANY: Service = Service(Name::Predefined("*"));
+
     /// The predefined services, in the order of a translation.
     pub const PREDEFINED: [Service; 4] = [Self::ASR, Self::NMT, Self::TTS, Self::SEMANTIC];
 

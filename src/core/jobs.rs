@@ -40,11 +40,20 @@ struct GiveUp<'a> {
     pin: &'a Guard,
 }
 
-impl Drop for GiveUp<'_> {
-    fn drop(&mut self) {
-        if self.record.binding.refuse() {
+impl GiveUp<'_> {
+    /// `false`: it was bound by another before.
+    fn now(&self) -> bool {
+        let refused = self.record.binding.refuse();
+        if refused {
             self.core.jobs.withdraw(self.record, self.pin);
         }
+        refused
+    }
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -100,8 +109,11 @@ impl Core {
                 return Ok(job);
             }
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
-            if owner && begins && self.sessions.is_full() {
-                drop(GiveUp { core: self, record: &record, pin: &pin });
+            if begins && self.sessions.is_full() {
+                // Only the owner gives the job up. If it is bound all the same, another was in time.
+                if owner && !(GiveUp { core: self, record: &record, pin: &pin }).now() {
+                    continue;
+                }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
@@ -128,10 +140,25 @@ impl Core {
         Some(Conversation { id, session, mode, pool })
     }
 
+    /// The cell of the session's last node, if the session spreads, and whether it must be kept off.
+    fn spread(&self, conversation: &Conversation<'_>, pin: &Guard) -> Option<(u32, ExclusionMode)> {
+        let SessionMode::Spread(mode) = conversation.mode else { return None };
+        let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin)?.incarnation);
+        Some((conversation.session.as_ref()?.last_node(incarnation_of)?, mode))
+    }
+
+    /// News of a job is use of its session.
+    fn touch_session(&self, record: &JobRecord) {
+        if let Some(id) = record.session.as_deref() {
+            self.sessions.find(&self.prehash(id), self.clock.now());
+        }
+    }
+
     /// The session has a job on this attempt's node now.
     fn note(&self, conversation: &Conversation<'_>, attempt: &Attempt, pin: &Guard) {
         let Conversation { id, mode, pool, .. } = conversation;
-        let session = self.sessions.used(id, self.clock.now());
+        // Full by now, or full when the session of an earlier attempt was forgotten: the job goes without.
+        let Some(session) = self.sessions.used(id, self.clock.now()) else { return };
         session.note_node(attempt.node.cell, attempt.node.incarnation);
         let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
         if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
@@ -149,15 +176,9 @@ impl Core {
         conversation: Option<&Conversation<'_>>,
         pin: &Guard,
     ) -> Option<Result<Job, NoNode>> {
-        let mut avoid = Cells::new();
-        let mut avoid_mode = ExclusionMode::Soft;
-        if let Some(Conversation { session: Some(session), mode: SessionMode::Spread(mode), .. }) = conversation {
-            let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin)?.incarnation);
-            session.last_node(incarnation_of).into_iter().for_each(|cell| avoid.push(cell));
-            avoid_mode = *mode;
-        }
         let pool = conversation.and_then(|conversation| conversation.pool);
-        let extra = Extra { pool, avoid: avoid.as_slice(), avoid_mode };
+        let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
+        let extra = Extra { pool, spread, ..Extra::default() };
         let unwinding = owner.then(|| GiveUp { core: self, record, pin });
         let held = self.hold(record, Asked::Plain(demand), extra, pin);
         std::mem::forget(unwinding);
@@ -165,8 +186,7 @@ impl Core {
             Ok(held) => held,
             Err(no_node) => {
                 // Only the owner may give the job up; another create has been refused for itself alone.
-                if owner && record.binding.refuse() {
-                    self.jobs.withdraw(record, pin);
+                if owner && (GiveUp { core: self, record, pin }).now() {
                     return Some(Err(no_node));
                 }
                 return match Job::new(record, record.binding.load()) {
@@ -223,8 +243,7 @@ impl Core {
     /// When a lease taken now runs out. The clock may be behind by a tick, which must not shorten the lease; a
     /// clock that the embedder moves is never behind.
     fn deadline(&self, now: u64, lease: u64) -> u64 {
-        let slack = if self.config.manual_maintenance { 0 } else { millis(self.config.tick_interval) };
-        now.saturating_add(lease).saturating_add(slack)
+        now.saturating_add(lease).saturating_add(self.clock_lag())
     }
 
     /// What follows from an attempt having been bound.
@@ -277,6 +296,7 @@ impl Core {
                 return Err(JobError::InvalidTransition { job, attempt, state, wanted });
             }
             if record.binding.advance(bound, to) {
+                self.touch_session(record);
                 return Ok(current.reserved_at);
             }
         }
@@ -288,6 +308,7 @@ impl Core {
         loop {
             let (bound, current) = active(record, attempt)?;
             if current.put_off(self.deadline(self.clock.now(), record.lease)) {
+                self.touch_session(record);
                 // From now on it does not expire, but it may have ended otherwise just before.
                 return active(record, attempt).map(drop);
             }
@@ -314,6 +335,7 @@ impl Core {
     /// What follows from an attempt having ended, for the one who ended it: the slot is given back, once.
     fn ended(&self, record: &JobRecord, attempt: &Attempt, end: End, pin: &Guard) {
         self.let_go(record, attempt, pin);
+        self.touch_session(record);
         let now = self.clock.now();
         if end == End::Completed {
             attempt.pool.tally.note_duration(now.saturating_sub(attempt.reserved_at));
@@ -394,7 +416,8 @@ impl Core {
         }
         let conversation = self.converse(record.session.as_deref(), record.session_mode);
         let pool = conversation.as_ref().and_then(|conversation| conversation.pool);
-        let extra = Extra { pool, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
+        let spread = conversation.as_ref().and_then(|conversation| self.spread(conversation, &pin));
+        let extra = Extra { pool, spread, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
         let held = self.hold(&record, Asked::Plain(&record.demand), extra, &pin)?;
         let mut next = self.attempt(&record, attempt + 1, &held);
         loop {

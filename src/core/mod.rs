@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::SchedulerConfig;
 use crate::event::Events;
 use crate::id::{Prehashed, mix};
@@ -64,7 +64,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: SchedulerConfig) -> Self {
         let threads = Threads::new(config.seed);
-        // Numbered as well as drawn: schedulers of one process never share ids, seeded alike or not.
+        // Schedulers that are seeded alike give the same ids: that is what a seed is for.
         let tag = config.seed.map_or_else(|| fastrand::u64(..), mix);
         let hasher = match config.seed {
             Some(seed) => ahash::RandomState::with_seeds(seed, mix(seed), mix(seed ^ 1), mix(seed ^ 2)),
@@ -102,6 +102,11 @@ impl Core {
     fn shard(&self, hash: u64) -> &Shard {
         // The high bits: the maps use the low ones.
         &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
+    }
+
+    /// How far the clock may be behind: by a tick, unless the embedder moves it.
+    fn clock_lag(&self) -> u64 {
+        if self.config.manual_maintenance { 0 } else { millis(self.config.tick_interval) }
     }
 
     fn snapshot<'g>(&self, pin: &'g Guard) -> &'g Snapshot {

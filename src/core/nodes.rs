@@ -105,6 +105,7 @@ impl Core {
             share: Share { state: NodeState::of(flags), capacity: slots },
             weight,
             offline_since: None,
+            restore_at: None,
         };
         self.seat(&mut managed, &seats, &pin);
         shard.insert(node.clone());
@@ -155,7 +156,10 @@ impl Core {
     /// Takes a node out of use for good and orphans its jobs. It still has its places in the pools, to be left after
     /// a successor has taken its own, so that a pool is not dropped and made again.
     fn take_out(&self, state: &mut ShardState, node: &Arc<Node>, pin: &Guard) -> Option<Managed> {
-        let managed = state.managed.remove(&node.cell)?;
+        let mut managed = state.managed.remove(&node.cell)?;
+        managed.off.clear();
+        self.remind_to_restore(&mut managed);
+        self.retention(&managed).into_iter().for_each(|timer| self.upkeep.forget(timer));
         let cell = self.cells.at(node.cell);
         let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
         self.tell(cell, &change, pin);
@@ -229,18 +233,19 @@ impl Core {
         }
     }
 
-    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        self.heartbeat_node(&handle.0, beat)
+    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
+        self.heartbeat_node(&handle.0, beat, pin)
     }
 
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let key = self.prehash(id);
         self.shard(key.hash)
-            .with(&key, |node| self.heartbeat_node(node, beat))
+            .with(&key, |node| self.heartbeat_node(node, beat, &crossbeam_epoch::pin()))
             .unwrap_or_else(|| Err(HeartbeatError::UnknownNode { id: id.to_owned() }))
     }
 
-    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+    /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
+    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
         let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
         if !self.is_current(node) {
             return Err(stale());
@@ -253,16 +258,18 @@ impl Core {
             change(managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?)
         };
         // The only part that can be refused comes first.
-        if let Some(services) = beat.services.as_ref().filter(|services| self.changes_services(node, services)) {
-            with_managed(&|managed| self.set_ready_services(managed, services))?;
+        if let Some(services) =
+            beat.services.as_ref().filter(|services| node.ready_services.load(pin) != Some(*services))
+        {
+            with_managed(&|managed| self.set_ready_services(managed, services, pin))?;
         }
         let cell = self.cells.at(node.cell);
-        self.note_heartbeat(node, cell, beat);
+        self.note_heartbeat(node, cell, beat, pin);
         let wanted = |flags: Flags| self.flags_after(flags, beat);
         let flags = cell.word().flags();
         if wanted(flags) != flags {
             with_managed(&|managed| {
-                self.set_flags(managed, &crossbeam_epoch::pin(), wanted);
+                self.set_flags(managed, pin, wanted);
                 Ok(())
             })?;
         }
@@ -271,7 +278,7 @@ impl Core {
     }
 
     /// The part of a heartbeat that touches nothing but the node's cell.
-    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat) {
+    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat, pin: &Guard) {
         let now = self.clock.now();
         cell.last_seen.store(now, Ordering::Relaxed);
         if let Some(usage) = &beat.resources {
@@ -280,20 +287,20 @@ impl Core {
         if let Some(running) = beat.running {
             let external = running.saturating_sub(cell.word().in_flight()).min(MAX_CAPACITY) as u16;
             cell.report.store(Report { external, at: now }.pack(), Ordering::Relaxed);
-            self.set_external(node, cell, external);
+            // Only with no jobs of others there is nothing that could be fading, and no need to say so.
+            if external > 0 || cell.basis().external > 0 {
+                self.change_external(node, cell, |_| external, pin);
+            }
         }
     }
 
     /// Others' jobs take up slots: takes them off the effective capacity. Needs no lock; see `Cell::change_basis`.
-    pub(super) fn set_external(&self, node: &Node, cell: &Cell, external: u16) {
-        if cell.basis().external != external {
-            let pin = crossbeam_epoch::pin();
-            cell.change_basis(
-                node.generation,
-                |basis| Basis { external, ..basis },
-                |change| self.tell(cell, change, &pin),
-            );
-        }
+    pub(super) fn change_external(&self, node: &Node, cell: &Cell, to: impl Fn(u16) -> u16, pin: &Guard) {
+        cell.change_basis(
+            node.generation,
+            |basis| Basis { external: to(basis.external), ..basis },
+            |change| self.tell(cell, change, pin),
+        );
     }
 
     /// The flags of a node after a heartbeat.
@@ -313,19 +320,18 @@ impl Core {
         }
     }
 
-    fn changes_services(&self, node: &Node, services: &Vec<Service>) -> bool {
-        let pin = crossbeam_epoch::pin();
-        node.ready_services.load(&pin) != Some(services)
-    }
-
-    fn set_ready_services(&self, managed: &mut Managed, services: &[Service]) -> Result<(), HeartbeatError> {
+    fn set_ready_services(
+        &self,
+        managed: &mut Managed,
+        services: &[Service],
+        pin: &Guard,
+    ) -> Result<(), HeartbeatError> {
         if let Some(unknown) = services.iter().find(|service| !managed.declared.offers(service)) {
             return Err(HeartbeatError::UnknownService { id: managed.node.id.clone(), service: unknown.clone() });
         }
-        let pin = crossbeam_epoch::pin();
         managed.ready = Some(services.iter().cloned().collect::<BTreeSet<_>>());
-        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), &pin);
-        self.reseat(managed, &pin);
+        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
+        self.reseat(managed, pin);
         Ok(())
     }
 
@@ -349,6 +355,7 @@ impl Core {
         self.manage(node, |managed, pin| {
             let declared = Arc::new(capabilities);
             managed.off.retain(|(service, _)| declared.offers(service));
+            self.remind_to_restore(managed);
             // What it said of its old services says nothing of the new ones.
             managed.ready = None;
             managed.node.ready_services.swap(None, pin);
@@ -406,13 +413,31 @@ impl Core {
             if !managed.declared.offers(service) {
                 return Err(NodeError::UnknownService { id: node.id.clone(), service: service.clone() });
             }
-            let until = self.clock.now() + millis(time).max(1);
+            let until = self.clock.now().saturating_add(millis(time).max(1));
             managed.off.retain(|(off, _)| off != service);
             managed.off.push((service.clone(), until));
             self.reseat(managed, pin);
-            self.upkeep.remind(Timer { at: until, cell: node.cell, generation: node.generation, what: What::Restore });
+            self.remind_to_restore(managed);
             Ok(())
         })
+    }
+
+    /// Sees to it that the node is looked at when the first of its services that are off may be on again.
+    pub(super) fn remind_to_restore(&self, managed: &mut Managed) {
+        let node = &managed.node;
+        let next = managed.off.iter().map(|(_, until)| *until).min();
+        let timer = |at| Timer { at, cell: node.cell, generation: node.generation, what: What::Restore };
+        if next != managed.restore_at {
+            managed.restore_at.into_iter().for_each(|at| self.upkeep.forget(timer(at)));
+            next.into_iter().for_each(|at| self.upkeep.remind(timer(at)));
+            managed.restore_at = next;
+        }
+    }
+
+    /// When and that a node that is offline is forgotten.
+    fn retention(&self, managed: &Managed) -> Option<Timer> {
+        let at = managed.offline_since?.saturating_add(millis(self.config.offline_retention));
+        Some(Timer { at, cell: managed.node.cell, generation: managed.node.generation, what: What::Forget })
     }
 
     /// Runs a change of one node under its shard's writer lock.
@@ -453,15 +478,16 @@ impl Core {
         let before = std::mem::replace(&mut managed.share, share);
         let pools = managed.memberships.iter().map(|at| -> &Pool { &at.pool });
         pools.for_each(|pool| pool.tally.replace(before, share));
-        let node = &managed.node;
+        let node = managed.node.clone();
         match (before.state, share.state) {
             (before, after) if before == after => return,
-            (NodeState::Offline, _) => managed.offline_since = None,
+            (NodeState::Offline, _) => {
+                self.retention(managed).into_iter().for_each(|timer| self.upkeep.forget(timer));
+                managed.offline_since = None;
+            }
             (_, NodeState::Offline) => {
-                let now = self.clock.now();
-                managed.offline_since = Some(now);
-                let at = now + millis(self.config.offline_retention);
-                self.upkeep.remind(Timer { at, cell: node.cell, generation: node.generation, what: What::Forget });
+                managed.offline_since = Some(self.clock.now());
+                self.retention(managed).into_iter().for_each(|timer| self.upkeep.remind(timer));
                 self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
             }
             _ => {}

@@ -7,7 +7,7 @@ use crossbeam_epoch::Guard;
 
 use super::Core;
 use crate::capability::Capabilities;
-use crate::config::SchedulerConfig;
+use crate::config::{MIXED, SchedulerConfig};
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
@@ -49,11 +49,11 @@ pub(super) fn lay_out(config: &SchedulerConfig, occupancy: &Arc<Occupancy>) -> (
         next += 1;
         pool
     };
-    let mixed = make("mixed", PoolKind::Mixed, None);
+    let mixed = make(MIXED, PoolKind::Mixed, None);
     let configured = config.pools.iter().map(|pool| (make(&pool.name, PoolKind::Configured, Some(pool)), pool.exact));
     let configured: Vec<_> = configured.collect();
-    // One hash pool is no different from an automatic one.
-    let hash_pools = if config.hash_pools > 1 { config.hash_pools } else { 0 };
+    // One hash pool is no different from an automatic one; where pools are configured, no node would come to them.
+    let hash_pools = if config.hash_pools > 1 && config.pools.is_empty() { config.hash_pools } else { 0 };
     let hash: Vec<_> = (0..hash_pools).map(|n| make(&format!("hash-{n}"), PoolKind::Hash, None)).collect();
     let numbers = Numbers {
         vacant: Vec::new(),

@@ -39,13 +39,15 @@ pub(super) struct Extra<'a> {
     /// Cells to keep off.
     pub(super) avoid: &'a [u32],
     pub(super) avoid_mode: ExclusionMode,
+    /// One more, with a mode of its own.
+    pub(super) spread: Option<(u32, ExclusionMode)>,
 }
 
 impl Extra<'_> {
     /// Whether nothing is wished for.
     #[inline(always)]
     fn is_none(&self) -> bool {
-        self.pool.is_none() && self.avoid.is_empty()
+        self.pool.is_none() && self.avoid.is_empty() && self.spread.is_none()
     }
 }
 
@@ -56,7 +58,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    const ROOM: usize = MAX_EXCLUSIONS + 32;
+    const ROOM: usize = MAX_EXCLUSIONS + 32 + 1;
 
     pub(super) fn new() -> Self {
         Self { cells: [0; Self::ROOM], len: 0 }
@@ -266,6 +268,7 @@ impl Core {
             if extra.avoid_mode == mode {
                 extra.avoid.iter().for_each(|cell| cells.push(*cell));
             }
+            extra.spread.filter(|(_, spread)| *spread == mode).into_iter().for_each(|(cell, _)| cells.push(cell));
             if mode == ExclusionMode::Hard {
                 hard = cells.as_slice().len();
             }

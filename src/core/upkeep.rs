@@ -1,7 +1,6 @@
 //! Maintenance: everything that happens because time passes. One `tick` at a time, whoever calls it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crossbeam_epoch::Guard;
@@ -26,7 +25,8 @@ const BLOCK: u32 = 1024;
 pub(crate) struct Upkeep {
     /// Held through a tick.
     turn: Mutex<Turn>,
-    timers: Mutex<BinaryHeap<Reverse<Timer>>>,
+    /// At most two a node: one of each kind.
+    timers: Mutex<BTreeSet<Timer>>,
 }
 
 #[derive(Debug, Default)]
@@ -77,13 +77,17 @@ impl FreeSlots {
 
 impl Upkeep {
     pub(super) fn remind(&self, timer: Timer) {
-        self.timers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Reverse(timer));
+        self.timers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(timer);
+    }
+
+    pub(super) fn forget(&self, timer: Timer) {
+        self.timers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&timer);
     }
 
     fn due(&self, now: u64) -> Option<Timer> {
         let mut timers = self.timers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        timers.peek().filter(|Reverse(timer)| timer.at <= now)?;
-        timers.pop().map(|Reverse(timer)| timer)
+        timers.first().filter(|timer| timer.at <= now)?;
+        timers.pop_first()
     }
 }
 
@@ -101,10 +105,10 @@ impl Core {
         self.sweep(&mut turn, now);
         self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), &crossbeam_epoch::pin());
         let ttl = millis(self.config.session_ttl);
-        if now >= turn.last_sessions + (ttl / 8).max(1) {
+        if now >= turn.last_sessions.saturating_add((ttl / 8).max(1)) {
             turn.last_sessions = now;
             // A session is not forgotten at the very time at which it may still be used.
-            self.sessions.forget_before((now + 1).saturating_sub(ttl));
+            self.sessions.forget_before(now.saturating_add(1).saturating_sub(ttl));
         }
     }
 
@@ -119,12 +123,14 @@ impl Core {
                 let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
                 let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
                 managed.off.retain(|(_, until)| *until > now);
+                managed.restore_at = None;
+                self.remind_to_restore(managed);
                 self.reseat(managed, pin);
             }
             What::Forget => {
                 let retention = millis(self.config.offline_retention);
                 let still_offline = |managed: &crate::node::Managed| {
-                    managed.offline_since.is_some_and(|since| now >= since + retention)
+                    managed.offline_since.is_some_and(|since| now >= since.saturating_add(retention))
                 };
                 if self.forget_node(&node, pin, still_offline).is_some() {
                     tracing::debug!(node = %node.id, incarnation = node.incarnation, "offline node forgotten");
@@ -146,7 +152,8 @@ impl Core {
             }
         }
         if all {
-            turn.next_sweep = now + (millis(self.config.heartbeat_timeout) / 8).max(1);
+            let soonest = self.config.heartbeat_timeout.min(self.config.external_load_decay);
+            turn.next_sweep = now.saturating_add((millis(soonest) / 8).max(1));
             let pin = crossbeam_epoch::pin();
             let snapshot = self.snapshot(&pin);
             for pool in snapshot.table().iter() {
@@ -159,7 +166,7 @@ impl Core {
     /// Looks at the nodes of one block; when the next of them may be overdue.
     fn look_at_block(&self, block: u32, now: u64, mut free: Option<&mut FreeSlots>) -> u64 {
         let pin = crossbeam_epoch::pin();
-        let timeout = millis(self.config.heartbeat_timeout);
+        let timeout = self.timeout();
         let mut next = u64::MAX;
         for cell in (block * BLOCK..(block + 1) * BLOCK).filter_map(|number| self.cells.get(number)) {
             let word = cell.word();
@@ -170,7 +177,7 @@ impl Core {
             }
             let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
             if deadline <= now {
-                self.take_offline(cell, word, now - timeout, &pin);
+                self.take_offline(cell, word, now.saturating_sub(timeout), &pin);
                 continue;
             }
             next = next.min(deadline);
@@ -181,6 +188,11 @@ impl Core {
             }
         }
         next
+    }
+
+    /// How long a node may be silent. As with leases, the clock may have been behind by a tick when it was heard.
+    fn timeout(&self) -> u64 {
+        millis(self.config.heartbeat_timeout).saturating_add(self.clock_lag())
     }
 
     /// Takes a node out of use that has not been heard of since `since`, and orphans its jobs.
@@ -204,17 +216,19 @@ impl Core {
 
     /// What a node once reported of others' jobs counts for less by and by.
     fn fade(&self, cell: &Cell, word: SlotWord, now: u64, pin: &Guard) {
-        let report = Report::unpack(cell.report.load(Ordering::Relaxed));
-        if report.external == 0 {
+        if cell.basis().external == 0 {
             return;
         }
         let Some(node) = cell.node.load(pin).filter(|node: &&Node| node.generation == word.generation()) else {
             return;
         };
-        let external = report.decayed(now, millis(self.config.external_load_decay));
-        // A newer report has been counted in full already.
-        if external < cell.basis().external {
-            self.set_external(node, cell, external);
+        // Held against the report at the time of the change: who reports anew writes that first, then the basis.
+        let faded = |external: u16| {
+            let report = Report::unpack(cell.report.load(Ordering::Relaxed));
+            external.min(report.decayed(now, millis(self.config.external_load_decay)))
+        };
+        if faded(cell.basis().external) < cell.basis().external {
+            self.change_external(node, cell, faded, pin);
         }
     }
 }

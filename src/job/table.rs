@@ -20,6 +20,9 @@ use crate::sync::{AtomicU32, Map, Ordering, SegQueue, Statistic, Zeroed, sized};
 
 type Requests = Map<PrehashedKey, Arc<JobRecord>, CarriedHash>;
 
+/// How often a create at the bound looks for a finished job that another thread has in hand.
+const LOOKS: u32 = sized(1 << 16, 1);
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Jobs {
@@ -133,6 +136,7 @@ impl Jobs {
     }
 
     fn take_place(&self, pin: &Guard) -> Option<u32> {
+        let mut looks = 0;
         loop {
             if let Some(place) = self.vacant.pop() {
                 return Some(place);
@@ -142,9 +146,16 @@ impl Jobs {
             if let Ok(place) = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
                 return Some(place);
             }
-            // Each turn forgets a finished job, or finds that there is none.
-            let oldest = self.pop_finished()?;
-            self.forget(oldest, pin);
+            // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands of
+            // another thread, between being taken off the list and put back, or forgotten.
+            match self.pop_finished() {
+                Some(oldest) => self.forget(oldest, pin),
+                None if self.finished_len() > 0 && looks < LOOKS => {
+                    looks += 1;
+                    std::thread::yield_now();
+                }
+                None => return None,
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Managed {
     pub(crate) share: Share,
     pub(crate) weight: u16,
     pub(crate) offline_since: Option<u64>,
+    /// When the first service that is off may be on again; there is a timer for it.
+    pub(crate) restore_at: Option<u64>,
 }
 
 impl Managed {

@@ -1,5 +1,7 @@
 //! How a node describes itself: on registration, and with every heartbeat.
 
+use std::collections::BTreeSet;
+
 use crate::capability::{Capabilities, IntoLanguage, Service};
 use crate::id::NodeId;
 
@@ -200,7 +202,9 @@ impl Heartbeat {
 
     /// Which of its services are ready; the others are off until a heartbeat names them again.
     pub fn services<S: Into<Service>>(mut self, services: impl IntoIterator<Item = S>) -> Self {
-        self.services = Some(services.into_iter().map(Into::into).collect());
+        // In one order, so that naming the same ones otherwise is no change.
+        let services: BTreeSet<Service> = services.into_iter().map(Into::into).collect();
+        self.services = Some(services.into_iter().collect());
         self
     }
 }

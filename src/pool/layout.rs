@@ -71,7 +71,7 @@ impl Layout {
     fn configured_seats(&self, capabilities: &Capabilities) -> Vec<Seat> {
         let takes = |(pool, exact): &&(Arc<Pool>, bool)| {
             let wanted = &pool.guarantee;
-            capabilities.includes(wanted) && (!exact || self.adds_nothing(capabilities, wanted))
+            capabilities.includes(wanted) && (!exact || self.signature(capabilities).adds_nothing_to(wanted))
         };
         let taking: Vec<_> = self.configured.iter().filter(takes).collect();
         let beaten = |(pool, exact): &(Arc<Pool>, bool)| {
@@ -82,11 +82,6 @@ impl Layout {
             })
         };
         taking.iter().filter(|entry| !beaten(entry)).map(|(pool, _)| Seat::Fixed(pool.clone())).collect()
-    }
-
-    /// Whether the node can do nothing that `wanted` does not ask for.
-    fn adds_nothing(&self, capabilities: &Capabilities, wanted: &Capabilities) -> bool {
-        wanted.includes(&self.signature(capabilities))
     }
 }
 

@@ -85,24 +85,41 @@ pub(crate) struct Share {
     pub(crate) capacity: u16,
 }
 
+impl Share {
+    /// Slots that may be taken, if none is held.
+    fn offered(self) -> u64 {
+        if self.state == NodeState::Ready { self.capacity.into() } else { 0 }
+    }
+}
+
 impl Tally {
     pub(crate) fn add(&self, share: Share) {
         self.states[share.state as usize].fetch_add(1, Ordering::Relaxed);
         self.capacity.fetch_add(u64::from(share.capacity), Ordering::Relaxed);
-        self.free.fetch_add(u64::from(share.capacity), Ordering::Relaxed);
+        self.guess_free(0, share.offered());
     }
 
     pub(crate) fn remove(&self, share: Share) {
         self.states[share.state as usize].fetch_sub(1, Ordering::Relaxed);
         self.capacity.fetch_sub(u64::from(share.capacity), Ordering::Relaxed);
+        self.guess_free(share.offered(), 0);
     }
 
-    /// One node's share has changed. The free slots follow with the next sweep.
+    /// One node's share has changed.
     pub(crate) fn replace(&self, before: Share, after: Share) {
         self.states[after.state as usize].fetch_add(1, Ordering::Relaxed);
         self.states[before.state as usize].fetch_sub(1, Ordering::Relaxed);
         self.capacity.fetch_add(u64::from(after.capacity), Ordering::Relaxed);
         self.capacity.fetch_sub(u64::from(before.capacity), Ordering::Relaxed);
+        self.guess_free(before.offered(), after.offered());
+    }
+
+    /// Until the next sweep counts them, the slots of a node are taken to be free, as far as that can be.
+    fn guess_free(&self, less: u64, more: u64) {
+        if less != more {
+            let guess = |free: u64| Some((free + more).saturating_sub(less));
+            let _ = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, guess);
+        }
     }
 
     pub(crate) fn count(&self, state: NodeState) -> u64 {

@@ -48,7 +48,7 @@ impl PoolView {
             ready: pool.tally.count(NodeState::Ready) as usize,
             capacity: pool.tally.capacity(),
             free: pool.tally.free(),
-            available: !pool.index.is_empty(),
+            available: pool.tally.count(NodeState::Ready) > 0 && !pool.index.is_empty(),
             tenant: pool.tenant.as_deref().map(str::to_owned),
         }
     }

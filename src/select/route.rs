@@ -5,6 +5,7 @@
 //! them. Tiers, in order: the tenant's own pool; pools whose every member can do it (with the source language unknown,
 //! those that recognise most languages first); pools in which only some members may.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::capability::{Coverage, Requirements, Source, Unmet};
@@ -51,17 +52,29 @@ impl Route {
             pool.may_do_more() || told_apart.as_ref().is_some_and(|r| pool.guarantee.satisfies(r).is_ok())
         };
         let mut ranked: Vec<(Rank, Arc<Pool>)> = Vec::new();
-        let mut unmet = Vec::new();
+        // What every pool lacks that is not in the route, and what each lacks first.
+        let (mut nobody_has, mut unmet): (Option<BTreeSet<Unmet>>, _) = (None, Vec::new());
         for pool in pools.filter(|pool| pool.tenant.is_none() || pool.tenant == requirements.tenant) {
             let own = if pool.tenant.is_some() { 0 } else { 1 };
             match pool.guarantee.satisfies(requirements) {
                 Ok(()) => {
-                    ranked.push((Rank { own, checked: false, coverage: coverage(requirements, pool) }, pool.clone()))
+                    let checked = requirements.within_one_language() && pool.may_do_more();
+                    let coverage = if checked { 0 } else { coverage(requirements, pool) };
+                    ranked.push((Rank { own, checked, coverage }, pool.clone()));
                 }
                 Err(_) if may(pool) => ranked.push((Rank { own, checked: true, coverage: 0 }, pool.clone())),
-                Err(lack) => unmet.push(lack),
+                Err(lack) => {
+                    let lacks = pool.guarantee.lacks(requirements);
+                    nobody_has = Some(match nobody_has {
+                        Some(others) => others.intersection(&lacks).cloned().collect(),
+                        None => lacks,
+                    });
+                    unmet.push(lack);
+                }
             }
         }
+        // Where all that is asked for is there, but not together, each pool's first lack has to do.
+        let unmet = nobody_has.filter(|all| !all.is_empty()).map_or(unmet, |all| all.into_iter().collect());
         ranked.sort_by_key(|(rank, pool)| (*rank, pool.number));
         let missing = describe(unmet, requirements);
         let tiers = ranked.chunk_by(|(a, _), (b, _)| a == b).map(|tier| {

@@ -1,0 +1,102 @@
+//! What allocates nothing, by an allocator that counts for each thread.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::*;
+use slotyard::Heartbeat;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
+}
+
+// SAFETY: the system's allocator, and counters that neither allocate nor fail.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.set(ALLOCATED.get() + 1);
+        HELD.set(HELD.get() + layout.size() as i64);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.set(HELD.get() - layout.size() as i64);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations in a hundred calls, after enough of them for everything to have been made that is made once.
+fn allocations(mut call: impl FnMut()) -> u64 {
+    (0..300).for_each(|_| call());
+    let before = ALLOCATED.get();
+    (0..100).for_each(|_| call());
+    ALLOCATED.get() - before
+}
+
+#[test]
+fn choosing_and_reserving_allocate_nothing() {
+    let scheduler = scheduler();
+    let handles: Vec<_> = (0..40).map(|n| add(&scheduler, worker(format!("a{n}"), 2).label("model", "m1"))).collect();
+    add(&scheduler, worker("b", 1).label("model", "m2"));
+    // Labels do not make pools here, so each member is held against the demand.
+    let (plain, checked) = (work(), work().label("model", "m2"));
+    let prepared = scheduler.prepare(&plain);
+    assert_eq!(allocations(|| drop(scheduler.select(&plain).unwrap())), 0, "select");
+    assert_eq!(allocations(|| drop(scheduler.select(&checked).unwrap())), 0, "select where members are checked");
+    assert_eq!(allocations(|| drop(scheduler.select_prepared(&prepared).unwrap())), 0, "select_prepared");
+    assert_eq!(allocations(|| drop(scheduler.reserve(&plain).unwrap())), 0, "reserve and release");
+    let beat = Heartbeat::ready().running(0);
+    assert_eq!(allocations(|| scheduler.heartbeat(&handles[0], &beat).unwrap()), 0, "heartbeat");
+}
+
+#[test]
+fn completing_allocates_nothing() {
+    let scheduler = scheduler();
+    add(&scheduler, worker("a", 1));
+    let mut rounds = 0;
+    let mut in_completing = 0;
+    allocations(|| {
+        rounds += 1;
+        let job = create(&scheduler, format!("r{rounds}"), work());
+        let before = ALLOCATED.get();
+        complete(&scheduler, &job);
+        in_completing += ALLOCATED.get() - before;
+    });
+    // A queue's block for every 31 jobs remembered.
+    assert!(in_completing <= rounds / 31 + 2, "{in_completing} allocations in {rounds} completions");
+}
+
+#[test]
+fn what_is_asked_for_again_and_again_does_not_pile_up() {
+    let scheduler = scheduler();
+    let handle = add(&scheduler, worker("n", 1).service("other"));
+    let year = secs(366 * 24 * 3600);
+    let mark = || scheduler.mark_unavailable(&handle, &"other".into(), year).unwrap();
+    let mut time = 0;
+    let mut grown_by = |call: &dyn Fn()| {
+        let mut held = || {
+            // Enough pins for what was replaced to be freed.
+            (0..200_000).for_each(|_| drop(scheduler.select(&work())));
+            time += 1;
+            scheduler.tick(ms(time));
+            HELD.get()
+        };
+        call();
+        let before = held();
+        (0..10_000).for_each(|_| call());
+        held() - before
+    };
+    let marks = grown_by(&mark);
+    assert!(marks < 50_000, "{marks} bytes held for 10,000 marks of one service");
+    let subscriptions = grown_by(&|| drop(scheduler.subscribe(64)));
+    assert!(subscriptions < 50_000, "{subscriptions} bytes held for 10,000 receivers that are gone");
+}
