@@ -4,8 +4,14 @@
 //! A heartbeat and a tick of the same moment may miss one another, then the node is offline until the next heartbeat
 //! (see `Core::take_offline`); so the model asks only that job and node agree.
 //!
-//! Two threads, 2 preemptions. Seen to fail with `Core::take_offline` letting go of the shard's lock before it orphans
-//! the node's jobs.
+//! **Reports**: what a node has reported of others' jobs fades from the last report on, and never below it because of an
+//! earlier one; the capacity in the word is in line with that.
+//!
+//! Two threads, 2 preemptions each. Seen to fail with:
+//! - `Core::take_offline` letting go of the shard's lock before it orphans the node's jobs: first model;
+//! - `Core::fade` reading the report once, before it changes the basis: second model;
+//! - `Core::note_heartbeat` changing the basis only when it is another: second model;
+//! - `Cell::change_basis` without the revision: second model.
 
 use std::time::Duration;
 
@@ -23,7 +29,7 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
             let core = fleet.core.clone();
             move || core.tick(Duration::from_secs(16))
         });
-        fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready()).unwrap();
+        fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready(), unpinned()).unwrap();
         let request = JobRequest::new("request", Demand::new().service(Service::ASR));
         let job = fleet.core.create_job(&request).ok();
         upkeep.join().unwrap();
@@ -39,5 +45,31 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
         }
         assert_eq!(fleet.word(0).in_flight(), u32::from(!offline));
         assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_report_is_not_faded_by_an_earlier_one() {
+    // Others' 5 jobs count for 3 after half of the decay and for 1 near its end; 3 that are reported at that time count
+    // for 3, or for 2 when the clock has moved on since.
+    explore(2, &["it is faded", "it has just come"], |seen| {
+        let minute = Duration::from_secs(60);
+        let times = |builder: SchedulerBuilder| builder.heartbeat_timeout(minute).external_load_decay(minute / 2);
+        let fleet = Fleet::of(scheduler(times), [8]);
+        let report = |jobs| fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready().running(jobs), unpinned());
+        report(5).unwrap();
+        fleet.core.tick(Duration::from_secs(15));
+        let faded = fleet.core.cells.at(0).basis().external;
+        assert_eq!(faded, 3);
+        let upkeep = thread::spawn({
+            let core = fleet.core.clone();
+            move || core.tick(Duration::from_secs(29))
+        });
+        report(3).unwrap();
+        upkeep.join().unwrap();
+        let external = fleet.core.cells.at(0).basis().external;
+        assert!((2..=3).contains(&external), "of 3 reported just now {external} are left");
+        seen.note(if external == 2 { "it is faded" } else { "it has just come" });
+        assert_eq!(fleet.word(0).capacity(), 8 - u32::from(external));
     });
 }

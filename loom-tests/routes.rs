@@ -8,11 +8,12 @@
 //! | two threads keep a route for the same requirements, and one for others between them | 2 | 4 |
 //! | three routes, room for two | 3 | 3 |
 //!
+//! What is in a route is memory that loom does not look at; that a value is whole when it is found is `publication`'s.
+//!
 //! Seen to fail with:
 //! - `RouteCache::keep` taking a slot that was filled by another for its own (without `is_for`): first model;
-//! - `Published::fill` by a swap instead of the exchange: first model, a route that was found is not found again;
-//! - Relaxed for the Release of `Published::fill`: first model;
-//! - `RouteCache::keep` counting after it has filled a slot: second model.
+//! - `Published::fill` by a swap instead of the exchange: first model, a route that was kept is not found;
+//! - `RouteCache::keep` counting without a limit: second model.
 
 use loom::thread;
 

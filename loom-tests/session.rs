@@ -17,7 +17,7 @@ fn a_session_is_bound_once() {
         let job = |pool| {
             let sessions = sessions.clone();
             move || {
-                let session = sessions.used(&Prehashed { hash: 7, text: "session" }, 0);
+                let session = sessions.used(&Prehashed { hash: 7, text: "session" }, 0).expect("there is room");
                 if session.pool().is_none() {
                     session.bind(None, pool);
                 }

@@ -25,7 +25,8 @@ pub struct SchedulerConfig {
     pub heartbeat_timeout: Duration,
     /// An offline node is forgotten after this long. Default 5 min.
     pub offline_retention: Duration,
-    /// How often the own maintenance thread looks at the clock; the grain of every time here. Default 10 ms.
+    /// How often the own maintenance thread looks at the clock; the grain of every time here. At most half of
+    /// `heartbeat_timeout`. Default 10 ms.
     pub tick_interval: Duration,
     /// Whether the embedder calls [`tick`](crate::Scheduler::tick), instead of an own thread. Default no.
     pub manual_maintenance: bool,
@@ -49,7 +50,8 @@ pub struct SchedulerConfig {
     pub max_finished_jobs: usize,
     /// How a session's jobs go together. Default [`SessionMode::Affinity`].
     pub session_mode: SessionMode,
-    /// A session without a job for this long is forgotten. Default 10 min.
+    /// A session is forgotten this long after the last news of a job of it: created, moved on, renewed, ended. Default
+    /// 10 min.
     pub session_ttl: Duration,
     /// Whether a retry may go to a node that was tried before when there is no other. Default [`ExclusionMode::Soft`].
     pub retry_exclusion: ExclusionMode,
@@ -72,7 +74,8 @@ pub struct SchedulerConfig {
     /// Configured pools. With any, a node joins the most specific of them that it satisfies; without, pools are
     /// automatic. Default none.
     pub pools: Vec<PoolConfig>,
-    /// Into how many pools nodes without capabilities are spread, by the hash of their id. Default 1.
+    /// Into how many pools nodes without capabilities are spread, by the hash of their id, when no pools are configured.
+    /// Default 1.
     pub hash_pools: usize,
     /// Partitions of the nodes: who waits for whom when nodes change. A power of two. Default 16.
     pub shards: usize,

@@ -53,7 +53,7 @@ impl PartialEq<&str> for NodeId {
     }
 }
 
-/// The id of a job: 128 bits, unique among the schedulers that share a coordinator.
+/// The id of a job: 128 bits, unique among schedulers that are not given the same seed.
 ///
 /// The low half names the place in memory where the job is kept and how often that was used, so finding a job costs
 /// no hashing; the high half names the scheduler.

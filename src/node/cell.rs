@@ -241,7 +241,7 @@ impl Cell {
         to: impl Fn(Basis) -> Basis,
         mut tell: impl FnMut(&Change),
     ) -> Option<SlotWord> {
-        let changed = |bits| Some(to(Basis::unpack(bits)).pack());
+        let changed = |bits| Some(Basis::next_revision(bits) | to(Basis::unpack(bits)).pack());
         // AcqRel: ordered before the change of the word that follows, and after those of the word seen so far.
         let _ = self.basis.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
         // Acquire: pairs with the update above by others.
@@ -270,7 +270,8 @@ impl Cell {
 }
 
 /// What a node's load is held against: `external` (16 bits from 32) of others' jobs, `capacity` (16 from 16) and
-/// `weight` (16 from 0).
+/// `weight` (16 from 0). The word has a revision (16 from 48) beside it, so that a change that leaves all three as they
+/// are is seen by another under way, which goes by an older report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The node's own capacity, what others put on it not taken off.
@@ -280,6 +281,12 @@ pub(crate) struct Basis {
 }
 
 impl Basis {
+    const REVISION: u64 = 0xffff << 48;
+
+    fn next_revision(bits: u64) -> u64 {
+        (bits & Self::REVISION).wrapping_add(1 << 48)
+    }
+
     fn pack(self) -> u64 {
         u64::from(self.external) << 32 | u64::from(self.capacity) << 16 | u64::from(self.weight)
     }

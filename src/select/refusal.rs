@@ -48,8 +48,8 @@ impl Refusal {
         Self { route, retry_after, missing }
     }
 
-    /// When a slot may be expected to come free, from the durations of jobs in the pools that could do it, or from
-    /// their leases while none has ended yet. `None` when no node that could do it is ready.
+    /// When a slot may be expected to come free, from the durations of jobs in the pools that could do it, or from the
+    /// default lease while none has ended yet. `None` when no node that could do it is ready.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -65,7 +65,7 @@ impl Refusal {
     }
 
     /// The nodes of all pools that could do it, by reason. (Pools in which only some members may do it are counted
-    /// whole; [`explain`](crate::Scheduler::explain) looks at each node.)
+    /// whole, and a node counts in each of its pools; [`explain`](crate::Scheduler::explain) looks at each node.)
     pub fn counts(&self) -> ReasonCounts {
         let count = |state| self.route.pools().map(|pool| pool.tally.count(state)).sum();
         ReasonCounts {
