@@ -1,7 +1,8 @@
 //! The engine behind [`Scheduler`](crate::Scheduler): what there is, and the pieces that every operation uses.
 //!
-//! `nodes`, `pools`, `selecting`, `jobs`, `upkeep` and `views` are its operations, by what they are about.
+//! `nodes`, `heartbeats`, `pools`, `selecting`, `jobs`, `upkeep` and `views` are its operations, by what they are about.
 
+mod heartbeats;
 mod jobs;
 mod nodes;
 mod pools;

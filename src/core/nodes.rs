@@ -1,10 +1,9 @@
-//! Nodes registered, heard of, changed, taken out of use.
+//! Nodes registered, changed, taken out of use.
 //!
 //! Whoever changes what a node can do or whether it is to be used holds its shard's writer lock; a heartbeat that
 //! changes neither takes none. What a node adds to the tallies of its pools is changed under that lock, too, so the
 //! tallies do not drift.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +14,13 @@ use super::upkeep::{Timer, What};
 use crate::capability::{Capabilities, Service};
 use crate::clock::millis;
 use crate::config::MAX_CAPACITY;
-use crate::error::{HeartbeatError, InvalidId, NodeError, RegisterError};
+use crate::error::{InvalidId, NodeError, RegisterError};
 use crate::event::Event;
-use crate::node::cell::{Basis, Cell, Change, Home, Report};
+use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
-use crate::node::{
-    Heartbeat, Managed, Membership, Node, NodeHandle, NodeSpec, NodeState, Readiness, ResourceUse, Shard, ShardState,
-    pack_usage,
-};
+use crate::node::{Managed, Membership, Node, NodeHandle, NodeSpec, NodeState, Shard, ShardState};
 use crate::pool::{Member, Pool, Seat, Share};
 use crate::publish::Published;
-use crate::stats::Count;
 use crate::sync::Ordering;
 
 pub(super) fn check_id(kind: &'static str, id: &str, limit: usize) -> Result<(), InvalidId> {
@@ -233,108 +228,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
-        self.heartbeat_node(&handle.0, beat, pin)
-    }
-
-    pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        let key = self.prehash(id);
-        self.shard(key.hash)
-            .with(&key, |node| self.heartbeat_node(node, beat, &crossbeam_epoch::pin()))
-            .unwrap_or_else(|| Err(HeartbeatError::UnknownNode { id: id.to_owned() }))
-    }
-
-    /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
-    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
-        let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
-        if !self.is_current(node) {
-            return Err(stale());
-        }
-        if let Some(usage) = &beat.resources {
-            check_usage(node, usage)?;
-        }
-        let with_managed = |change: &dyn Fn(&mut Managed) -> Result<(), HeartbeatError>| {
-            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-            change(managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?)
-        };
-        // The only part that can be refused comes first.
-        if let Some(services) =
-            beat.services.as_ref().filter(|services| node.ready_services.load(pin) != Some(*services))
-        {
-            with_managed(&|managed| self.set_ready_services(managed, services, pin))?;
-        }
-        let cell = self.cells.at(node.cell);
-        self.note_heartbeat(node, cell, beat, pin);
-        let wanted = |flags: Flags| self.flags_after(flags, beat);
-        let flags = cell.word().flags();
-        if wanted(flags) != flags {
-            with_managed(&|managed| {
-                self.set_flags(managed, pin, wanted);
-                Ok(())
-            })?;
-        }
-        self.count(Count::heartbeats);
-        Ok(())
-    }
-
-    /// The part of a heartbeat that touches nothing but the node's cell.
-    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat, pin: &Guard) {
-        let now = self.clock.now();
-        cell.last_seen.store(now, Ordering::Relaxed);
-        if let Some(usage) = &beat.resources {
-            cell.usage.store(pack_usage(usage), Ordering::Relaxed);
-        }
-        if let Some(running) = beat.running {
-            let external = running.saturating_sub(cell.word().in_flight()).min(MAX_CAPACITY) as u16;
-            cell.report.store(Report { external, at: now }.pack(), Ordering::Relaxed);
-            // Only with no jobs of others there is nothing that could be fading, and no need to say so.
-            if external > 0 || cell.basis().external > 0 {
-                self.change_external(node, cell, |_| external, pin);
-            }
-        }
-    }
-
-    /// Others' jobs take up slots: takes them off the effective capacity. Needs no lock; see `Cell::change_basis`.
-    pub(super) fn change_external(&self, node: &Node, cell: &Cell, to: impl Fn(u16) -> u16, pin: &Guard) {
-        cell.change_basis(
-            node.generation,
-            |basis| Basis { external: to(basis.external), ..basis },
-            |change| self.tell(cell, change, pin),
-        );
-    }
-
-    /// The flags of a node after a heartbeat.
-    fn flags_after(&self, flags: Flags, beat: &Heartbeat) -> Flags {
-        let flags = flags.with(Flags::OFFLINE, false);
-        let flags = match beat.readiness {
-            Readiness::Unchanged => flags,
-            Readiness::Ready => flags.with(Flags::REGISTERING, false).with(Flags::UNREADY, false),
-            Readiness::NotReady => flags.with(Flags::UNREADY, true),
-        };
-        match &beat.resources {
-            None => flags,
-            Some(usage) => {
-                let overloaded = self.config.thresholds.degraded(flags.has(Flags::OVERLOADED), usage);
-                flags.with(Flags::OVERLOADED, overloaded)
-            }
-        }
-    }
-
-    fn set_ready_services(
-        &self,
-        managed: &mut Managed,
-        services: &[Service],
-        pin: &Guard,
-    ) -> Result<(), HeartbeatError> {
-        if let Some(unknown) = services.iter().find(|service| !managed.declared.offers(service)) {
-            return Err(HeartbeatError::UnknownService { id: managed.node.id.clone(), service: unknown.clone() });
-        }
-        managed.ready = Some(services.iter().cloned().collect::<BTreeSet<_>>());
-        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
-        self.reseat(managed, pin);
-        Ok(())
-    }
-
     /// Gives the node the seats that it should have now. Where a configuration has none for what is left of its
     /// services, it has none until more are back.
     pub(super) fn reseat(&self, managed: &mut Managed, pin: &Guard) {
@@ -503,12 +396,4 @@ impl Core {
 pub(super) fn managed<'a>(state: &'a mut ShardState, node: &Arc<Node>, scheduler: u64) -> Option<&'a mut Managed> {
     let managed = state.managed.get_mut(&node.cell)?;
     (node.scheduler == scheduler && Arc::ptr_eq(&managed.node, node)).then_some(managed)
-}
-
-fn check_usage(node: &Node, usage: &ResourceUse) -> Result<(), HeartbeatError> {
-    // Written so that a NaN, which is in no range, is refused.
-    match usage.named().into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
-        Some((resource, value)) => Err(HeartbeatError::InvalidResource { id: node.id.clone(), resource, value }),
-        None => Ok(()),
-    }
 }
