@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::service::Role;
 use super::{
     CapabilityError, IntoLanguage, Labels, Language, MAX_LABELS, MAX_SERVICES, Service, check_count, check_label,
     check_service,
@@ -70,12 +71,13 @@ impl Hash for KnownHash {
 }
 
 impl Requirements {
-    /// Whether source and target are variants of one language, `zh-CN` and `zh-TW`. Whoever translates any of some
+    /// Whether something is to be translated between variants of one language, `zh-CN` and `zh-TW`. Whoever translates any of some
     /// languages to any other serves that, too; but a node that lists pairs seldom lists it, and joins a configured pool
     /// of any-to-any without.
     pub(crate) fn within_one_language(&self) -> bool {
+        let translated = self.services.iter().any(|service| matches!(service.role(), Role::Pair | Role::Every));
         match (&self.source, &self.target) {
-            (Some(Source::Known(source)), Some(target)) => source.primary() == target.primary(),
+            (Some(Source::Known(source)), Some(target)) => translated && source.primary() == target.primary(),
             _ => false,
         }
     }

@@ -156,8 +156,10 @@ impl Core {
         pin: &Guard,
         mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
     ) -> Result<R, NoNode> {
-        // Most demands: no wish beyond the requirements, whose route is known, and a free node in its first tier.
+        // Most demands: no wish beyond the requirements, whose route is known, and a free node in its first tier. (Where
+        // pools are kept strictly apart, the choice of one is not to be made twice.)
         if asked.demand().is_plain()
+            && self.config.fallback
             && extra.is_none()
             && let Some(route) = self.known_route(asked, self.snapshot(pin), pin)
             && let Some(taken) = self.threads.with(|random, thread| {
