@@ -27,27 +27,14 @@ impl Random {
     }
 }
 
-/// What a thread keeps for one scheduler. Each field by itself, so that a use reads and writes just what it needs.
-#[derive(Debug, Clone)]
+/// What a thread keeps for one scheduler.
+#[derive(Debug, Clone, Copy)]
 struct Local {
-    /// The scheduler; 0: none.
-    scheduler: Cell<u64>,
+    scheduler: u64,
     /// State of the random stream.
-    state: Cell<u64>,
+    state: u64,
     /// The thread's number with this scheduler, from 0 in order of first use.
-    ordinal: Cell<u32>,
-}
-
-impl Local {
-    const fn new(scheduler: u64, state: u64, ordinal: u32) -> Self {
-        Self { scheduler: Cell::new(scheduler), state: Cell::new(state), ordinal: Cell::new(ordinal) }
-    }
-
-    fn set(&self, other: &Self) {
-        self.scheduler.set(other.scheduler.get());
-        self.state.set(other.state.get());
-        self.ordinal.set(other.ordinal.get());
-    }
+    ordinal: u32,
 }
 
 /// The threads that use a scheduler.
@@ -62,7 +49,11 @@ pub(crate) struct Threads {
 const REMEMBERED: usize = 32;
 
 thread_local! {
-    static CURRENT: Local = const { Local::new(0, 0, 0) };
+    // What is kept for the scheduler used last; 0: none. Each field by itself, so that a use reads and writes just what
+    // it needs.
+    static SCHEDULER: Cell<u64> = const { Cell::new(0) };
+    static STATE: Cell<u64> = const { Cell::new(0) };
+    static ORDINAL: Cell<u32> = const { Cell::new(0) };
     static OTHERS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -85,48 +76,52 @@ impl Threads {
     /// or another scheduler itself.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
-        let (state, ordinal) = self.local(|local| (local.state.get(), local.ordinal.get()));
-        let mut random = Random::new(state);
-        let result = f(&mut random, ordinal);
-        self.local(|local| local.state.set(random.0.get_seed()));
+        self.take_over();
+        let mut random = Random::new(STATE.get());
+        let result = f(&mut random, ORDINAL.get());
+        self.take_over();
+        STATE.with(|state| state.set(random.0.get_seed()));
         result
     }
 
     /// This thread's number.
     #[inline(always)]
     pub(crate) fn ordinal(&self) -> u32 {
-        self.local(|local| local.ordinal.get())
+        self.take_over();
+        ORDINAL.get()
     }
 
+    /// Makes this the scheduler used last.
     #[inline(always)]
-    fn local<R>(&self, f: impl FnOnce(&Local) -> R) -> R {
-        CURRENT.with(|current| {
-            if current.scheduler.get() != self.scheduler {
-                self.switch(current);
-            }
-            f(current)
-        })
+    fn take_over(&self) {
+        if SCHEDULER.get() != self.scheduler {
+            self.switch();
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn switch(&self, current: &Local) {
+    fn switch(&self) {
         OTHERS.with_borrow_mut(|others| {
-            if current.scheduler.get() != 0 {
+            let last = Local { scheduler: SCHEDULER.get(), state: STATE.get(), ordinal: ORDINAL.get() };
+            if last.scheduler != 0 {
                 if others.len() == REMEMBERED {
                     others.remove(0);
                 }
-                others.push(current.clone());
+                others.push(last);
             }
-            match others.iter().position(|other| other.scheduler.get() == self.scheduler) {
-                Some(at) => current.set(&others.remove(at)),
+            let local = match others.iter().position(|other| other.scheduler == self.scheduler) {
+                Some(at) => others.remove(at),
                 None => {
                     // Relaxed: only distinctness matters.
                     let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
                     let mut seeds = fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                    current.set(&Local::new(self.scheduler, seeds.u64(..), ordinal as u32));
+                    Local { scheduler: self.scheduler, state: seeds.u64(..), ordinal: ordinal as u32 }
                 }
-            }
+            };
+            SCHEDULER.set(local.scheduler);
+            STATE.set(local.state);
+            ORDINAL.set(local.ordinal);
         });
     }
 }

@@ -127,8 +127,13 @@ impl Core {
                     let here = Home::At { pool: pool.number, position: found.position };
                     match change.edge {
                         Edge::None => {}
-                        // Most nodes stand in the one pool in which they were just found.
-                        Edge::Fallen if found.cell.home() == here => pool.mend(&self.cells, found.position),
+                        // Most nodes stand in the one pool in which they were just found. While one is at home there, the
+                        // position is its own.
+                        Edge::Fallen if found.cell.home() == here => pool.index.clear(found.position, || {
+                            let word = found.cell.word();
+                            let same = word.generation() == found.word.generation();
+                            same && !word.selectable() && found.cell.home() == here
+                        }),
                         _ => self.tell(found.cell, &{ change }, pin),
                     }
                     self.meters.counts.add(thread, Count::reserved);

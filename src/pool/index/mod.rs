@@ -39,7 +39,7 @@ use crate::pool::Occupancy;
 use crate::random::Random;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 use std::sync::Arc;
-use word::{Cleared, FANOUT, IndexWord, Marked, next_bit, random_bit};
+use word::{Cleared, FANOUT, IndexWord, next_bit, random_bit};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
 const MAX_LEVELS: usize = 6;
@@ -150,26 +150,23 @@ impl Index {
         }
     }
 
-    fn mark_from(&self, first: usize, bit: u32) {
-        let mut told: [Option<(&IndexWord, Marked)>; MAX_LEVELS] = [None; MAX_LEVELS];
-        let (mut level, mut bit) = (first, bit);
-        loop {
-            let word = self.levels[level].at(bit / FANOUT);
-            let marked = word.mark(bit % FANOUT);
-            if !marked.pending() {
-                break;
-            }
-            told[level] = Some((word, marked));
-            bit /= FANOUT;
-            level += 1;
-            // Acquire: pairs with `grow`. Read after the mark: one that growth does not see sees the new level.
-            if level as u32 >= self.mark_depth.load(Ordering::Acquire) {
-                self.occupancy.mark(self.pool);
-                break;
-            }
-        }
-        for (word, marked) in told.into_iter().flatten() {
+    #[inline(always)]
+    fn mark_from(&self, level: usize, bit: u32) {
+        let word = self.levels[level].at(bit / FANOUT);
+        let marked = word.mark(bit % FANOUT);
+        if marked.pending() {
+            self.mark_above(level, bit / FANOUT);
             word.settle(marked);
+        }
+    }
+
+    /// The word at this place of this level has a set bit: tells the level above.
+    fn mark_above(&self, level: usize, place: u32) {
+        // Acquire: pairs with `grow`. Read after the mark below: one that growth does not see sees the new level.
+        if level as u32 + 1 >= self.mark_depth.load(Ordering::Acquire) {
+            self.occupancy.mark(self.pool);
+        } else {
+            self.mark_from(level + 1, place);
         }
     }
 
