@@ -25,8 +25,8 @@ pub struct SchedulerConfig {
     pub heartbeat_timeout: Duration,
     /// An offline node is forgotten after this long. Default 5 min.
     pub offline_retention: Duration,
-    /// How often the own maintenance thread looks at the clock; the grain of every time here. At most half of
-    /// `heartbeat_timeout`. Default 10 ms.
+    /// How often the own maintenance thread looks at the clock; the grain of every time here. At most a quarter of
+    /// `heartbeat_timeout`, with a thread of its own. Default 10 ms.
     pub tick_interval: Duration,
     /// Whether the embedder calls [`tick`](crate::Scheduler::tick), instead of an own thread. Default no.
     pub manual_maintenance: bool,
@@ -285,7 +285,7 @@ impl SchedulerConfig {
         }
         // Nodes are heard of between two ticks, or they would be found dead by the first that is a little late.
         if !self.manual_maintenance {
-            within("tick_interval", self.tick_interval, Duration::ZERO, self.heartbeat_timeout / 2)?;
+            within("tick_interval", self.tick_interval, Duration::ZERO, self.heartbeat_timeout / 4)?;
         }
         within("finished_retention", self.finished_retention, Duration::ZERO, year)?;
         within("default_lease", self.default_lease, Duration::from_millis(1), self.max_lease)?;
@@ -295,7 +295,7 @@ impl SchedulerConfig {
         within("max_finished_jobs", self.max_finished_jobs, 0, self.max_jobs)?;
         within("max_sessions", self.max_sessions, 1, 1 << 30)?;
         within("max_pools", self.max_pools, 1, MAX_POOLS)?;
-        within("max_routes", self.max_routes, 1, 1 << 24)?;
+        within("max_routes", self.max_routes, 1, 1 << 20)?;
         within("max_id_len", self.max_id_len, 1, 1 << 16)?;
         within("hash_pools", self.hash_pools, 1, self.max_pools)?;
         within("shards", self.shards, 1, 1024)?;

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::id::mix;
 use crate::sync::{Ordering, Sequence};
 
 /// A stream of random numbers (wyrand).
@@ -77,7 +78,10 @@ impl Threads {
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
         self.take_over();
-        let mut random = Random::new(STATE.get());
+        let state = STATE.get();
+        // Should `f` panic, or use this scheduler, the same numbers must not come again.
+        STATE.with(|kept| kept.set(mix(state)));
+        let mut random = Random::new(state);
         let result = f(&mut random, ORDINAL.get());
         self.take_over();
         STATE.with(|state| state.set(random.0.get_seed()));
@@ -156,6 +160,18 @@ mod tests {
         let nested: Vec<(u64, u64)> = (0..10).map(|_| outer.with(|random, _| (random.next(), draw(&inner)))).collect();
         assert_eq!(nested, alone.into_iter().map(|number| (number, draw(&b))).collect::<Vec<_>>());
         assert_eq!((outer.ordinal(), inner.ordinal()), (0, 0), "a thread keeps its numbers");
+    }
+
+    #[test]
+    fn numbers_do_not_come_again_after_a_panic_or_within() {
+        let threads = Threads::new(Some(7));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            let panics = std::panic::catch_unwind(|| threads.with(|random, _| -> u64 { panic!("{}", random.next()) }));
+            assert!(seen.insert(*panics.unwrap_err().downcast::<String>().unwrap()));
+            let (outer, inner) = threads.with(|random, _| (random.next(), draw(&threads)));
+            assert!(seen.insert(outer.to_string()) && seen.insert(inner.to_string()));
+        }
     }
 
     #[test]

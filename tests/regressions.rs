@@ -3,14 +3,15 @@
 mod common;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use common::*;
 use slotyard::{
-    Capabilities, ConfigError, Demand, ExclusionMode, Heartbeat, JobRequest, NodeHandle, NodeSpec, PoolConfig, Reason,
-    ResourceUse, Scheduler, SchedulerBuilder, Service, SessionMode,
+    Candidate, Capabilities, Choose, ConfigError, Demand, Drawing, ExclusionMode, Heartbeat, JobRequest, NodeHandle,
+    NodeSpec, Policy, PoolConfig, Reason, ResourceUse, Scheduler, SchedulerBuilder, Service, SessionMode,
 };
 
 /// How long a race is run.
@@ -203,7 +204,7 @@ fn a_pool_could_be_named_as_the_mixed_one_and_a_tenant_so_that_no_demand_could_n
 #[test]
 fn nodes_could_be_found_dead_between_two_ticks() {
     assert_eq!(knob(Scheduler::builder().tick_interval(ms(200)).heartbeat_timeout(ms(300))), "tick_interval");
-    let scheduler = Scheduler::builder().tick_interval(ms(150)).heartbeat_timeout(ms(300)).build().unwrap();
+    let scheduler = Scheduler::builder().tick_interval(ms(75)).heartbeat_timeout(ms(300)).build().unwrap();
     let events = scheduler.subscribe(1000);
     let handle = add(&scheduler, worker("n", 1));
     let start = Instant::now();
@@ -340,4 +341,94 @@ fn too_many_sessions_was_said_of_jobs_that_were_made() {
     });
     assert_eq!(found, (None, None));
     assert_eq!(scheduler.stats().now.sessions, 1);
+}
+
+/// Panics over one node of ten.
+#[derive(Debug)]
+struct Touchy;
+
+impl Choose for Touchy {
+    fn choose<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
+        let candidate = drawing.draw()?;
+        assert!(candidate.capacity() != 13, "not this one");
+        Some(candidate)
+    }
+}
+
+#[test]
+fn a_policy_that_had_panicked_met_the_same_node_for_ever() {
+    let scheduler = build(builder().policy(Policy::custom(Touchy)));
+    (0..9).for_each(|number| drop(add(&scheduler, worker(format!("n{number}"), 100))));
+    add(&scheduler, worker("bad", 13));
+    let panics = |_: &u32| std::panic::catch_unwind(AssertUnwindSafe(|| drop(scheduler.select(&work())))).is_err();
+    let panicked = (0..1000).filter(panics).count();
+    assert!((20..300).contains(&panicked), "{panicked} of 1000 calls panicked");
+}
+
+#[test]
+fn a_prepared_demand_without_room_for_its_route_had_it_computed_at_every_call() {
+    let scheduler = build(builder().max_routes(1).heartbeat_timeout(secs(8)));
+    add(&scheduler, worker("n", 100));
+    scheduler.select(&Demand::new()).unwrap();
+    let prepared = scheduler.prepare(&work());
+    let choose = || (0..1000).for_each(|_| drop(scheduler.select_prepared(&prepared).unwrap()));
+    choose();
+    assert_eq!(scheduler.stats().counters.routes_computed, 2);
+    // From sweep to sweep, for nobody else keeps its shares up to date.
+    scheduler.tick(secs(2));
+    choose();
+    assert_eq!(scheduler.stats().counters.routes_computed, 3);
+}
+
+#[test]
+fn a_random_policy_in_strict_isolation_lost_the_node_that_it_had_drawn() {
+    let refusals = |policy| {
+        let scheduler = build(builder().policy(policy).fallback(false));
+        // One tier of two pools. In one a light free node beside a heavy full one; the other is full since the last sweep.
+        add(&scheduler, worker("light", 10_000).service("x").weight(1));
+        let heavy = add(&scheduler, worker("heavy", 1).service("x").weight(1000));
+        add(&scheduler, worker("other", 1000).service("y"));
+        scheduler.heartbeat(&heavy, &Heartbeat::ready().running(1)).unwrap();
+        scheduler.select(&work()).unwrap();
+        scheduler.tick(ms(10));
+        let _other: Vec<_> = (0..1000).map(|_| scheduler.reserve(&Demand::new().service("y")).unwrap()).collect();
+        (0..1000).filter(|_| scheduler.select(&work()).is_err()).count()
+    };
+    let [random, two] = [Policy::random(), Policy::power_of_two()].map(refusals);
+    assert!(random < 2 * two + 50, "{random} refusals, where two choices have {two}");
+}
+
+#[test]
+fn earlier_nodes_of_a_job_crowded_out_what_else_is_excluded() {
+    for seed in 0..10 {
+        let many = Scheduler::builder().manual_maintenance().seed(seed).max_attempts(200);
+        let scheduler = build(many.retry_exclusion(ExclusionMode::Hard));
+        let tried = 65;
+        let nodes = add_workers(&scheduler, (0..tried).map(|number| format!("n{number}")), 8);
+        let demand = work().exclude(["bad"], ExclusionMode::Soft);
+        let mut job = create(&scheduler, "a", demand);
+        for attempt in 1..tried {
+            job = scheduler.retry(job.id(), attempt).unwrap();
+        }
+        nodes.iter().for_each(|node| scheduler.drain(node).unwrap());
+        add_workers(&scheduler, ["bad", "good"], 8);
+        assert_eq!(&**scheduler.retry(job.id(), tried).unwrap().node_id(), "good");
+    }
+}
+
+#[test]
+fn services_that_were_replaced_still_counted() {
+    let many = (0..65).fold(Demand::new(), |demand, number| demand.service(format!("s{number}")));
+    assert!(many.validate().is_err());
+    assert!(many.services(["work"]).validate().is_ok());
+}
+
+#[test]
+fn a_node_came_back_with_its_report_from_before_the_silence() {
+    let scheduler = build(builder().heartbeat_timeout(secs(15)).external_load_decay(secs(15)));
+    let handle = add(&scheduler, worker("n", 2));
+    scheduler.heartbeat(&handle, &Heartbeat::ready().running(2)).unwrap();
+    (1..200).for_each(|second| scheduler.tick(secs(second)));
+    scheduler.heartbeat(&handle, &Heartbeat::ready()).unwrap();
+    assert_eq!((node(&scheduler, "n").external, kind(&scheduler, &work())), (0, "selected"));
 }

@@ -38,21 +38,24 @@ impl Gateway {
         Ok(Self { scheduler, connections: Mutex::default() })
     }
 
-    /// A node connects: first its connection can be found, then it is ready for jobs.
+    /// A node connects: its connection can be found before it is ready for jobs.
     pub(crate) fn connect(&self, spec: NodeSpec, id: &str, connection: Sender<Task>) -> Result<NodeHandle, Failure> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), connection);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let node = self.scheduler.register(spec)?;
+        connections.insert(id.to_owned(), connection);
+        drop(connections);
         self.scheduler.heartbeat(&node, &Heartbeat::ready())?;
         Ok(node)
     }
 
-    /// A node's connection is gone. Its jobs become orphans, and its incarnation is never given a job again.
-    pub(crate) fn disconnected(&self, id: &str) {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        if let Some(node) = self.scheduler.handle(id) {
-            // Somebody else may have noticed, too.
-            let _ = self.scheduler.deregister(&node);
-        }
+    /// A node's connection is gone. Its jobs become orphans, and its incarnation is never given a job again. The node
+    /// may be back by now: then that is another incarnation, and is let be.
+    pub(crate) fn disconnected(&self, id: &str, incarnation: u64) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(node) = self.scheduler.handle(id).filter(|node| node.incarnation() == incarnation) else { return };
+        connections.remove(id);
+        // Somebody else may have noticed, too.
+        let _ = self.scheduler.deregister(&node);
     }
 
     /// Closes all connections, on which the nodes leave.
@@ -78,7 +81,7 @@ impl Gateway {
                     Err(error) => Err(error.into()),
                 };
             }
-            self.disconnected(job.node_id());
+            self.disconnected(job.node_id(), job.incarnation());
             job = self.retry(&job)?;
         }
     }

@@ -49,7 +49,7 @@ impl Worker {
                 Ok(task) => work(task, &running),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    gateway.disconnected(self.id);
+                    gateway.disconnected(self.id, node.incarnation());
                     return Ok(());
                 }
             }

@@ -33,7 +33,10 @@ pub struct Demand {
     pub(crate) requirements: Arc<Requirements>,
     pub(crate) routing_key: Option<u64>,
     pub(crate) exclusions: Exclusions,
+    /// What is wrong with an argument; it stays.
     error: Option<CapabilityError>,
+    /// What there is too much of now.
+    excess: Option<CapabilityError>,
 }
 
 /// The part of a demand that decides which pools can serve it; the key under which its route is kept.
@@ -144,6 +147,7 @@ impl Demand {
         for service in services {
             self = self.service(service);
         }
+        self.recount();
         self
     }
 
@@ -154,8 +158,7 @@ impl Demand {
             Ok(()) => drop(self.edit().services.insert(service)),
             Err(error) => self.note(error),
         }
-        let count = self.requirements.services.len();
-        self.note_if(check_count("services", count, MAX_SERVICES));
+        self.recount();
         self
     }
 
@@ -194,8 +197,7 @@ impl Demand {
             Ok(()) => drop(self.edit().labels.insert(name.into(), value.into())),
             Err(error) => self.note(error),
         }
-        let count = self.requirements.labels.len();
-        self.note_if(check_count("labels", count, MAX_LABELS));
+        self.recount();
         self
     }
 
@@ -227,7 +229,7 @@ impl Demand {
     /// # Errors
     /// [`CapabilityError`] says what.
     pub fn validate(&self) -> Result<(), CapabilityError> {
-        match &self.error {
+        match self.error.as_ref().or(self.excess.as_ref()) {
             Some(error) => Err(error.clone()),
             None => check_count("exclusions", self.exclusions.nodes.len(), MAX_EXCLUSIONS),
         }
@@ -236,7 +238,7 @@ impl Demand {
     /// Whether it is valid and asks for nothing beyond its requirements.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        self.error.is_none() && self.routing_key.is_none() && self.exclusions.nodes.is_empty()
+        self.error.is_none() && self.excess.is_none() && self.routing_key.is_none() && self.exclusions.nodes.is_empty()
     }
 
     /// A number that differs between demands that differ in what they need (128 bits would be certain; this is 64).
@@ -251,8 +253,10 @@ impl Demand {
         requirements
     }
 
-    fn note_if(&mut self, checked: Result<(), CapabilityError>) {
-        checked.unwrap_or_else(|error| self.note(error));
+    fn recount(&mut self) {
+        let Requirements { services, labels, .. } = &*self.requirements;
+        let services = check_count("services", services.len(), MAX_SERVICES);
+        self.excess = services.and(check_count("labels", labels.len(), MAX_LABELS)).err();
     }
 
     fn note(&mut self, error: CapabilityError) {

@@ -412,7 +412,9 @@ impl Core {
         }
         let mut avoid = Cells::new();
         for node in current.nodes().filter(|node| self.is_current(node)) {
-            avoid.push(node.cell);
+            if avoid.as_slice().len() < Cells::EARLIER {
+                avoid.push(node.cell);
+            }
         }
         let conversation = self.converse(record.session.as_deref(), record.session_mode);
         let pool = conversation.as_ref().and_then(|conversation| conversation.pool);

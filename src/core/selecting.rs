@@ -51,14 +51,17 @@ impl Extra<'_> {
     }
 }
 
-/// Cells to keep off, on the stack. A demand may name [`MAX_EXCLUSIONS`]; of a job's earlier nodes as many more fit.
+/// Cells to keep off, on the stack: those that a demand names, of a job's earlier nodes the latest, and the last of a
+/// session.
 pub(super) struct Cells {
     cells: [u32; Self::ROOM],
     len: usize,
 }
 
 impl Cells {
-    const ROOM: usize = MAX_EXCLUSIONS + 32 + 1;
+    /// Earlier nodes of a job that are kept off.
+    pub(super) const EARLIER: usize = 32;
+    const ROOM: usize = MAX_EXCLUSIONS + Self::EARLIER + 1;
 
     pub(super) fn new() -> Self {
         Self { cells: [0; Self::ROOM], len: 0 }
@@ -228,7 +231,7 @@ impl Core {
     #[inline(always)]
     fn known_route<'g>(&self, asked: Asked<'_>, snapshot: &Snapshot, pin: &'g Guard) -> Option<Shared<'g, Route>> {
         match asked {
-            Asked::Prepared(prepared) => prepared.route(self.threads.scheduler(), snapshot, pin),
+            Asked::Prepared(prepared) => prepared.route(self.threads.scheduler(), snapshot, self.upkeep.sweeps(), pin),
             Asked::Plain(demand) => snapshot.routes().get(&demand.requirements, pin),
         }
     }
@@ -249,13 +252,18 @@ impl Core {
                     Some(kept) => kept,
                     None => {
                         self.count(Count::routes_not_kept);
+                        if let Asked::Prepared(prepared) = asked {
+                            // Sweeps do not get to it, so it is good until the next one.
+                            let sweeps = self.upkeep.sweeps();
+                            prepared.learn(self.threads.scheduler(), snapshot, Shared::of(&route), sweeps, pin);
+                        }
                         return Err(route);
                     }
                 }
             }
         };
         if let Asked::Prepared(prepared) = asked {
-            prepared.learn(self.threads.scheduler(), snapshot, route, pin);
+            prepared.learn(self.threads.scheduler(), snapshot, route, u64::MAX, pin);
         }
         Ok(route)
     }

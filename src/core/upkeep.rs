@@ -14,7 +14,7 @@ use crate::node::cell::{Cell, Report};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Node, NodeState};
 use crate::select::Route;
-use crate::sync::{Mutex, Ordering};
+use crate::sync::{Mutex, Ordering, Statistic};
 
 /// Cells that are looked at together: under one pin, which lets what others retire be freed after it, and with one
 /// deadline.
@@ -27,6 +27,8 @@ pub(crate) struct Upkeep {
     turn: Mutex<Turn>,
     /// At most two a node: one of each kind.
     timers: Mutex<BTreeSet<Timer>>,
+    /// Sweeps of all nodes so far.
+    sweeps: Statistic,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,10 @@ impl FreeSlots {
 }
 
 impl Upkeep {
+    pub(super) fn sweeps(&self) -> u64 {
+        self.sweeps.load(Ordering::Relaxed)
+    }
+
     pub(super) fn remind(&self, timer: Timer) {
         self.timers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(timer);
     }
@@ -160,6 +166,7 @@ impl Core {
                 pool.tally.set_free(free.of(pool.number));
             }
             snapshot.routes().for_each(&pin, Route::refresh);
+            self.upkeep.sweeps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -172,7 +179,11 @@ impl Core {
             let word = cell.word();
             let flags = word.flags();
             // Generation 0: the cell is being given to its first node.
-            if word.generation() == 0 || flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
+            if word.generation() == 0 || flags.has(Flags::GONE) {
+                continue;
+            }
+            self.fade(cell, word, now, &pin);
+            if flags.has(Flags::OFFLINE) {
                 continue;
             }
             let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
@@ -181,7 +192,6 @@ impl Core {
                 continue;
             }
             next = next.min(deadline);
-            self.fade(cell, word, now, &pin);
             if let Some(free) = free.as_deref_mut().filter(|_| NodeState::of(flags) == NodeState::Ready) {
                 let slots = u64::from(word.capacity().saturating_sub(word.in_flight()));
                 self.for_each_home(cell, &pin, |pool, _| free.add(pool.number, slots));

@@ -22,6 +22,8 @@ pub struct PreparedDemand {
 #[derive(Debug)]
 struct Known {
     version: u64,
+    /// The last sweep after which its shares are up to date.
+    until: u64,
     route: Arc<Route>,
 }
 
@@ -37,14 +39,21 @@ impl PreparedDemand {
 
     /// The route of the snapshot, if it is the one known.
     #[inline(always)]
-    pub(crate) fn route<'g>(&self, scheduler: u64, snapshot: &Snapshot, pin: &'g Guard) -> Option<Shared<'g, Route>> {
+    pub(crate) fn route<'g>(
+        &self,
+        scheduler: u64,
+        snapshot: &Snapshot,
+        sweeps: u64,
+        pin: &'g Guard,
+    ) -> Option<Shared<'g, Route>> {
         let known = self.known.load(pin)?;
-        (self.scheduler == scheduler && known.version == snapshot.version()).then(|| Shared::of(&known.route))
+        let good = self.scheduler == scheduler && known.version == snapshot.version() && sweeps <= known.until;
+        good.then(|| Shared::of(&known.route))
     }
 
-    pub(crate) fn learn(&self, scheduler: u64, snapshot: &Snapshot, route: Shared<'_, Route>, pin: &Guard) {
+    pub(crate) fn learn(&self, scheduler: u64, snapshot: &Snapshot, route: Shared<'_, Route>, until: u64, pin: &Guard) {
         if self.scheduler == scheduler {
-            let known = Known { version: snapshot.version(), route: route.to_arc() };
+            let known = Known { version: snapshot.version(), until, route: route.to_arc() };
             self.known.swap(Some(Arc::new(known)), pin);
         }
     }

@@ -14,7 +14,8 @@ pub(super) fn choose<'d>(drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
         if weight >= max || drawing.below(max) < weight {
             break;
         }
-        drawn = drawing.draw()?;
+        let Some(next) = drawing.draw() else { break };
+        drawn = next;
     }
     Some(drawn)
 }
