@@ -212,7 +212,7 @@ fn the_maintenance_thread_has_ended_when_the_last_clone_is_dropped() {
     let scheduler = Scheduler::builder()
         .policy(Policy::custom(probe))
         .tick_interval(secs(3600))
-        .heartbeat_timeout(secs(7200))
+        .heartbeat_timeout(secs(4 * 3600))
         .build()
         .unwrap();
     let clone = scheduler.clone();

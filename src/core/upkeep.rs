@@ -129,7 +129,6 @@ impl Core {
                 let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
                 let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
                 managed.off.retain(|(_, until)| *until > now);
-                managed.restore_at = None;
                 self.remind_to_restore(managed);
                 self.reseat(managed, pin);
             }
