@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::id::mix;
 use crate::sync::{Ordering, Sequence};
 
 /// A stream of random numbers (wyrand).
@@ -46,6 +45,9 @@ pub(crate) struct Threads {
     next: Sequence,
 }
 
+/// Far off in the stream, which the state runs through by adding another odd number.
+const ELSEWHERE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A thread remembers its streams for this many schedulers besides the one used last.
 const REMEMBERED: usize = 32;
 
@@ -78,9 +80,8 @@ impl Threads {
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
         self.take_over();
-        let state = STATE.get();
         // Should `f` panic, or use this scheduler, the same numbers must not come again.
-        STATE.with(|kept| kept.set(mix(state)));
+        let state = STATE.with(|kept| kept.replace(kept.get().wrapping_add(ELSEWHERE)));
         let mut random = Random::new(state);
         let result = f(&mut random, ORDINAL.get());
         self.take_over();
@@ -119,7 +120,7 @@ impl Threads {
                 None => {
                     // Relaxed: only distinctness matters.
                     let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
-                    let mut seeds = fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let mut seeds = fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(ELSEWHERE));
                     Local { scheduler: self.scheduler, state: seeds.u64(..), ordinal: ordinal as u32 }
                 }
             };
