@@ -108,7 +108,7 @@ fn a_new_node_is_found_as_soon_as_it_is_ready() {
         cell.set_home(crate::node::cell::Home::At { pool: fleet.pool.number, position });
         cell.announce();
         let ready = cell.change(generation, |word| word.with_flags(crate::node::word::Flags::NONE)).unwrap();
-        fleet.core.tell(cell, &ready, unpinned());
+        fleet.core.tell(cell, &ready);
         if fleet.find().expect("a slot is free, and nobody takes one").position == 1 {
             seen.note("the other's was found first");
         }

@@ -173,7 +173,7 @@ impl Fleet {
         let mut random = Random::new(self.seed);
         loop {
             let position = self.pool.index.draw(&mut random)?;
-            if let Some(found) = self.pool.look(&self.core.cells, position) {
+            if let Some(found) = self.pool.index.look(&self.core.cells, position) {
                 return Some(found);
             }
         }
@@ -183,7 +183,7 @@ impl Fleet {
     fn take(&self) -> Option<Slot> {
         loop {
             let found = self.find()?;
-            if self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0, unpinned()) {
+            if self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0) {
                 return Some(Slot { cell: found.number, generation: found.word.generation() });
             }
         }
@@ -192,13 +192,13 @@ impl Fleet {
     /// Takes a slot of this node, whatever the index says.
     fn take_of(&self, node: usize) -> Option<Slot> {
         let (cell, generation) = (self.nodes[node].0.cell, self.nodes[node].0.generation);
-        let found = self.pool.look(&self.core.cells, node as u32)?;
+        let found = self.pool.index.look(&self.core.cells, node as u32)?;
         let slot = Slot { cell, generation };
-        self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0, unpinned()).then_some(slot)
+        self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0).then_some(slot)
     }
 
     fn give(&self, slot: Slot) {
-        self.core.release(slot.cell, slot.generation, unpinned);
+        self.core.release(slot.cell, slot.generation);
     }
 
     /// Takes every slot, one after the other, node by node.

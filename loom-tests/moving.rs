@@ -38,7 +38,7 @@ fn assert_moved(fleet: &Fleet) {
     assert_told(&fleet.core);
     let pool = fleet.core.find_pool(&Arc::new(both())).unwrap();
     let position = pool.index.next(0).expect("the node has a free slot");
-    let found = pool.look(&fleet.core.cells, position).expect("the bit is the node's");
+    let found = pool.index.look(&fleet.core.cells, position).expect("the bit is the node's");
     assert_eq!(found.number, fleet.nodes[0].0.cell);
 }
 
@@ -118,7 +118,7 @@ fn a_slot_is_released_while_the_node_moves_to_several_pools() {
             let core = core.clone();
             move || core.update(&handle, both()).unwrap()
         });
-        core.release(held.cell, held.generation, unpinned);
+        core.release(held.cell, held.generation);
         mover.join().unwrap();
         assert_told(&core);
         assert!(find(Service::ASR).is_ok() && find(Service::TTS).is_ok());

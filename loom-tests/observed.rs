@@ -23,8 +23,8 @@ use crate::node::word::Flags;
 fn use_it(fleet: &Fleet, slots: u32, seen: &Seen) {
     let (cell, member) = (fleet.core.cells.at(0), fleet.pool.index.member(0));
     let word = cell.word();
-    let found = Found { position: 0, number: member.cell, cell, word };
-    if !word.selectable() || !fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0, unpinned()) {
+    let found = Found { number: member.cell, cell, word };
+    if !word.selectable() || !fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0) {
         return seen.note("it could not be used yet");
     }
     assert!(slots == 1 || fleet.pool.index.is_told(0), "it has a free slot and is not told");
@@ -37,7 +37,7 @@ fn use_it(fleet: &Fleet, slots: u32, seen: &Seen) {
 fn others(fleet: &Arc<Fleet>, slots: u32, seen: &Seen) -> [thread::JoinHandle<()>; 2] {
     let (clearing, using, seen) = (fleet.clone(), fleet.clone(), seen.clone());
     [
-        thread::spawn(move || clearing.pool.mend(&clearing.core.cells, 0)),
+        thread::spawn(move || clearing.pool.index.mend(&clearing.core.cells, 0)),
         thread::spawn(move || use_it(&using, slots, &seen)),
     ]
 }
@@ -53,7 +53,7 @@ fn a_node_that_is_undrained() {
         assert!(fleet.pool.index.is_told(0));
         let others = others(&fleet, 2, seen);
         let undrained = cell.change(generation, drain(false)).unwrap();
-        fleet.core.tell(cell, &undrained, unpinned());
+        fleet.core.tell(cell, &undrained);
         for other in others {
             other.join().unwrap();
         }
@@ -74,8 +74,8 @@ fn a_node_that_is_given_a_second_slot() {
         let cell = fleet.core.cells.at(slot.cell);
         let released = cell.release(slot.generation).unwrap();
         let grown = cell.change(slot.generation, |word| word.with_capacity(2)).unwrap();
-        fleet.core.tell(cell, &grown, unpinned());
-        fleet.core.tell(cell, &released, unpinned());
+        fleet.core.tell(cell, &grown);
+        fleet.core.tell(cell, &released);
         for other in others {
             other.join().unwrap();
         }

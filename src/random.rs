@@ -85,7 +85,19 @@ impl Threads {
         let mut random = Random::new(state);
         let result = f(&mut random, ORDINAL.get());
         self.take_over();
-        STATE.with(|state| state.set(random.0.get_seed()));
+        STATE.with(|state| state.replace(random.0.get_seed()));
+        result
+    }
+
+    /// As [`with`](Self::with), for an `f` that uses no scheduler and calls nothing of the embedder's: its stream need not
+    /// be put aside meanwhile.
+    #[inline(always)]
+    pub(crate) fn draw<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
+        self.take_over();
+        let mut random = Random::new(STATE.get());
+        let result = f(&mut random, ORDINAL.get());
+        // By `replace`, since `set` is not inlined for a thread-local.
+        STATE.with(|state| state.replace(random.0.get_seed()));
         result
     }
 

@@ -80,13 +80,13 @@ const STRIPES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Striped {
     // Padded: neighbours are other threads' counters.
-    stripes: Box<[CachePadded<[Statistic; COUNTS]>]>,
+    stripes: Box<[CachePadded<[Statistic; COUNTS]>; STRIPES + 1]>,
 }
 
 impl Striped {
     pub(crate) fn new() -> Self {
         let stripe = || CachePadded::new(std::array::from_fn(|_| Statistic::new(0)));
-        Self { stripes: (0..=STRIPES).map(|_| stripe()).collect() }
+        Self { stripes: Box::new(std::array::from_fn(|_| stripe())) }
     }
 
     /// One more of `count`, by the thread known under this number.

@@ -48,12 +48,12 @@ impl Core {
             with_managed(&|managed| self.set_ready_services(managed, services, pin))?;
         }
         let cell = self.cells.at(node.cell);
-        self.note_heartbeat(node, cell, beat, pin);
+        self.note_heartbeat(node, cell, beat);
         let wanted = |flags: Flags| self.flags_after(flags, beat);
         let flags = cell.word().flags();
         if wanted(flags) != flags {
             with_managed(&|managed| {
-                self.set_flags(managed, pin, wanted);
+                self.set_flags(managed, wanted);
                 Ok(())
             })?;
         }
@@ -62,7 +62,7 @@ impl Core {
     }
 
     /// The part of a heartbeat that touches nothing but the node's cell.
-    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat, pin: &Guard) {
+    fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat) {
         let now = self.clock.now();
         cell.last_seen.store(now, Ordering::Relaxed);
         if let Some(usage) = &beat.resources {
@@ -73,17 +73,17 @@ impl Core {
             cell.report.store(Report { external, at: now }.pack(), Ordering::Relaxed);
             // Only with no jobs of others there is nothing that could be fading, and no need to say so.
             if external > 0 || cell.basis().external > 0 {
-                self.change_external(node, cell, |_| external, pin);
+                self.change_external(node, cell, |_| external);
             }
         }
     }
 
     /// Others' jobs take up slots: takes them off the effective capacity. Needs no lock; see `Cell::change_basis`.
-    pub(super) fn change_external(&self, node: &Node, cell: &Cell, to: impl Fn(u16) -> u16, pin: &Guard) {
+    pub(super) fn change_external(&self, node: &Node, cell: &Cell, to: impl Fn(u16) -> u16) {
         cell.change_basis(
             node.generation,
             |basis| Basis { external: to(basis.external), ..basis },
-            |change| self.tell(cell, change, pin),
+            |change| self.tell(cell, change),
         );
     }
 

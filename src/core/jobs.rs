@@ -210,7 +210,7 @@ impl Core {
                 Job::new(record, record.binding.load()).map(Ok)
             }
             Err(attempt) => {
-                self.let_go(record, &attempt, pin);
+                self.let_go(record, &attempt);
                 let job = Job::new(record, record.binding.load())?;
                 self.count(Count::repeated);
                 Some(Ok(job))
@@ -225,7 +225,7 @@ impl Core {
     /// Reserves a slot and enters the job with the node.
     fn hold(&self, record: &JobRecord, asked: Asked<'_>, extra: Extra<'_>, pin: &Guard) -> Result<Held, NoNode> {
         self.choose(asked, extra, pin, |candidate, thread| {
-            if !self.reserve_on(candidate, thread, pin) {
+            if !self.reserve_on(candidate, thread) {
                 return None;
             }
             let node = candidate.found.cell.node.load_arc(pin).expect("a slot that is held keeps the node in its cell");
@@ -259,9 +259,9 @@ impl Core {
     }
 
     /// Undoes what [`hold`](Self::hold) did.
-    fn let_go(&self, record: &JobRecord, attempt: &Attempt, pin: &Guard) {
+    fn let_go(&self, record: &JobRecord, attempt: &Attempt) {
         attempt.node.jobs.remove(attempt.entry, record.id.place());
-        self.release(attempt.node.cell, attempt.node.generation, || pin);
+        self.release(attempt.node.cell, attempt.node.generation);
     }
 
     pub(crate) fn dispatched(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
@@ -334,7 +334,7 @@ impl Core {
 
     /// What follows from an attempt having ended, for the one who ended it: the slot is given back, once.
     fn ended(&self, record: &JobRecord, attempt: &Attempt, end: End, pin: &Guard) {
-        self.let_go(record, attempt, pin);
+        self.let_go(record, attempt);
         self.touch_session(record);
         let now = self.clock.now();
         if end == End::Completed {
@@ -426,14 +426,14 @@ impl Core {
             let (bound, current) = match retryable(&record, attempt) {
                 Ok(found) => found,
                 Err(error) => {
-                    self.let_go(&record, &next, &pin);
+                    self.let_go(&record, &next);
                     return Err(error.into());
                 }
             };
             match record.binding.rebind(bound, next) {
                 Ok(next) => {
                     if bound.phase().is_active() {
-                        self.let_go(&record, current, &pin);
+                        self.let_go(&record, current);
                     } else {
                         self.jobs.revived();
                     }

@@ -6,6 +6,7 @@ mod heartbeats;
 mod jobs;
 mod nodes;
 mod pools;
+mod refusing;
 mod selecting;
 mod upkeep;
 mod views;
@@ -15,7 +16,6 @@ mod views;
 #[path = "../../loom-tests/mod.rs"]
 mod loom_tests;
 
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -28,7 +28,7 @@ use crate::job::{Jobs, Wheel};
 use crate::node::cell::{Cell, Change, Edge, Home, ReleaseError};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
-use crate::pool::{Layout, Occupancy, Pool};
+use crate::pool::{Index, Indexes, Layout, Pool};
 use crate::publish::Published;
 use crate::random::Threads;
 use crate::session::Sessions;
@@ -50,7 +50,7 @@ pub(crate) struct Core {
     hasher: ahash::RandomState,
     layout: Layout,
     cells: Arc<Cells>,
-    occupancy: Arc<Occupancy>,
+    indexes: Indexes,
     snapshot: Published<Snapshot>,
     topology: Topology,
     shards: Box<[Shard]>,
@@ -71,8 +71,9 @@ impl Core {
             Some(seed) => ahash::RandomState::with_seeds(seed, mix(seed), mix(seed ^ 1), mix(seed ^ 2)),
             None => ahash::RandomState::new(),
         };
-        let occupancy = Arc::new(Occupancy::new(config.max_pools + 1));
-        let (layout, topology, snapshot) = pools::lay_out(&config, &occupancy);
+        // As many numbers again for pools that were dropped and may still be seen.
+        let indexes = Indexes::new(2 * (config.max_pools + 1));
+        let (layout, topology, snapshot) = pools::lay_out(&config, &indexes);
         let grain = (config.tick_interval.as_millis() as u64).clamp(1, 100);
         Self {
             clock: Clock::new(),
@@ -81,7 +82,7 @@ impl Core {
             hasher,
             layout,
             cells: Arc::new(Cells::new()),
-            occupancy,
+            indexes,
             snapshot: Published::new(Arc::new(snapshot)),
             topology,
             shards: (0..config.shards).map(|_| Shard::new()).collect(),
@@ -136,28 +137,44 @@ impl Core {
     }
 
     /// Tells the indexes of a node's pools what a change of its slot word means to them.
-    fn tell(&self, cell: &Cell, change: &Change, pin: &Guard) {
+    ///
+    /// Needs no pin. Without one the cell may be another node's by now: that one is told of in vain, which costs a
+    /// stale bit at worst.
+    fn tell(&self, cell: &Cell, change: &Change) {
         match change.edge {
             Edge::None => {}
             Edge::Risen(word) => {
-                self.for_each_home(cell, pin, |pool, position| pool.index.mark(position));
+                self.for_each_index(cell, |index, position| index.mark(position));
                 cell.settle(word);
             }
-            Edge::Fallen => self.for_each_home(cell, pin, |pool, position| pool.mend(&self.cells, position)),
+            Edge::Fallen => self.for_each_index(cell, |index, position| index.mend(&self.cells, position)),
         }
     }
 
-    /// Gives a slot back; to be called once for each slot that was reserved.
-    ///
-    /// Most releases change nothing that the index wants to know and need no pin, so it is taken, by `pin`, only then.
-    /// By that time the cell may be another node's: that one is told of in vain, which costs a stale bit at worst.
+    /// Calls `visit` with the index of every pool that the cell's node stands in, and its position there.
     #[inline(always)]
-    fn release<G: Borrow<Guard>>(&self, number: u32, generation: u32, pin: impl FnOnce() -> G) {
+    fn for_each_index(&self, cell: &Cell, mut visit: impl FnMut(&Index, u32)) {
+        match cell.home() {
+            Home::None => {}
+            Home::At { pool, position } => {
+                if let Some(index) = self.indexes.get(pool) {
+                    visit(index, position);
+                }
+            }
+            Home::Several => {
+                self.for_each_home(cell, &crossbeam_epoch::pin(), |pool, position| visit(&pool.index, position));
+            }
+        }
+    }
+
+    /// Gives a slot back; to be called once for each slot that was reserved. Needs no pin.
+    #[inline(always)]
+    fn release(&self, number: u32, generation: u32) {
         let cell = self.cells.at(number);
         match cell.release(generation) {
             Ok(change) => {
                 if change.edge != Edge::None || !change.after.selectable() {
-                    self.released(number, cell, change, pin().borrow());
+                    self.released(number, cell, &change);
                 }
                 self.count(Count::released);
             }
@@ -165,22 +182,17 @@ impl Core {
         }
     }
 
-    fn released(&self, number: u32, cell: &Cell, change: Change, pin: &Guard) {
-        self.tell(cell, &change, pin);
-        self.retire_if_idle(number, &change, pin);
+    fn released(&self, number: u32, cell: &Cell, change: &Change) {
+        self.tell(cell, change);
+        if change.leaves_idle() {
+            self.cells.retire(number, &crossbeam_epoch::pin());
+        }
     }
 
     #[cold]
     fn not_released(&self, cell: u32, generation: u32, error: ReleaseError) {
         self.count(Count::double_released);
         tracing::error!(cell, generation, ?error, "a slot was released that was not held; this is a bug in slotyard");
-    }
-
-    /// A node that is gone leaves its cell with its last slot: either when it goes, or when that is released.
-    fn retire_if_idle(&self, number: u32, change: &Change, pin: &Guard) {
-        if change.leaves_idle() {
-            self.cells.retire(number, pin);
-        }
     }
 
     /// The node in a cell, if it is still this incarnation's and not gone.

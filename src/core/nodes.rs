@@ -105,7 +105,7 @@ impl Core {
         self.seat(&mut managed, &seats, &pin);
         shard.insert(node.clone());
         if ready {
-            self.set_flags(&mut managed, &pin, |flags| flags.with(Flags::REGISTERING, false));
+            self.set_flags(&mut managed, |flags| flags.with(Flags::REGISTERING, false));
         }
         state.managed.insert(number, managed);
         drop(state);
@@ -157,8 +157,8 @@ impl Core {
         self.retention(&managed).into_iter().for_each(|timer| self.upkeep.forget(timer));
         let cell = self.cells.at(node.cell);
         let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
-        self.tell(cell, &change, pin);
-        self.retire_if_idle(node.cell, &change, pin);
+        // It leaves its cell with its last slot: now, or when that is released.
+        self.released(node.cell, cell, &change);
         if managed.share.state != NodeState::Offline {
             self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
         }
@@ -263,28 +263,28 @@ impl Core {
         let Some(slots) = slots(capacity) else {
             return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
         };
-        self.manage(node, |managed, pin| {
-            self.change_basis(managed, pin, |basis| Basis { capacity: slots, ..basis });
+        self.manage(node, |managed, _| {
+            self.change_basis(managed, |basis| Basis { capacity: slots, ..basis });
             Ok(())
         })
     }
 
     pub(crate) fn set_weight(&self, handle: &NodeHandle, weight: u16) -> Result<(), NodeError> {
-        self.manage(&handle.0, |managed, pin| {
+        self.manage(&handle.0, |managed, _| {
             for membership in &managed.memberships {
                 membership.pool.change_weight(managed.weight, weight, &self.meters.locks);
             }
             managed.weight = weight;
-            self.change_basis(managed, pin, |basis| Basis { weight, ..basis });
-            self.set_flags(managed, pin, |flags| flags.with(Flags::WEIGHTLESS, weight == 0));
+            self.change_basis(managed, |basis| Basis { weight, ..basis });
+            self.set_flags(managed, |flags| flags.with(Flags::WEIGHTLESS, weight == 0));
             Ok(())
         })
     }
 
     pub(crate) fn set_draining(&self, handle: &NodeHandle, draining: bool) -> Result<(), NodeError> {
         let node = &handle.0;
-        self.manage(node, |managed, pin| {
-            let change = self.set_flags(managed, pin, |flags| flags.with(Flags::DRAINING, draining));
+        self.manage(node, |managed, _| {
+            let change = self.set_flags(managed, |flags| flags.with(Flags::DRAINING, draining));
             if draining && change.is_some_and(|change| !change.before.flags().has(Flags::DRAINING)) {
                 self.events.emit(|| Event::NodeDrained { node: node.id.clone(), incarnation: node.incarnation });
             }
@@ -345,18 +345,18 @@ impl Core {
         change(managed, &crossbeam_epoch::pin())
     }
 
-    fn change_basis(&self, managed: &mut Managed, pin: &Guard, to: impl Fn(Basis) -> Basis) {
+    fn change_basis(&self, managed: &mut Managed, to: impl Fn(Basis) -> Basis) {
         let cell = self.cells.at(managed.node.cell);
-        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change, pin)) {
+        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change)) {
             self.account(managed, word);
         }
     }
 
     /// Changes the flags of a node as `to` says, tells the indexes and the tallies, and reports what became of it.
-    pub(super) fn set_flags(&self, managed: &mut Managed, pin: &Guard, to: impl Fn(Flags) -> Flags) -> Option<Change> {
+    pub(super) fn set_flags(&self, managed: &mut Managed, to: impl Fn(Flags) -> Flags) -> Option<Change> {
         let cell = self.cells.at(managed.node.cell);
         let change = cell.change(managed.node.generation, |word| word.with_flags(to(word.flags())))?;
-        self.tell(cell, &change, pin);
+        self.tell(cell, &change);
         self.account(managed, change.after);
         Some(change)
     }

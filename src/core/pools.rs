@@ -12,21 +12,23 @@ use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
 use crate::node::Membership;
-use crate::pool::{Layout, Member, Occupancy, Pool, PoolConfig, PoolKind, Seat, automatic_name};
+use crate::pool::{Indexes, Layout, Member, Pool, PoolConfig, PoolKind, Seat, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
-use crate::sync::Map;
+use crate::sync::{Map, SegQueue};
 
 /// The automatic pools, found without a lock and changed under one.
 #[derive(Debug)]
 pub(crate) struct Topology {
     by_signature: Map<Arc<Capabilities>, Arc<Pool>, ahash::RandomState>,
     writer: WriterLock<Numbers>,
+    /// Numbers of pools that were dropped and that no reader can see any more.
+    vacant: Arc<SegQueue<u32>>,
 }
 
 /// What is needed to make a pool. Under the topology's writer lock.
 #[derive(Debug)]
 struct Numbers {
-    vacant: Vec<u32>,
+    /// The first number never used.
     next: u32,
     /// Pools ever made.
     births: u32,
@@ -37,13 +39,13 @@ struct Numbers {
 }
 
 /// The pools that the configuration calls for, and the first snapshot.
-pub(super) fn lay_out(config: &SchedulerConfig, occupancy: &Arc<Occupancy>) -> (Layout, Topology, Snapshot) {
+pub(super) fn lay_out(config: &SchedulerConfig, indexes: &Indexes) -> (Layout, Topology, Snapshot) {
     let mut table = PoolTable::default();
     let mut next = 0;
     let mut make = |name: &str, kind, pool: Option<&PoolConfig>| {
         let requirement = pool.map(|pool| pool.requirement.as_requirement()).unwrap_or_default();
         let tenant = pool.and_then(|pool| pool.tenant.clone());
-        let pool = Pool::new((next, next), name.into(), kind, Arc::new(requirement), tenant, occupancy.clone());
+        let pool = Pool::new((next, next), name.into(), kind, Arc::new(requirement), tenant, indexes.make(next));
         let pool = Arc::new(pool);
         table = table.with(next, Some(pool.clone()));
         next += 1;
@@ -56,7 +58,6 @@ pub(super) fn lay_out(config: &SchedulerConfig, occupancy: &Arc<Occupancy>) -> (
     let hash_pools = if config.hash_pools > 1 && config.pools.is_empty() { config.hash_pools } else { 0 };
     let hash: Vec<_> = (0..hash_pools).map(|n| make(&format!("hash-{n}"), PoolKind::Hash, None)).collect();
     let numbers = Numbers {
-        vacant: Vec::new(),
         next,
         births: next,
         pools: next as usize - 1,
@@ -66,6 +67,7 @@ pub(super) fn lay_out(config: &SchedulerConfig, occupancy: &Arc<Occupancy>) -> (
     let topology = Topology {
         by_signature: Map::with_hasher(crate::id::fixed_hasher().clone()),
         writer: WriterLock::new("topology", numbers),
+        vacant: Arc::new(SegQueue::new()),
     };
     let layout = Layout::new(config.routing_labels.clone(), configured, hash, mixed);
     (layout, topology, Snapshot::new(1, table, config.max_routes))
@@ -100,21 +102,18 @@ impl Core {
         if let Some(pool) = self.find_pool(signature) {
             return pool;
         }
-        if numbers.pools >= self.config.max_pools {
+        let number = if numbers.pools < self.config.max_pools { self.number(&mut numbers) } else { None };
+        let Some(number) = number else {
             drop(numbers);
             tracing::warn!(node = %id, limit = self.config.max_pools, "too many pools, the node goes to the mixed pool");
             self.events.emit(|| Event::PoolsExhausted { node: id.clone(), limit: self.config.max_pools });
             return self.layout.mixed.clone();
-        }
-        let number = numbers.vacant.pop().unwrap_or_else(|| {
-            numbers.next += 1;
-            numbers.next - 1
-        });
+        };
         numbers.births += 1;
         let name = numbers.name(signature);
         let identity = (number, numbers.births);
-        let occupancy = self.occupancy.clone();
-        let pool = Arc::new(Pool::new(identity, name, PoolKind::Automatic, signature.clone(), None, occupancy));
+        let index = self.indexes.make(number);
+        let pool = Arc::new(Pool::new(identity, name, PoolKind::Automatic, signature.clone(), None, index));
         numbers.pools += 1;
         self.publish(&mut numbers, number, Some(pool.clone()), pin);
         self.topology.by_signature.pin().insert(signature.clone(), pool.clone());
@@ -122,6 +121,18 @@ impl Core {
         tracing::debug!(pool = %pool.name, "pool made");
         self.events.emit(|| Event::PoolMade { pool: pool.name.to_string() });
         pool
+    }
+
+    /// A number that no pool has which anybody can still see. `None` when there is none: as many pools were dropped as
+    /// there may be, under pins that last.
+    fn number(&self, numbers: &mut Numbers) -> Option<u32> {
+        self.topology.vacant.pop().or_else(|| {
+            let next = numbers.next;
+            ((next as usize) < self.indexes.len()).then(|| {
+                numbers.next += 1;
+                next
+            })
+        })
     }
 
     /// Lets a member go, and drops its pool if it was the last.
@@ -140,9 +151,11 @@ impl Core {
         }
         let _ = self.topology.by_signature.pin().remove_if(&pool.guarantee, |_, found| Arc::ptr_eq(found, pool));
         numbers.pools -= 1;
-        numbers.vacant.push(pool.number);
         numbers.names.remove(&pool.name);
         self.publish(&mut numbers, pool.number, None, pin);
+        let (vacant, number) = (self.topology.vacant.clone(), pool.number);
+        // Who has found the pool under a pin may yet draw from its index.
+        pin.defer(move || vacant.push(number));
         drop(numbers);
         tracing::debug!(pool = %pool.name, "pool dropped");
         self.events.emit(|| Event::PoolDropped { pool: pool.name.to_string() });

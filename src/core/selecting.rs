@@ -1,17 +1,17 @@
 //! Selection and reservation.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS, Unmet};
+use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 use crate::error::NoNode;
-use crate::node::cell::{Edge, Home};
-use crate::node::{Node, NodeState};
+use crate::node::cell::{Change, Edge, Home};
+use crate::pool::{Found, Index, Pool};
 use crate::publish::Shared;
-use crate::select::{Candidate, Missing, PreparedDemand, Refusal, Route, View, Wish, describe, find, find_plainly};
+use crate::random::Random;
+use crate::select::{Candidate, PreparedDemand, Route, View, Wish, find, find_plainly};
 use crate::snapshot::Snapshot;
 use crate::stats::Count;
 
@@ -115,29 +115,22 @@ impl Core {
     #[inline(always)]
     pub(crate) fn reserve(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
         self.choose(asked, Extra::default(), pin, |candidate, thread| {
-            self.reserve_on(candidate, thread, pin).then(|| Chosen::of(candidate))
+            self.reserve_on(candidate, thread).then(|| Chosen::of(candidate))
         })
     }
 
     /// Takes a slot of the candidate. `false`: others were faster.
     #[inline(always)]
-    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32, pin: &Guard) -> bool {
+    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32) -> bool {
         let (found, pool) = (&candidate.found, candidate.pool);
         let mut word = found.word;
         loop {
             match found.cell.reserve(word) {
                 Ok(change) => {
-                    let here = Home::At { pool: pool.number, position: found.position };
                     match change.edge {
                         Edge::None => {}
-                        // Most nodes stand in the one pool in which they were just found. While one is at home there, the
-                        // position is its own.
-                        Edge::Fallen if found.cell.home() == here => pool.index.clear(found.position, || {
-                            let word = found.cell.word();
-                            let same = word.generation() == found.word.generation();
-                            same && !word.selectable() && found.cell.home() == here
-                        }),
-                        _ => self.tell(found.cell, &{ change }, pin),
+                        Edge::Fallen => self.fallen(found, pool, &change),
+                        Edge::Risen(_) => self.tell(found.cell, &{ change }),
                     }
                     self.meters.counts.add(thread, Count::reserved);
                     return true;
@@ -148,9 +141,24 @@ impl Core {
         }
     }
 
+    /// The last slot of a member of this pool was taken.
+    fn fallen(&self, found: &Found<'_>, pool: &Pool, change: &Change) {
+        let here = found.cell.home();
+        match here {
+            // Most nodes stand in the one pool in which they were just found. While one is at home there, the position
+            // is its own.
+            Home::At { pool: number, position } if number == pool.number => pool.index.clear(position, || {
+                let word = found.cell.word();
+                let same = word.generation() == found.word.generation();
+                same && !word.selectable() && found.cell.home() == here
+            }),
+            _ => self.tell(found.cell, change),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn give_back(&self, chosen: Chosen) {
-        self.release(chosen.cell, chosen.generation, crossbeam_epoch::pin);
+        self.release(chosen.cell, chosen.generation);
     }
 
     /// Finds candidates until `take` takes one.
@@ -164,8 +172,50 @@ impl Core {
         pin: &Guard,
         mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
     ) -> Result<R, NoNode> {
-        // Most demands: no wish beyond the requirements, whose route is known, and a free node in its first tier. (Where
-        // pools are kept strictly apart, the choice of one is not to be made twice.)
+        if extra.is_none()
+            && let Some(pool) = self.sole_pool(asked, pin)
+            && let Some(taken) = self.threads.draw(|random, thread| {
+                loop {
+                    let candidate = Candidate { pool, found: self.lighter_of_two(&pool.index, random)? };
+                    if let Some(taken) = take(&candidate, thread) {
+                        return Some(taken);
+                    }
+                }
+            })
+        {
+            return Ok(taken);
+        }
+        self.choose_at_large(asked, extra, pin, take)
+    }
+
+    /// Where any free node of one pool will do, and two choices decide, which is all that most gateways want: that pool.
+    #[inline(always)]
+    fn sole_pool<'g>(&self, asked: Asked<'_>, pin: &'g Guard) -> Option<&'g Arc<Pool>> {
+        if !(self.config.policy.is_power_of_two() && asked.demand().is_plain()) {
+            return None;
+        }
+        self.known_route(asked, self.snapshot(pin), pin)?.get().sole.as_ref()
+    }
+
+    /// As `Policy::power_of_two` chooses, with nothing in the way.
+    #[inline(always)]
+    fn lighter_of_two(&self, index: &Index, random: &mut Random) -> Option<Found<'_>> {
+        let first = index.draw_member(&self.cells, random)?;
+        // The second draw may find the pool empty by now, or the same node again.
+        let Some(second) = index.draw_member(&self.cells, random) else { return Some(first) };
+        Some(first.lighter(second, random.next()))
+    }
+
+    #[inline(never)]
+    fn choose_at_large<R>(
+        &self,
+        asked: Asked<'_>,
+        extra: Extra<'_>,
+        pin: &Guard,
+        mut take: impl FnMut(&Candidate<'_>, u32) -> Option<R>,
+    ) -> Result<R, NoNode> {
+        // No wish beyond the requirements, whose route is known, and a free node in its first tier. (Where pools are
+        // kept strictly apart, the choice of one is not to be made twice.)
         if asked.demand().is_plain()
             && self.config.fallback
             && extra.is_none()
@@ -220,7 +270,7 @@ impl Core {
     fn view<'v>(&'v self, pin: &'v Guard, thread: u32) -> View<'v> {
         View {
             cells: &self.cells,
-            occupancy: &self.occupancy,
+            occupancy: self.indexes.occupancy(),
             policy: &self.config.policy,
             fallback: self.config.fallback,
             pin,
@@ -289,72 +339,5 @@ impl Core {
             }
         }
         (cells, hard)
-    }
-
-    /// Says why nobody was found.
-    #[cold]
-    fn refuse(&self, route: Shared<'_, Route>, pin: &Guard, thread: u32) -> NoNode {
-        let sure = route.tiers.iter().filter(|tier| !tier.checked).flat_map(|tier| tier.pools.iter());
-        let mut ready = route.ready();
-        let mut able: u64 = sure.map(|pool| pool.members()).sum();
-        let mut unmet = Vec::new();
-        if ready == 0 {
-            // Only now are the members asked one by one of which only some may do it.
-            self.for_each_checked(&route, pin, |state, satisfied| match satisfied {
-                Ok(()) => {
-                    able += 1;
-                    ready += u64::from(state == NodeState::Ready);
-                }
-                Err(lack) if !unmet.contains(&lack) => unmet.push(lack),
-                Err(_) => {}
-            });
-        }
-        let refusal = |retry_after, missing| Refusal::new(route.to_arc(), retry_after, missing);
-        let (count, no_node) = if ready > 0 {
-            (Count::refused_busy, NoNode::Busy(refusal(Some(self.retry_after(&route)), Missing::Nothing)))
-        } else if able > 0 {
-            (Count::refused_gone, NoNode::Gone(refusal(None, Missing::Nothing)))
-        } else if unmet.is_empty() {
-            (Count::refused_unsupported, NoNode::Unsupported(refusal(None, Missing::AsRouted)))
-        } else {
-            let missing = describe(unmet, &route.requirements).into_vec().into();
-            (Count::refused_unsupported, NoNode::Unsupported(refusal(None, Missing::Found(missing))))
-        };
-        self.meters.counts.add(thread, count);
-        no_node
-    }
-
-    /// Holds every member of the pools in which only some may do it against the requirements.
-    fn for_each_checked(&self, route: &Route, pin: &Guard, mut visit: impl FnMut(NodeState, Result<(), Unmet>)) {
-        for pool in route.tiers.iter().filter(|tier| tier.checked).flat_map(|tier| tier.pools.iter()) {
-            for position in 0..pool.index.high_water() {
-                let member = pool.index.member(position);
-                let Some(cell) = self.cells.get(member.cell) else { continue };
-                let word = cell.word();
-                let effective = cell.node.load(pin).and_then(|node: &Node| node.effective.load(pin));
-                if let Some(effective) = effective.filter(|_| word.generation() == member.generation) {
-                    visit(NodeState::of(word.flags()), effective.satisfies(&route.requirements));
-                }
-            }
-        }
-    }
-
-    /// When one of the slots of these pools may come free: with each held for as long as jobs last on average, and
-    /// all of them somewhere in the middle of it, the first in the average duration divided by the slots. Before any
-    /// job has ended, jobs are taken to last as long as their leases.
-    fn retry_after(&self, route: &Route) -> Duration {
-        let (mut slots, mut weighted) = (0u128, 0u128);
-        for pool in route.pools() {
-            let capacity = u128::from(pool.tally.capacity());
-            let duration = match pool.tally.duration_ms() {
-                0 => self.config.default_lease.as_millis(),
-                known => u128::from(known),
-            };
-            slots += capacity;
-            weighted += capacity * duration;
-        }
-        let average = weighted / slots.max(1);
-        let wait = average / slots.max(1);
-        Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)).max(self.config.tick_interval)
     }
 }

@@ -209,11 +209,11 @@ impl Core {
         let Some(node) = cell.node.load_arc(pin).filter(|node| node.generation == word.generation()) else { return };
         let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
         let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
-        self.set_flags(managed, pin, |flags| flags.with(Flags::OFFLINE, true));
+        self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, true));
         // A heartbeat that came meanwhile is seen here, but for one that is just being written: then the next one
         // brings the node up again.
         if cell.last_seen.load(Ordering::Relaxed) > since {
-            self.set_flags(managed, pin, |flags| flags.with(Flags::OFFLINE, false));
+            self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, false));
             return;
         }
         // Under the lock: a heartbeat that brings the node up again waits for it, so no job created after that is taken
@@ -237,7 +237,7 @@ impl Core {
             external.min(report.decayed(now, millis(self.config.external_load_decay)))
         };
         if faded(cell.basis().external) < cell.basis().external {
-            self.change_external(node, cell, faded, pin);
+            self.change_external(node, cell, faded);
         }
     }
 }

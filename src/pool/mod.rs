@@ -2,6 +2,7 @@
 
 mod config;
 pub(crate) mod index;
+mod indexes;
 mod layout;
 mod occupancy;
 mod view;
@@ -12,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_utils::CachePadded;
 
 pub use config::PoolConfig;
-pub(crate) use index::{Index, Member};
+pub(crate) use index::{Found, Index, Member};
+pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use occupancy::Occupancy;
 pub use view::{PoolKind, PoolView};
@@ -20,9 +22,7 @@ pub use view::{PoolKind, PoolView};
 use crate::capability::Capabilities;
 use crate::id::stable_hash;
 use crate::lock::WriterLock;
-use crate::node::cell::Cell;
-use crate::node::word::SlotWord;
-use crate::node::{Cells, NodeState};
+use crate::node::NodeState;
 use crate::stats::LockStats;
 use crate::sync::{Ordering, Statistic};
 
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
     /// Every member can do at least this.
     pub(crate) guarantee: Arc<Capabilities>,
     pub(crate) tenant: Option<Arc<str>>,
-    pub(crate) index: Index,
+    pub(crate) index: Arc<Index>,
     pub(crate) tally: Tally,
     /// The largest weight of a member.
     max_weight: Statistic,
@@ -152,17 +152,6 @@ impl Tally {
     }
 }
 
-/// A member that could be selected when it was looked at.
-#[derive(Clone, Copy)]
-pub(crate) struct Found<'a> {
-    pub(crate) position: u32,
-    /// Of the cell.
-    pub(crate) number: u32,
-    pub(crate) cell: &'a Cell,
-    /// The slot word that said so, under the member's generation.
-    pub(crate) word: SlotWord,
-}
-
 impl Pool {
     pub(crate) fn new(
         (number, birth): (u32, u32),
@@ -170,7 +159,7 @@ impl Pool {
         kind: PoolKind,
         guarantee: Arc<Capabilities>,
         tenant: Option<Arc<str>>,
-        occupancy: Arc<Occupancy>,
+        index: Arc<Index>,
     ) -> Self {
         Self {
             number,
@@ -180,7 +169,7 @@ impl Pool {
             kind,
             guarantee,
             tenant,
-            index: Index::new(number, occupancy),
+            index,
             tally: Tally::default(),
             max_weight: Statistic::new(0),
             rotors: OnceLock::new(),
@@ -249,32 +238,6 @@ impl Pool {
     /// Members, whatever their state.
     pub(crate) fn members(&self) -> u64 {
         NodeState::ALL.iter().map(|state| self.tally.count(*state)).sum()
-    }
-
-    /// The member at this position if it can be selected. If not, and the index says otherwise, the index is mended.
-    #[inline(always)]
-    pub(crate) fn look<'a>(&self, cells: &'a Cells, position: u32) -> Option<Found<'a>> {
-        let member = self.index.member(position);
-        if let Some(cell) = cells.get(member.cell) {
-            let word = cell.word();
-            if word.generation() == member.generation && word.selectable() {
-                return Some(Found { position, number: member.cell, cell, word });
-            }
-        }
-        self.mend(cells, position);
-        None
-    }
-
-    /// Clears the bit of a member that cannot be selected.
-    #[cold]
-    pub(crate) fn mend(&self, cells: &Cells, position: u32) {
-        self.index.clear(position, || {
-            let member = self.index.member(position);
-            cells.get(member.cell).is_none_or(|cell| {
-                let word = cell.word();
-                word.generation() != member.generation || !word.selectable()
-            })
-        });
     }
 }
 

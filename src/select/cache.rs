@@ -92,7 +92,7 @@ fn places<'s>(
 mod tests {
     use super::*;
     use crate::capability::{Capabilities, Demand};
-    use crate::pool::{Layout, Occupancy, Pool, PoolKind};
+    use crate::pool::{Layout, Index, Occupancy, Pool, PoolKind};
     use proptest::prelude::*;
     use std::collections::HashMap;
 

@@ -88,21 +88,13 @@ impl Candidate<'_> {
 
     /// Jobs in relation to capacity times weight.
     pub fn load(&self) -> f64 {
-        let (jobs, strength) = self.fraction();
+        let (jobs, strength) = self.found.load();
         f64::from(jobs) / f64::from(strength.max(1))
     }
 
     #[inline(always)]
     fn basis(&self) -> Basis {
         self.found.cell.basis()
-    }
-
-    /// The load, not divided yet.
-    #[inline(always)]
-    fn fraction(&self) -> (u32, u32) {
-        let basis = self.basis();
-        let jobs = self.found.word.in_flight() + u32::from(basis.external);
-        (jobs, u32::from(basis.capacity) * u32::from(basis.weight))
     }
 }
 
@@ -203,8 +195,7 @@ impl<'d> Drawing<'d> {
         // Relaxed: threads that share a counter may now and then take the same turn.
         let before = rotor.load(Ordering::Relaxed);
         let (turn, from) = (before / size, (before % size) as u32);
-        let candidate = self.next_in(pool, from)?;
-        let position = candidate.found.position;
+        let (candidate, position) = self.next_in(pool, from)?;
         let turn = if position < from { turn + 1 } else { turn };
         rotor.store(turn * size + u64::from(position) + 1, Ordering::Relaxed);
         Some((candidate, turn))
@@ -218,21 +209,10 @@ impl<'d> Drawing<'d> {
     /// The one with the smaller load; either at random when they are equal.
     #[inline(always)]
     pub fn less_loaded(&mut self, a: Candidate<'d>, b: Candidate<'d>) -> Candidate<'d> {
-        // a.jobs / a.strength < b.jobs / b.strength, without a division: 17 + 32 bits each. The coin decides between equals.
-        let ((a_jobs, a_strength), (b_jobs, b_strength)) = (a.fraction(), b.fraction());
-        let left = u64::from(a_jobs) * u64::from(b_strength);
-        let right = u64::from(b_jobs) * u64::from(a_strength);
-        let first = left + (self.random.next() >> 63) <= right;
+        let coin = self.random.next();
+        let first = a.found.is_lighter(&b.found, coin);
         // A guess would be wrong half of the time.
-        Candidate {
-            pool: select_unpredictable(first, a.pool, b.pool),
-            found: Found {
-                position: select_unpredictable(first, a.found.position, b.found.position),
-                number: select_unpredictable(first, a.found.number, b.found.number),
-                cell: select_unpredictable(first, a.found.cell, b.found.cell),
-                word: select_unpredictable(first, a.found.word, b.found.word),
-            },
-        }
+        Candidate { pool: select_unpredictable(first, a.pool, b.pool), found: a.found.lighter(b.found, coin) }
     }
 
     #[inline(always)]
@@ -240,13 +220,7 @@ impl<'d> Drawing<'d> {
         if self.filter.is_some() {
             return self.apart(|drawing| drawing.draw_filtered(pool));
         }
-        // Each turn mends a stale bit, or another thread got somewhere.
-        loop {
-            let position = pool.index.draw(&mut self.random)?;
-            if let Some(found) = pool.look(self.view.cells, position) {
-                return Some(Candidate { pool, found });
-            }
-        }
+        pool.index.draw_member(self.view.cells, &mut self.random).map(|found| Candidate { pool, found })
     }
 
     /// As `draw_in`, where not every member is wanted: a few draws, then member by member from a random one on.
@@ -259,11 +233,11 @@ impl<'d> Drawing<'d> {
             }
         }
         let from = self.random.below(pool.index.high_water());
-        self.next_in(pool, from)
+        self.next_in(pool, from).map(|(candidate, _)| candidate)
     }
 
-    /// The first wanted member at or after `from`, going round once.
-    fn next_in(&mut self, pool: &'d Arc<Pool>, from: u32) -> Option<Candidate<'d>> {
+    /// The first wanted member at or after `from`, going round once, and its position.
+    fn next_in(&mut self, pool: &'d Arc<Pool>, from: u32) -> Option<(Candidate<'d>, u32)> {
         let (mut at, mut passed) = (from, 0);
         loop {
             let position = pool.index.next(at)?;
@@ -273,7 +247,7 @@ impl<'d> Drawing<'d> {
                 return None;
             }
             if let Some(candidate) = self.wanted(pool, position) {
-                return Some(candidate);
+                return Some((candidate, position));
             }
             // Unwanted, or a stale bit, which has been mended.
             at = (position + 1) % size;
@@ -281,7 +255,7 @@ impl<'d> Drawing<'d> {
     }
 
     fn wanted(&self, pool: &'d Arc<Pool>, position: u32) -> Option<Candidate<'d>> {
-        let found = pool.look(self.view.cells, position)?;
+        let found = pool.index.look(self.view.cells, position)?;
         let wanted = self.filter.is_none_or(|filter| filter.wants(&self.view, &found));
         wanted.then_some(Candidate { pool, found })
     }

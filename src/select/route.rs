@@ -22,6 +22,8 @@ use super::shares::Shares;
 pub(crate) struct Route {
     pub(crate) requirements: Arc<Requirements>,
     pub(crate) tiers: Box<[Tier]>,
+    /// The pool of the first tier, if it is alone there and every member can do it.
+    pub(crate) sole: Option<Arc<Pool>>,
     /// What the pools lack that are not in the route; if there are none, all that is asked for.
     pub(crate) missing: Box<[String]>,
 }
@@ -81,7 +83,9 @@ impl Route {
             let pools = tier.iter().map(|(_, pool)| pool.clone()).collect();
             Tier::new(pools, tier[0].0.checked)
         });
-        Self { requirements: requirements.clone(), tiers: tiers.collect(), missing }
+        let tiers: Box<[Tier]> = tiers.collect();
+        let sole = tiers.first().filter(|tier| !tier.checked && tier.pools.len() == 1).map(|tier| tier.pools[0].clone());
+        Self { requirements: requirements.clone(), tiers, sole, missing }
     }
 
     /// Whether it is the route for these requirements.

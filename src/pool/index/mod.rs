@@ -35,9 +35,13 @@
 pub(crate) mod word;
 
 use crate::arena::Arena;
+use crate::node::Cells;
+use crate::node::cell::Cell;
+use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
 use crate::random::Random;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 use word::{Cleared, FANOUT, IndexWord, next_bit, random_bit};
 
@@ -75,6 +79,45 @@ impl Member {
 
     fn pack(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.cell)
+    }
+}
+
+/// A member that could be selected when it was looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    /// Of the cell.
+    pub(crate) number: u32,
+    pub(crate) cell: &'a Cell,
+    /// The slot word that said so, under the member's generation.
+    pub(crate) word: SlotWord,
+}
+
+impl Found<'_> {
+    /// Jobs, and what they are held against: capacity times weight.
+    #[inline(always)]
+    pub(crate) fn load(&self) -> (u32, u32) {
+        let basis = self.cell.basis();
+        (self.word.in_flight() + u32::from(basis.external), u32::from(basis.capacity) * u32::from(basis.weight))
+    }
+
+    /// Whether this one's load is the smaller; the highest bit of `coin` decides between equals.
+    #[inline(always)]
+    pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
+        // jobs / strength < jobs / strength, without a division: 17 + 32 bits each.
+        let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
+        u64::from(jobs) * u64::from(other_strength) + (coin >> 63) <= u64::from(other_jobs) * u64::from(strength)
+    }
+
+    /// The one with the smaller load.
+    #[inline(always)]
+    pub(crate) fn lighter(self, other: Self, coin: u64) -> Self {
+        let this = self.is_lighter(&other, coin);
+        // A guess would be wrong half of the time.
+        Self {
+            number: select_unpredictable(this, self.number, other.number),
+            cell: select_unpredictable(this, self.cell, other.cell),
+            word: select_unpredictable(this, self.word, other.word),
+        }
     }
 }
 
@@ -211,6 +254,44 @@ impl Index {
     fn depth(&self) -> u32 {
         // Acquire: pairs with `grow`.
         self.depth.load(Ordering::Acquire)
+    }
+
+    /// A member that can be selected, drawn at random; `None` when there was an instant with none.
+    #[inline(always)]
+    pub(crate) fn draw_member<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        // Each turn mends a stale bit, or another thread got somewhere.
+        loop {
+            let position = self.draw(random)?;
+            if let Some(found) = self.look(cells, position) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// The member at this position if it can be selected. If not, and the index says otherwise, the index is mended.
+    #[inline(always)]
+    pub(crate) fn look<'a>(&self, cells: &'a Cells, position: u32) -> Option<Found<'a>> {
+        let member = self.member(position);
+        if let Some(cell) = cells.get(member.cell) {
+            let word = cell.word();
+            if word.generation() == member.generation && word.selectable() {
+                return Some(Found { number: member.cell, cell, word });
+            }
+        }
+        self.mend(cells, position);
+        None
+    }
+
+    /// Clears the bit of a member that cannot be selected.
+    #[cold]
+    pub(crate) fn mend(&self, cells: &Cells, position: u32) {
+        self.clear(position, || {
+            let member = self.member(position);
+            cells.get(member.cell).is_none_or(|cell| {
+                let word = cell.word();
+                word.generation() != member.generation || !word.selectable()
+            })
+        });
     }
 
     /// A position whose member may be selected, drawn at random; `None` when there was an instant with none.

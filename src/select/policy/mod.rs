@@ -83,6 +83,11 @@ impl Policy {
         Self(Kind::Custom(Arc::new(policy)))
     }
 
+    #[inline(always)]
+    pub(crate) fn is_power_of_two(&self) -> bool {
+        matches!(self.0, Kind::PowerOfTwo)
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match self.0 {
             Kind::LeastLoaded(k) if !(1..=MAX_DRAWS).contains(&k) => {
