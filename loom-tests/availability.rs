@@ -109,7 +109,7 @@ fn a_mark_beside_an_unfinished_one_helps_it() {
                 let (fleet, slot) = (fleet.clone(), slots[node]);
                 move || {
                     fleet.give(slot);
-                    fleet.find().expect("a slot is free, and nobody takes one").position
+                    fleet.find().expect("a slot is free, and nobody takes one").number
                 }
             };
             let other = thread::spawn(release(2));
@@ -190,12 +190,12 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             let [one, two] = taken.iter().filter(larger).copied().collect::<Vec<_>>()[..] else {
                 panic!("two slots of the larger node")
             };
-            fleet.core.release(one.cell, one.generation, unpinned);
+            fleet.core.release(one.cell, one.generation);
             let other = thread::spawn({
                 let (fleet, demand) = (fleet.clone(), demand.clone());
                 move || fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned()).is_ok()
             });
-            fleet.core.release(two.cell, two.generation, unpinned);
+            fleet.core.release(two.cell, two.generation);
             let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
             let (_, found) = found.expect("of two free slots the other can take one");
             seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });

@@ -19,12 +19,10 @@
 use loom::thread;
 
 use super::*;
-use crate::pool::Member;
 
-/// Takes in a member that is never selected: its generation is not that of its cell.
+/// Takes in a member that is never selected: nobody moves into its cell.
 fn grow(fleet: &Fleet) {
-    let absent = Member { cell: 0, generation: 999 };
-    fleet.pool.join(absent, 100, &fleet.core.meters.locks).expect("the pool is open");
+    fleet.pool.join(None, &fleet.core.cells, 100, &fleet.core.meters.locks).expect("the pool is open");
 }
 
 #[test]
@@ -101,15 +99,14 @@ fn a_new_node_is_found_as_soon_as_it_is_ready() {
             }
         });
         // What registering a node does, without its locks and maps.
-        let number = fleet.core.cells.take();
-        let cell = fleet.core.cells.at(number);
+        let seated = fleet.pool.join(None, &fleet.core.cells, 100, &fleet.core.meters.locks).unwrap();
+        let (cell, position) = (fleet.core.cells.at(seated.cell), seated.position);
         let generation = cell.occupy(1, 100, crate::node::word::Flags::REGISTERING);
-        let position = fleet.pool.join(Member { cell: number, generation }, 100, &fleet.core.meters.locks).unwrap();
         cell.set_home(crate::node::cell::Home::At { pool: fleet.pool.number, position });
         cell.announce();
         let ready = cell.change(generation, |word| word.with_flags(crate::node::word::Flags::NONE)).unwrap();
-        fleet.core.tell(cell, &ready);
-        if fleet.find().expect("a slot is free, and nobody takes one").position == 1 {
+        fleet.core.tell(cell, ready.edge);
+        if fleet.find().expect("a slot is free, and nobody takes one").number == 1 {
             seen.note("the other's was found first");
         }
         releaser.join().unwrap();

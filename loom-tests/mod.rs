@@ -170,13 +170,7 @@ impl Fleet {
 
     /// What a selection does in a pool: draws until it finds a member with a free slot, or none.
     fn find(&self) -> Option<Found<'_>> {
-        let mut random = Random::new(self.seed);
-        loop {
-            let position = self.pool.index.draw(&mut random)?;
-            if let Some(found) = self.pool.index.look(&self.core.cells, position) {
-                return Some(found);
-            }
-        }
+        self.pool.index.draw(&self.core.cells, &mut Random::new(self.seed))
     }
 
     /// Takes a slot of some node; `None` when none is free.
@@ -225,10 +219,9 @@ fn reclaim(done: impl Fn() -> bool) {
 fn assert_told(core: &Core) {
     for pool in core.snapshot(unpinned()).table().iter() {
         for position in 0..pool.index.high_water() {
-            let member = pool.index.member(position);
-            let Some(cell) = core.cells.get(member.cell) else { continue };
-            let word = cell.word();
-            if word.generation() == member.generation && word.selectable() {
+            let Some(cell) = pool.index.member(position) else { continue };
+            let word = core.cells.at(cell).word();
+            if word.selectable() {
                 assert!(pool.index.is_told(position), "{word:?} at {position} of {} is not told", pool.name);
             }
         }

@@ -21,7 +21,7 @@ use crate::node::word::Flags;
 
 /// Takes a slot, if the node can be selected, and gives it back. `slots`: those that the node has for sure.
 fn use_it(fleet: &Fleet, slots: u32, seen: &Seen) {
-    let (cell, member) = (fleet.core.cells.at(0), fleet.pool.index.member(0));
+    let (cell, member) = (fleet.core.cells.at(0), fleet.nodes[0].0.clone());
     let word = cell.word();
     let found = Found { number: member.cell, cell, word };
     if !word.selectable() || !fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0) {
@@ -53,7 +53,7 @@ fn a_node_that_is_undrained() {
         assert!(fleet.pool.index.is_told(0));
         let others = others(&fleet, 2, seen);
         let undrained = cell.change(generation, drain(false)).unwrap();
-        fleet.core.tell(cell, &undrained);
+        fleet.core.tell(cell, undrained.edge);
         for other in others {
             other.join().unwrap();
         }
@@ -74,8 +74,8 @@ fn a_node_that_is_given_a_second_slot() {
         let cell = fleet.core.cells.at(slot.cell);
         let released = cell.release(slot.generation).unwrap();
         let grown = cell.change(slot.generation, |word| word.with_capacity(2)).unwrap();
-        fleet.core.tell(cell, &grown);
-        fleet.core.tell(cell, &released);
+        fleet.core.tell(cell, grown.edge);
+        fleet.core.tell(cell, released.edge);
         for other in others {
             other.join().unwrap();
         }

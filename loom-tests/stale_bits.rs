@@ -52,7 +52,7 @@ fn a_find_that_mends_goes_on_and_loses_nothing() {
         }
         let finder = thread::spawn({
             let fleet = fleet.clone();
-            move || fleet.find().expect("node 1 is free all the while").position
+            move || fleet.find().expect("node 1 is free all the while").number
         });
         // Comes free while the find may be about to clear its bit.
         fleet.give(taken[0]);

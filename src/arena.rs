@@ -6,6 +6,8 @@
 //! # Orderings
 //! A chunk is published with Release and found with Acquire, so its zeroed items are seen by whoever finds it.
 
+use std::ptr::NonNull;
+
 use crate::sync::{AtomicPtr, Ordering, Zeroed, owned, sized, zeroed_slice};
 
 /// Chunks of an arena: with this many even `FIRST = 1` goes to 2^27 items.
@@ -13,7 +15,9 @@ const CHUNKS: usize = sized(27, 4) as usize;
 
 /// See the module's documentation. `FIRST` is at least 1.
 pub(crate) struct Arena<T, const FIRST: u32> {
-    chunks: [AtomicPtr<T>; CHUNKS],
+    /// Of each chunk, where item 0 would be if the chunk went back that far: so that item `index` is `index` items on,
+    /// with nothing to subtract. Null: not made yet.
+    origins: [AtomicPtr<T>; CHUNKS],
 }
 
 // SAFETY: it owns its items, as a `Box<[T]>` would.
@@ -25,33 +29,28 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
     const MASK: u32 = (1 << FIRST) - 1;
 
     pub(crate) fn new() -> Self {
-        Self { chunks: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())) }
+        Self { origins: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())) }
     }
 
-    /// The chunk of item `index`, and the index of that chunk's first item.
+    /// The chunk of item `index`.
     #[inline(always)]
-    fn place(index: u32) -> (usize, u32) {
-        let log = (index | Self::MASK).ilog2();
-        ((log + 1 - FIRST) as usize, (1 << log) & !Self::MASK)
-    }
-
-    #[inline(always)]
-    fn chunk_len(chunk: usize) -> usize {
-        1 << (FIRST as usize + chunk.saturating_sub(1))
+    fn chunk_of(index: u32) -> usize {
+        ((index | Self::MASK).ilog2() + 1 - FIRST) as usize
     }
 
     /// Item `index`, if it was ever [`ensure`](Self::ensure)d.
     #[inline(always)]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        let (chunk, base) = Self::place(index);
+        self.origins.get(Self::chunk_of(index)).and_then(|origin| Self::item(origin, index))
+    }
+
+    #[inline(always)]
+    fn item(origin: &AtomicPtr<T>, index: u32) -> Option<&T> {
         // Acquire: pairs with the Release in `ensure`.
-        let items = self.chunks.get(chunk)?.load(Ordering::Acquire);
-        if items.is_null() {
-            return None;
-        }
-        // SAFETY: the chunk holds the items from `base` on up to twice as far (chunk 0: to 2^FIRST), `index` among
-        // them by `place`; it is never freed or moved while the arena lives, and `self` is borrowed.
-        Some(unsafe { &*items.add((index - base) as usize) })
+        let origin = NonNull::new(origin.load(Ordering::Acquire))?;
+        // SAFETY: the chunk has `index` among its items, by `chunk_of`, so this leads back into its allocation, from which
+        // the origin was made; that is never freed or moved while the arena lives, and `self` is borrowed.
+        Some(unsafe { NonNull::new_unchecked(origin.as_ptr().wrapping_add(index as usize)).as_ref() })
     }
 
     /// Item `index`, which the caller knows to exist.
@@ -68,19 +67,31 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
 
     /// Makes sure that item `index` exists; every caller may race.
     pub(crate) fn ensure(&self, index: u32) -> &T {
-        let (chunk, _) = Self::place(index);
-        let slot = &self.chunks[chunk];
+        let chunk = Self::chunk_of(index);
+        let slot = &self.origins[chunk];
         if slot.load(Ordering::Acquire).is_null() {
-            let items = Box::into_raw(zeroed_slice::<T>(Self::chunk_len(chunk))).cast::<T>();
+            let items = Box::into_raw(zeroed_slice::<T>(chunk_len(FIRST, chunk))).cast::<T>();
+            let origin = items.wrapping_sub(first_of(FIRST, chunk));
+            assert!(!origin.is_null(), "memory is nowhere so low that the origin could be null");
             // Release: publishes the zeroed items to the Acquire in `get`.
-            let won = slot.compare_exchange(std::ptr::null_mut(), items, Ordering::Release, Ordering::Relaxed);
+            let won = slot.compare_exchange(std::ptr::null_mut(), origin, Ordering::Release, Ordering::Relaxed);
             if won.is_err() {
                 // SAFETY: `items` came from `Box::into_raw` just above, with this length, and nobody else saw it.
-                drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(items, Self::chunk_len(chunk))) });
+                drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(items, chunk_len(FIRST, chunk))) });
             }
         }
         self.at(index)
     }
+}
+
+/// Items of a chunk.
+const fn chunk_len(first: u32, chunk: usize) -> usize {
+    1 << (first as usize + chunk.saturating_sub(1))
+}
+
+/// The index of a chunk's first item: as many come before as it has, but none before chunk 0.
+const fn first_of(first: u32, chunk: usize) -> usize {
+    if chunk == 0 { 0 } else { chunk_len(first, chunk) }
 }
 
 #[cold]
@@ -90,11 +101,11 @@ fn missing(index: u32) -> ! {
 
 impl<T, const FIRST: u32> Drop for Arena<T, FIRST> {
     fn drop(&mut self) {
-        for (chunk, slot) in self.chunks.iter_mut().enumerate() {
-            let items = owned(slot);
-            if !items.is_null() {
-                let len = 1 << (FIRST as usize + chunk.saturating_sub(1));
-                // SAFETY: a chunk pointer that is not null came from `Box::into_raw` of a slice of this length.
+        for (chunk, slot) in self.origins.iter_mut().enumerate() {
+            let origin = owned(slot);
+            if !origin.is_null() {
+                let (items, len) = (origin.wrapping_add(first_of(FIRST, chunk)), chunk_len(FIRST, chunk));
+                // SAFETY: an origin that is not null was made, by `ensure`, from `Box::into_raw` of a slice of this length.
                 drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(items, len)) });
             }
         }
@@ -117,10 +128,9 @@ mod tests {
     fn chunks_tile_the_indices() {
         let mut next = 0;
         for chunk in 0..10 {
-            for _ in 0..Arena::<AtomicU64, 3>::chunk_len(chunk) {
-                let (found, base) = Arena::<AtomicU64, 3>::place(next);
-                assert_eq!(found, chunk);
-                assert!(base <= next);
+            assert_eq!(first_of(3, chunk), next);
+            for _ in 0..chunk_len(3, chunk) {
+                assert_eq!(Arena::<AtomicU64, 3>::chunk_of(next as u32), chunk);
                 next += 1;
             }
         }

@@ -89,16 +89,19 @@ impl Threads {
         result
     }
 
-    /// As [`with`](Self::with), for an `f` that uses no scheduler and calls nothing of the embedder's: its stream need not
-    /// be put aside meanwhile.
+    /// This thread's stream and number, for use until the stream is [kept](Self::keep) again, by whoever uses no scheduler
+    /// and calls nothing of the embedder's meanwhile: the stream is not put aside, so the same numbers would come twice.
     #[inline(always)]
-    pub(crate) fn draw<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
+    pub(crate) fn stream(&self) -> (Random, u32) {
         self.take_over();
-        let mut random = Random::new(STATE.get());
-        let result = f(&mut random, ORDINAL.get());
+        (Random::new(STATE.get()), ORDINAL.get())
+    }
+
+    /// Takes the stream back.
+    #[inline(always)]
+    pub(crate) fn keep(&self, stream: Random) {
         // By `replace`, since `set` is not inlined for a thread-local.
-        STATE.with(|state| state.replace(random.0.get_seed()));
-        result
+        STATE.with(|state| state.replace(stream.0.get_seed()));
     }
 
     /// This thread's number.

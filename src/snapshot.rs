@@ -81,14 +81,14 @@ impl PoolTable {
 mod tests {
     use super::*;
     use crate::capability::Capabilities;
-    use crate::pool::{Occupancy, PoolKind};
+    use crate::pool::{Indexes, PoolKind};
 
     #[test]
     fn a_table_with_one_pool_changed_leaves_the_other_copy_alone() {
-        let occupancy = Arc::new(Occupancy::new(200));
+        let indexes = Indexes::new(200);
         let pool = |number: u32| {
             let guarantee = Arc::new(Capabilities::new());
-            Some(Arc::new(Pool::new((number, 1), "p".into(), PoolKind::Automatic, guarantee, None, occupancy.clone())))
+            Some(Arc::new(Pool::new((number, 1), "p".into(), PoolKind::Automatic, guarantee, None, indexes.make(number))))
         };
         let first = PoolTable::default().with(3, pool(3)).with(130, pool(130));
         let second = first.with(3, None).with(64, pool(64));

@@ -83,7 +83,7 @@ impl Core {
         cell.change_basis(
             node.generation,
             |basis| Basis { external: to(basis.external), ..basis },
-            |change| self.tell(cell, change),
+            |change| self.tell(cell, change.edge),
         );
     }
 

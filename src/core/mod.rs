@@ -25,7 +25,7 @@ use crate::config::SchedulerConfig;
 use crate::event::Events;
 use crate::id::{Prehashed, mix};
 use crate::job::{Jobs, Wheel};
-use crate::node::cell::{Cell, Change, Edge, Home, ReleaseError};
+use crate::node::cell::{AtOnce, Cell, Change, Edge, Home};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
 use crate::pool::{Index, Indexes, Layout, Pool};
@@ -136,12 +136,13 @@ impl Core {
         }
     }
 
-    /// Tells the indexes of a node's pools what a change of its slot word means to them.
+    /// Tells the indexes of a node's pools of a change of its slot word.
     ///
     /// Needs no pin. Without one the cell may be another node's by now: that one is told of in vain, which costs a
     /// stale bit at worst.
-    fn tell(&self, cell: &Cell, change: &Change) {
-        match change.edge {
+    #[inline(always)]
+    fn tell(&self, cell: &Cell, edge: Edge) {
+        match edge {
             Edge::None => {}
             Edge::Risen(word) => {
                 self.for_each_index(cell, |index, position| index.mark(position));
@@ -171,28 +172,39 @@ impl Core {
     #[inline(always)]
     fn release(&self, number: u32, generation: u32) {
         let cell = self.cells.at(number);
-        match cell.release(generation) {
-            Ok(change) => {
-                if change.edge != Edge::None || !change.after.selectable() {
-                    self.released(number, cell, &change);
-                }
-                self.count(Count::released);
+        let done = match cell.release_at_once(generation) {
+            AtOnce::Quiet => true,
+            AtOnce::Risen(word) => {
+                self.tell(cell, Edge::Risen(word));
+                true
             }
-            Err(error) => self.not_released(number, generation, error),
-        }
-    }
-
-    fn released(&self, number: u32, cell: &Cell, change: &Change) {
-        self.tell(cell, change);
-        if change.leaves_idle() {
-            self.cells.retire(number, &crossbeam_epoch::pin());
+            AtOnce::No => self.release_step_by_step(number, cell, generation),
+        };
+        if done {
+            self.count(Count::released);
         }
     }
 
     #[cold]
-    fn not_released(&self, cell: u32, generation: u32, error: ReleaseError) {
-        self.count(Count::double_released);
-        tracing::error!(cell, generation, ?error, "a slot was released that was not held; this is a bug in slotyard");
+    fn release_step_by_step(&self, number: u32, cell: &Cell, generation: u32) -> bool {
+        match cell.release(generation) {
+            Ok(change) => {
+                self.released(number, cell, &change);
+                true
+            }
+            Err(error) => {
+                self.count(Count::double_released);
+                tracing::error!(number, generation, ?error, "a slot was released that was not held; this is a bug");
+                false
+            }
+        }
+    }
+
+    fn released(&self, number: u32, cell: &Cell, change: &Change) {
+        self.tell(cell, change.edge);
+        if change.leaves_idle() {
+            self.cells.retire(number, &crossbeam_epoch::pin());
+        }
     }
 
     /// The node in a cell, if it is still this incarnation's and not gone.

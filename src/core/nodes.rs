@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Managed, Membership, Node, NodeHandle, NodeSpec, NodeState, Shard, ShardState};
-use crate::pool::{Member, Pool, Seat, Share};
+use crate::pool::{Pool, Seat, Share};
 use crate::publish::Published;
 use crate::sync::Ordering;
 
@@ -73,7 +73,14 @@ impl Core {
         // Nothing fails from here on.
         let left = old.and_then(|old| self.take_out(&mut state, &old, &pin));
         let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
-        let number = self.cells.take();
+        // A node of one pool lives where it stands in that pool's index.
+        let (first, number) = match &seats[..] {
+            [only] => {
+                let (first, number) = self.join(only, &id, None, weight, &pin);
+                (Some(first), number)
+            }
+            _ => (None, self.cells.take()),
+        };
         let cell = self.cells.at(number);
         let generation = cell.occupy(slots, weight, flags);
         cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
@@ -102,7 +109,7 @@ impl Core {
             offline_since: None,
             restore_at: None,
         };
-        self.seat(&mut managed, &seats, &pin);
+        self.seat(&mut managed, &seats, first, &pin);
         shard.insert(node.clone());
         if ready {
             self.set_flags(&mut managed, |flags| flags.with(Flags::REGISTERING, false));
@@ -175,10 +182,9 @@ impl Core {
     }
 
     /// Gives the node these seats in place of those that it has. New ones are taken and made known before old ones
-    /// are left, so the node can be found all the while.
-    fn seat(&self, managed: &mut Managed, seats: &[Seat], pin: &Guard) {
+    /// are left, so the node can be found all the while. `first`: the first seat, if it was taken already.
+    fn seat(&self, managed: &mut Managed, seats: &[Seat], mut first: Option<Membership>, pin: &Guard) {
         let node = managed.node.clone();
-        let member = Member { cell: node.cell, generation: node.generation };
         let mut before = std::mem::take(&mut managed.memberships);
         let mut joined = Vec::new();
         for seat in seats {
@@ -186,7 +192,8 @@ impl Core {
             let membership = match kept {
                 Some(place) => before.swap_remove(place),
                 None => {
-                    let new = self.join(seat, &node.id, member, managed.weight, pin);
+                    let join = || self.join(seat, &node.id, Some(node.cell), managed.weight, pin).0;
+                    let new = first.take().unwrap_or_else(join);
                     new.pool.tally.add(managed.share);
                     joined.push(new.clone());
                     new
@@ -234,7 +241,7 @@ impl Core {
         let effective = managed.effective();
         let seats = self.layout.seats(&managed.node.id, &effective);
         managed.node.effective.swap(Some(effective), pin);
-        self.seat(managed, &seats, pin);
+        self.seat(managed, &seats, None, pin);
     }
 
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
@@ -347,7 +354,7 @@ impl Core {
 
     fn change_basis(&self, managed: &mut Managed, to: impl Fn(Basis) -> Basis) {
         let cell = self.cells.at(managed.node.cell);
-        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change)) {
+        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change.edge)) {
             self.account(managed, word);
         }
     }
@@ -356,7 +363,7 @@ impl Core {
     pub(super) fn set_flags(&self, managed: &mut Managed, to: impl Fn(Flags) -> Flags) -> Option<Change> {
         let cell = self.cells.at(managed.node.cell);
         let change = cell.change(managed.node.generation, |word| word.with_flags(to(word.flags())))?;
-        self.tell(cell, &change);
+        self.tell(cell, change.edge);
         self.account(managed, change.after);
         Some(change)
     }

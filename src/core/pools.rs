@@ -1,6 +1,6 @@
 //! Pools made and dropped, and the snapshot published for it. Lock order: shard, topology, pool.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -12,17 +12,15 @@ use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
 use crate::node::Membership;
-use crate::pool::{Indexes, Layout, Member, Pool, PoolConfig, PoolKind, Seat, automatic_name};
+use crate::pool::{Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
-use crate::sync::{Map, SegQueue};
+use crate::sync::{Flag, Map, Ordering};
 
 /// The automatic pools, found without a lock and changed under one.
 #[derive(Debug)]
 pub(crate) struct Topology {
     by_signature: Map<Arc<Capabilities>, Arc<Pool>, ahash::RandomState>,
     writer: WriterLock<Numbers>,
-    /// Numbers of pools that were dropped and that no reader can see any more.
-    vacant: Arc<SegQueue<u32>>,
 }
 
 /// What is needed to make a pool. Under the topology's writer lock.
@@ -30,6 +28,8 @@ pub(crate) struct Topology {
 struct Numbers {
     /// The first number never used.
     next: u32,
+    /// Numbers of pools that were dropped, in that order; the flag is set when no reader can see the pool any more.
+    dropped: VecDeque<(u32, Arc<Flag>)>,
     /// Pools ever made.
     births: u32,
     /// Pools there are, the mixed pool apart.
@@ -59,6 +59,7 @@ pub(super) fn lay_out(config: &SchedulerConfig, indexes: &Indexes) -> (Layout, T
     let hash: Vec<_> = (0..hash_pools).map(|n| make(&format!("hash-{n}"), PoolKind::Hash, None)).collect();
     let numbers = Numbers {
         next,
+        dropped: VecDeque::new(),
         births: next,
         pools: next as usize - 1,
         names: table.iter().map(|pool| pool.name.clone()).collect(),
@@ -67,15 +68,22 @@ pub(super) fn lay_out(config: &SchedulerConfig, indexes: &Indexes) -> (Layout, T
     let topology = Topology {
         by_signature: Map::with_hasher(crate::id::fixed_hasher().clone()),
         writer: WriterLock::new("topology", numbers),
-        vacant: Arc::new(SegQueue::new()),
     };
     let layout = Layout::new(config.routing_labels.clone(), configured, hash, mixed);
     (layout, topology, Snapshot::new(1, table, config.max_routes))
 }
 
 impl Core {
-    /// Seats a member, making its pool if need be. It is not marked.
-    pub(super) fn join(&self, seat: &Seat, id: &NodeId, member: Member, weight: u16, pin: &Guard) -> Membership {
+    /// Seats the node in `cell`, or one that is to come into the cell that this returns, making its pool if need be. It
+    /// is not marked.
+    pub(super) fn join(
+        &self,
+        seat: &Seat,
+        id: &NodeId,
+        cell: Option<u32>,
+        weight: u16,
+        pin: &Guard,
+    ) -> (Membership, u32) {
         let mut pool = match seat {
             Seat::Fixed(pool) => pool.clone(),
             Seat::Automatic(signature) => {
@@ -83,8 +91,8 @@ impl Core {
             }
         };
         loop {
-            if let Some(position) = pool.join(member, weight, &self.meters.locks) {
-                return Membership { pool, position };
+            if let Some(Seated { position, cell }) = pool.join(cell, &self.cells, weight, &self.meters.locks) {
+                return (Membership { pool, position }, cell);
             }
             // It was being dropped, which is done by the time that the topology can be locked.
             let Seat::Automatic(signature) = seat else { unreachable!("only automatic pools are dropped") };
@@ -102,7 +110,7 @@ impl Core {
         if let Some(pool) = self.find_pool(signature) {
             return pool;
         }
-        let number = if numbers.pools < self.config.max_pools { self.number(&mut numbers) } else { None };
+        let number = if numbers.pools < self.config.max_pools { numbers.number(self.indexes.len()) } else { None };
         let Some(number) = number else {
             drop(numbers);
             tracing::warn!(node = %id, limit = self.config.max_pools, "too many pools, the node goes to the mixed pool");
@@ -123,18 +131,6 @@ impl Core {
         pool
     }
 
-    /// A number that no pool has which anybody can still see. `None` when there is none: as many pools were dropped as
-    /// there may be, under pins that last.
-    fn number(&self, numbers: &mut Numbers) -> Option<u32> {
-        self.topology.vacant.pop().or_else(|| {
-            let next = numbers.next;
-            ((next as usize) < self.indexes.len()).then(|| {
-                numbers.next += 1;
-                next
-            })
-        })
-    }
-
     /// Lets a member go, and drops its pool if it was the last.
     pub(super) fn leave(&self, membership: &Membership, weight: u16, pin: &Guard) {
         let pool = &membership.pool;
@@ -153,9 +149,10 @@ impl Core {
         numbers.pools -= 1;
         numbers.names.remove(&pool.name);
         self.publish(&mut numbers, pool.number, None, pin);
-        let (vacant, number) = (self.topology.vacant.clone(), pool.number);
-        // Who has found the pool under a pin may yet draw from its index.
-        pin.defer(move || vacant.push(number));
+        let unseen = Arc::new(Flag::new(false));
+        numbers.dropped.push_back((pool.number, unseen.clone()));
+        // Who has found the pool under a pin may yet draw from its index. Release: pairs with `Numbers::number`.
+        pin.defer(move || unseen.store(true, Ordering::Release));
         drop(numbers);
         tracing::debug!(pool = %pool.name, "pool dropped");
         self.events.emit(|| Event::PoolDropped { pool: pool.name.to_string() });
@@ -169,7 +166,29 @@ impl Core {
     }
 }
 
+/// So many pools are dropped before the number of the first is used again: by then nobody should see that any more, so
+/// which number a pool gets does not hang on how fast readers are, and runs with a seed can be repeated.
+const REST: usize = 64;
+
 impl Numbers {
+    /// A number, below `limit`, of no pool that anybody can still see. `None` when there is none: as many pools as that
+    /// were dropped under pins that last.
+    fn number(&mut self, limit: usize) -> Option<u32> {
+        let fresh = ((self.next as usize) < limit).then_some(self.next);
+        // Acquire: pairs with the flag being set, when all that was done by who saw the pool is done.
+        let rested = self.dropped.front().filter(|(_, unseen)| unseen.load(Ordering::Acquire)).map(|(number, _)| *number);
+        match (rested, fresh) {
+            (Some(number), _) if self.dropped.len() >= REST || fresh.is_none() => {
+                self.dropped.pop_front();
+                Some(number)
+            }
+            _ => {
+                self.next += u32::from(fresh.is_some());
+                fresh
+            }
+        }
+    }
+
     /// A name that no other pool has.
     fn name(&mut self, signature: &Capabilities) -> Arc<str> {
         let mut name: Arc<str> = automatic_name(signature).into();

@@ -50,11 +50,10 @@ impl Core {
     fn for_each_checked(&self, route: &Route, pin: &Guard, mut visit: impl FnMut(NodeState, Result<(), Unmet>)) {
         for pool in route.tiers.iter().filter(|tier| tier.checked).flat_map(|tier| tier.pools.iter()) {
             for position in 0..pool.index.high_water() {
-                let member = pool.index.member(position);
-                let Some(cell) = self.cells.get(member.cell) else { continue };
+                let Some(cell) = pool.index.member(position).map(|cell| self.cells.at(cell)) else { continue };
                 let word = cell.word();
                 let effective = cell.node.load(pin).and_then(|node: &Node| node.effective.load(pin));
-                if let Some(effective) = effective.filter(|_| word.generation() == member.generation) {
+                if let Some(effective) = effective {
                     visit(NodeState::of(word.flags()), effective.satisfies(&route.requirements));
                 }
             }

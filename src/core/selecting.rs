@@ -7,10 +7,10 @@ use crossbeam_epoch::Guard;
 use super::Core;
 use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 use crate::error::NoNode;
-use crate::node::cell::{Change, Edge, Home};
-use crate::pool::{Found, Index, Pool};
+use crate::node::cell::{Cell, Edge, Home};
+use crate::node::word::SlotWord;
+use crate::pool::Pool;
 use crate::publish::Shared;
-use crate::random::Random;
 use crate::select::{Candidate, PreparedDemand, Route, View, Wish, find, find_plainly};
 use crate::snapshot::Snapshot;
 use crate::stats::Count;
@@ -126,11 +126,11 @@ impl Core {
         let mut word = found.word;
         loop {
             match found.cell.reserve(word) {
-                Ok(change) => {
-                    match change.edge {
+                Ok((edge, word)) => {
+                    match edge {
                         Edge::None => {}
-                        Edge::Fallen => self.fallen(found, pool, &change),
-                        Edge::Risen(_) => self.tell(found.cell, &{ change }),
+                        Edge::Fallen => self.fallen(found.cell, word, pool),
+                        Edge::Risen(_) => self.risen(found.cell, edge),
                     }
                     self.meters.counts.add(thread, Count::reserved);
                     return true;
@@ -141,19 +141,27 @@ impl Core {
         }
     }
 
-    /// The last slot of a member of this pool was taken.
-    fn fallen(&self, found: &Found<'_>, pool: &Pool, change: &Change) {
-        let here = found.cell.home();
-        match here {
-            // Most nodes stand in the one pool in which they were just found. While one is at home there, the position
-            // is its own.
-            Home::At { pool: number, position } if number == pool.number => pool.index.clear(position, || {
-                let word = found.cell.word();
-                let same = word.generation() == found.word.generation();
-                same && !word.selectable() && found.cell.home() == here
-            }),
-            _ => self.tell(found.cell, change),
+    /// The last slot of a member of this pool was taken, which has left the word as it is here.
+    #[inline(always)]
+    fn fallen(&self, cell: &Cell, left: SlotWord, pool: &Pool) {
+        match cell.home() {
+            // Most nodes stand in the one pool in which they were just found. The position is the node's own while the word
+            // is as it was left: a node that moves announces that in its word before it gives its position up.
+            Home::At { pool: number, position } if number == pool.number => {
+                pool.index.clear(position, || cell.word() == left);
+            }
+            _ => self.fallen_elsewhere(cell),
         }
+    }
+
+    #[cold]
+    fn fallen_elsewhere(&self, cell: &Cell) {
+        self.tell(cell, Edge::Fallen);
+    }
+
+    #[cold]
+    fn risen(&self, cell: &Cell, edge: Edge) {
+        self.tell(cell, edge);
     }
 
     #[inline(always)]
@@ -174,16 +182,19 @@ impl Core {
     ) -> Result<R, NoNode> {
         if extra.is_none()
             && let Some(pool) = self.sole_pool(asked, pin)
-            && let Some(taken) = self.threads.draw(|random, thread| {
-                loop {
-                    let candidate = Candidate { pool, found: self.lighter_of_two(&pool.index, random)? };
-                    if let Some(taken) = take(&candidate, thread) {
-                        return Some(taken);
-                    }
-                }
-            })
         {
-            return Ok(taken);
+            let (mut random, thread) = self.threads.stream();
+            let taken = loop {
+                let Some(found) = pool.index.draw_lighter(&self.cells, &mut random) else { break None };
+                let taken = take(&Candidate { pool, found }, thread);
+                if taken.is_some() {
+                    break taken;
+                }
+            };
+            self.threads.keep(random);
+            if let Some(taken) = taken {
+                return Ok(taken);
+            }
         }
         self.choose_at_large(asked, extra, pin, take)
     }
@@ -195,15 +206,6 @@ impl Core {
             return None;
         }
         self.known_route(asked, self.snapshot(pin), pin)?.get().sole.as_ref()
-    }
-
-    /// As `Policy::power_of_two` chooses, with nothing in the way.
-    #[inline(always)]
-    fn lighter_of_two(&self, index: &Index, random: &mut Random) -> Option<Found<'_>> {
-        let first = index.draw_member(&self.cells, random)?;
-        // The second draw may find the pool empty by now, or the same node again.
-        let Some(second) = index.draw_member(&self.cells, random) else { return Some(first) };
-        Some(first.lighter(second, random.next()))
     }
 
     #[inline(never)]

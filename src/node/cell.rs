@@ -18,7 +18,7 @@
 use crate::node::Node;
 use crate::node::word::{Flags, SlotWord};
 use crate::publish::Published;
-use crate::sync::{AtomicU64, Ordering, Zeroed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed};
 
 /// See the module's documentation. 64 bytes, all of them in use by one node.
 #[derive(Default)]
@@ -37,6 +37,19 @@ pub(crate) struct Cell {
     pub(crate) report: AtomicU64,
     /// Who lives here.
     pub(crate) node: Published<Node>,
+    /// [`Vacancy`].
+    vacancy: AtomicU32,
+}
+
+/// Whether a cell may be taken, see [`Cells`](super::Cells).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vacancy {
+    /// Vacant loose cells are in a queue.
+    Loose = 0,
+    /// It belongs to a block, and may be taken.
+    Vacant,
+    /// It belongs to a block, and is taken.
+    Taken,
 }
 
 // SAFETY: integers, and a `Published`, which is one atomic pointer, null by default.
@@ -51,6 +64,17 @@ pub(crate) enum Edge {
     Risen(SlotWord),
     /// It cannot be selected any more.
     Fallen,
+}
+
+/// What became of a release in one step, see [`Cell::release_at_once`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtOnce {
+    /// Done, and the index has nothing to be told.
+    Quiet,
+    /// Done, as [`Edge::Risen`].
+    Risen(SlotWord),
+    /// Not done.
+    No,
 }
 
 /// A word before and after a change.
@@ -94,9 +118,10 @@ impl Cell {
         SlotWord(self.slot.fetch_or(0, Ordering::AcqRel))
     }
 
-    /// Takes a slot, if the word is still as `seen`, which is selectable. Otherwise the word that is there.
+    /// Takes a slot, if the word is still as `seen`, which is selectable. Says what that means to the index, and what the
+    /// word is now; if it was not done, what it was.
     #[inline(always)]
-    pub(crate) fn reserve(&self, seen: SlotWord) -> Result<Change, SlotWord> {
+    pub(crate) fn reserve(&self, seen: SlotWord) -> Result<(Edge, SlotWord), SlotWord> {
         debug_assert!(seen.selectable());
         let mut after = seen.reserved();
         let full = !after.selectable();
@@ -104,21 +129,33 @@ impl Cell {
             // Nothing is free, so the index has nothing to be told; the next release starts afresh.
             after = after.with_pending(false);
         }
-        match self.exchange(seen, after) {
-            Ok(()) => {
-                let edge = match (full, after.pending()) {
-                    (true, _) => Edge::Fallen,
-                    (false, true) => Edge::Risen(after),
-                    (false, false) => Edge::None,
-                };
-                Ok(Change { before: seen, after, edge })
+        self.exchange(seen, after).map(|()| match (full, after.pending()) {
+            (true, _) => (Edge::Fallen, after),
+            (false, true) => (Edge::Risen(after), after),
+            (false, false) => (Edge::None, after),
+        })
+    }
+
+    /// Gives a slot of `generation` back, if nothing stands in the way of doing it with one step, as most often: the node
+    /// is in use, its slots are no more than it has, and nobody changes the word meanwhile.
+    #[inline(always)]
+    pub(crate) fn release_at_once(&self, generation: u32) -> AtOnce {
+        let before = self.word();
+        if !before.is_settled_and_ready(generation) {
+            return AtOnce::No;
+        }
+        let (held, full) = (before.in_flight(), before.in_flight() == before.capacity());
+        match before.released() {
+            Some(after) if held < before.capacity() && self.exchange(before, after).is_ok() => AtOnce::Quiet,
+            Some(after) if full => {
+                let after = after.risen(after.capacity() > 1);
+                if self.exchange(before, after).is_ok() { AtOnce::Risen(after) } else { AtOnce::No }
             }
-            Err(found) => Err(found),
+            _ => AtOnce::No,
         }
     }
 
     /// Gives a slot of `generation` back.
-    #[inline(always)]
     pub(crate) fn release(&self, generation: u32) -> Result<Change, ReleaseError> {
         let mut before = self.word();
         loop {
@@ -126,13 +163,7 @@ impl Cell {
                 return Err(ReleaseError::OtherGeneration);
             }
             let after = before.released().ok_or(ReleaseError::NothingHeld)?;
-            let stepped = if before.selectable() && !before.pending() {
-                // It stays selectable, and the index knows.
-                self.exchange(before, after).map(|()| Change { before, after, edge: Edge::None })
-            } else {
-                self.step(before, after)
-            };
-            match stepped {
+            match self.step(before, after) {
                 Ok(change) => return Ok(change),
                 Err(found) => before = found,
             }
@@ -221,6 +252,29 @@ impl Cell {
         let vacant = SlotWord::new(SlotWord::next_generation(word.generation()), 0, Flags::GONE);
         // Release: whoever takes the cell next sees it vacant.
         self.slot.store(vacant.0, Ordering::Release);
+    }
+
+    /// Takes a cell of a block, if it is vacant.
+    pub(super) fn take_vacant(&self) -> bool {
+        let (vacant, taken) = (Vacancy::Vacant as u32, Vacancy::Taken as u32);
+        // Acquire: pairs with `set_vacancy`, so that the taker sees the cell vacated.
+        self.vacancy.compare_exchange(vacant, taken, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Which of the three it is can be told by whoever has the cell.
+    pub(super) fn vacancy(&self) -> Vacancy {
+        // Relaxed: a cell stays loose, or of a block, as it was made.
+        match self.vacancy.load(Ordering::Relaxed) {
+            0 => Vacancy::Loose,
+            1 => Vacancy::Vacant,
+            _ => Vacancy::Taken,
+        }
+    }
+
+    /// For whoever makes the block, or vacates the cell.
+    pub(super) fn set_vacancy(&self, vacancy: Vacancy) {
+        // Release: pairs with `take_vacant`.
+        self.vacancy.store(vacancy as u32, Ordering::Release);
     }
 
     #[inline(always)]
@@ -374,7 +428,7 @@ mod tests {
         let cell = Cell::default();
         let first = cell.occupy(1, 100, Flags::NONE);
         let held = cell.reserve(cell.word()).unwrap();
-        assert_eq!(held.edge, Edge::Fallen);
+        assert_eq!(held.0, Edge::Fallen);
         assert_eq!(cell.release(first + 1).unwrap_err(), ReleaseError::OtherGeneration);
         assert_eq!(cell.release(first).unwrap().after.in_flight(), 0);
         assert_eq!(cell.release(first).unwrap_err(), ReleaseError::NothingHeld);
@@ -390,7 +444,7 @@ mod tests {
         let cell = Cell::default();
         let generation = cell.occupy(3, 100, Flags::NONE);
         for edge in [Edge::None, Edge::None, Edge::Fallen] {
-            assert_eq!(cell.reserve(cell.word()).unwrap().edge, edge);
+            assert_eq!(cell.reserve(cell.word()).unwrap().0, edge);
         }
         let first = cell.release(generation).unwrap();
         assert_eq!(first.edge, Edge::Risen(first.after));

@@ -1,24 +1,31 @@
 //! All cells, and which of them are vacant.
+//!
+//! Cells come in blocks. A block is either loose: its cells go to whoever needs one; or it belongs to a place in a pool's
+//! index for good (see `pool::index::leaf`): then each of its cells is vacant or not by itself, and is given out by its
+//! number only.
 
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use super::cell::Cell;
+use super::cell::{Cell, Vacancy};
 use crate::arena::Arena;
+use crate::pool::FANOUT;
 use crate::sync::{Ordering, SegQueue, Sequence, sized};
 
 /// The cells of a scheduler. A cell keeps its number; vacant ones are used again.
 #[derive(Debug)]
 pub(crate) struct Cells {
     arena: Arena<Cell, { sized(10, 1) }>,
+    /// Vacant loose cells.
     vacant: SegQueue<u32>,
-    next: Sequence,
+    /// Blocks made.
+    blocks: Sequence,
 }
 
 impl Cells {
     pub(crate) fn new() -> Self {
-        Self { arena: Arena::new(), vacant: SegQueue::new(), next: Sequence::new(0) }
+        Self { arena: Arena::new(), vacant: SegQueue::new(), blocks: Sequence::new(0) }
     }
 
     #[inline(always)]
@@ -31,13 +38,32 @@ impl Cells {
         self.arena.at(cell)
     }
 
-    /// A vacant cell, for its finder alone.
+    /// A block of cells in a row for a place in an index, all of them vacant; the number of the first.
+    pub(crate) fn block(&self) -> u32 {
+        let first = self.make_block();
+        (first..first + FANOUT).for_each(|cell| self.at(cell).set_vacancy(Vacancy::Vacant));
+        first
+    }
+
+    fn make_block(&self) -> u32 {
+        // Relaxed: only distinctness matters; the arena publishes the cells.
+        let first = self.blocks.fetch_add(1, Ordering::Relaxed) as u32 * FANOUT;
+        // A block is not longer than the first chunk of the arena, and aligned, so it is in one chunk.
+        self.arena.ensure(first);
+        first
+    }
+
+    /// Takes this cell of a block, if it is vacant. Then it is the taker's alone.
+    pub(crate) fn take_this(&self, cell: u32) -> bool {
+        self.at(cell).take_vacant()
+    }
+
+    /// A vacant loose cell, for its finder alone.
     pub(crate) fn take(&self) -> u32 {
         self.vacant.pop().unwrap_or_else(|| {
-            // Relaxed: only distinctness matters; the arena publishes the cell.
-            let cell = self.next.fetch_add(1, Ordering::Relaxed) as u32;
-            self.arena.ensure(cell);
-            cell
+            let first = self.make_block();
+            (first + 1..first + FANOUT).for_each(|cell| self.vacant.push(cell));
+            first
         })
     }
 
@@ -49,12 +75,15 @@ impl Cells {
             let vacated = cells.at(cell);
             vacated.node.swap(None, &crossbeam_epoch::pin());
             vacated.vacate();
-            cells.vacant.push(cell);
+            match vacated.vacancy() {
+                Vacancy::Loose => cells.vacant.push(cell),
+                Vacancy::Vacant | Vacancy::Taken => vacated.set_vacancy(Vacancy::Vacant),
+            }
         });
     }
 
-    /// Cells ever taken.
+    /// Cells there are.
     pub(crate) fn high_water(&self) -> u32 {
-        self.next.load(Ordering::Relaxed) as u32
+        self.blocks.load(Ordering::Relaxed) as u32 * FANOUT
     }
 }

@@ -75,6 +75,8 @@ const SLOTS_MASK: u64 = MAX_SLOTS as u64;
 const CAPACITY_SHIFT: u32 = 14;
 const FLAGS_SHIFT: u32 = 28;
 const FLAGS_MASK: u64 = (Flags::ALL as u64) << FLAGS_SHIFT;
+/// What is below the flags: slots held, and slots there are.
+const FLAGS_BELOW: u64 = (1 << FLAGS_SHIFT) - 1;
 const PENDING: u64 = 1 << 35;
 const RISES_SHIFT: u32 = 36;
 const RISES_MASK: u64 = ((1 << 18) - 1) << RISES_SHIFT;
@@ -114,6 +116,12 @@ impl SlotWord {
     #[inline(always)]
     pub(crate) const fn selectable(self) -> bool {
         self.0 & FLAGS_MASK == 0 && self.in_flight() < self.capacity()
+    }
+
+    /// Whether it is `generation`'s, has no reason against it, and the index has been told all there is to tell.
+    #[inline(always)]
+    pub(crate) const fn is_settled_and_ready(self, generation: u32) -> bool {
+        (self.0 ^ (generation as u64) << GENERATION_SHIFT) & !(RISES_MASK | FLAGS_BELOW) == 0
     }
 
     /// One slot more is held.

@@ -7,13 +7,14 @@ mod layout;
 mod occupancy;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 
 pub use config::PoolConfig;
-pub(crate) use index::{Found, Index, Member};
+pub(crate) use index::word::FANOUT;
+pub(crate) use index::{Found, Index};
 pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use occupancy::Occupancy;
@@ -22,7 +23,7 @@ pub use view::{PoolKind, PoolView};
 use crate::capability::Capabilities;
 use crate::id::stable_hash;
 use crate::lock::WriterLock;
-use crate::node::NodeState;
+use crate::node::{Cells, NodeState};
 use crate::stats::LockStats;
 use crate::sync::{Ordering, Statistic};
 
@@ -52,11 +53,18 @@ pub(crate) struct Pool {
     writer: WriterLock<Roster>,
 }
 
+/// Where a member was taken in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seated {
+    pub(crate) position: u32,
+    pub(crate) cell: u32,
+}
+
 /// Which positions are taken. Under the pool's writer lock.
 #[derive(Debug, Default)]
 struct Roster {
-    /// Freed positions, to be used again.
-    free: Vec<u32>,
+    /// Freed positions, to be used again: the one that was freed first is, for its cell is likeliest to be vacant.
+    free: VecDeque<u32>,
     /// The first position never used.
     next: u32,
     members: u32,
@@ -177,21 +185,27 @@ impl Pool {
         }
     }
 
-    /// Takes a member in; `None` when the pool is being dropped. The member is not marked.
-    pub(crate) fn join(&self, member: Member, weight: u16, locks: &LockStats) -> Option<u32> {
+    /// Takes a member in, which is not marked: the node in `cell`, or one that is to come into a cell of `cells` that this
+    /// finds for it, the one that belongs to its position if that can be. Says where and in which; `None` when the
+    /// pool is being dropped.
+    pub(crate) fn join(&self, cell: Option<u32>, cells: &Cells, weight: u16, locks: &LockStats) -> Option<Seated> {
         let mut roster = self.writer.lock(locks);
         if roster.closed {
             return None;
         }
-        let position = roster.free.pop().unwrap_or_else(|| {
+        let position = roster.free.pop_front().unwrap_or_else(|| {
             roster.next += 1;
             roster.next - 1
         });
-        self.index.set_member(position, Some(member));
+        let cell = cell.unwrap_or_else(|| {
+            let own = self.index.own_cell(position, cells);
+            if cells.take_this(own) { own } else { cells.take() }
+        });
+        self.index.set_member(position, Some(cell));
         roster.members += 1;
         *roster.weights.entry(weight).or_default() += 1;
         self.publish_weight(&roster);
-        Some(position)
+        Some(Seated { position, cell })
     }
 
     /// Lets a member go; says whether it was the last.
@@ -199,7 +213,7 @@ impl Pool {
         let mut roster = self.writer.lock(locks);
         self.index.set_member(position, None);
         self.index.clear(position, || true);
-        roster.free.push(position);
+        roster.free.push_back(position);
         roster.members -= 1;
         roster.forget(weight);
         self.publish_weight(&roster);

@@ -92,14 +92,13 @@ fn places<'s>(
 mod tests {
     use super::*;
     use crate::capability::{Capabilities, Demand};
-    use crate::pool::{Layout, Index, Occupancy, Pool, PoolKind};
+    use crate::pool::{Layout, Indexes, Pool, PoolKind};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
     fn layout() -> Layout {
         let guarantee = Arc::new(Capabilities::new());
-        let occupancy = Arc::new(Occupancy::new(1));
-        let mixed = Pool::new((0, 0), "mixed".into(), PoolKind::Mixed, guarantee, None, occupancy);
+        let mixed = Pool::new((0, 0), "mixed".into(), PoolKind::Mixed, guarantee, None, Indexes::new(1).make(0));
         Layout::new(Default::default(), Vec::new(), Vec::new(), Arc::new(mixed))
     }
 

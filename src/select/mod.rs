@@ -220,15 +220,15 @@ impl<'d> Drawing<'d> {
         if self.filter.is_some() {
             return self.apart(|drawing| drawing.draw_filtered(pool));
         }
-        pool.index.draw_member(self.view.cells, &mut self.random).map(|found| Candidate { pool, found })
+        pool.index.draw(self.view.cells, &mut self.random).map(|found| Candidate { pool, found })
     }
 
     /// As `draw_in`, where not every member is wanted: a few draws, then member by member from a random one on.
     #[cold]
     fn draw_filtered(&mut self, pool: &'d Arc<Pool>) -> Option<Candidate<'d>> {
         for _ in 0..BLIND_DRAWS {
-            let position = pool.index.draw(&mut self.random)?;
-            if let Some(candidate) = self.wanted(pool, position) {
+            let candidate = Candidate { pool, found: pool.index.draw(self.view.cells, &mut self.random)? };
+            if self.wants(&candidate.found) {
                 return Some(candidate);
             }
         }
@@ -256,8 +256,11 @@ impl<'d> Drawing<'d> {
 
     fn wanted(&self, pool: &'d Arc<Pool>, position: u32) -> Option<Candidate<'d>> {
         let found = pool.index.look(self.view.cells, position)?;
-        let wanted = self.filter.is_none_or(|filter| filter.wants(&self.view, &found));
-        wanted.then_some(Candidate { pool, found })
+        self.wants(&found).then_some(Candidate { pool, found })
+    }
+
+    fn wants(&self, found: &Found<'_>) -> bool {
+        self.filter.is_none_or(|filter| filter.wants(&self.view, found))
     }
 
     /// The pool that was drawn has none: on to the others that may have one.

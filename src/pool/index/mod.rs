@@ -32,6 +32,7 @@
 //! publishes it to finds and clears (`depth`). A mark that does not see the new level came before the announcement,
 //! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
 
+mod leaf;
 pub(crate) mod word;
 
 use crate::arena::Arena;
@@ -40,9 +41,10 @@ use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
 use crate::random::Random;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
+use crate::sync::{AtomicU32, Ordering, sized};
 use std::hint::select_unpredictable;
 use std::sync::Arc;
+use leaf::{Leaf, Seats};
 use word::{Cleared, FANOUT, IndexWord, next_bit, random_bit};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
@@ -51,9 +53,12 @@ const MAX_LEVELS: usize = 6;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// The member at each position.
-    members: Arena<AtomicU64, { sized(5, 1) }>,
-    levels: [Arena<IndexWord, 1>; MAX_LEVELS],
+    /// Level 0, and the members.
+    leaves: Arena<Leaf, 1>,
+    /// Cells of members that are not in one of their leaf's own, plus one; 0: none. By position.
+    strangers: Arena<AtomicU32, { sized(5, 1) }>,
+    /// Level 1 and further up.
+    above: [Arena<IndexWord, 1>; MAX_LEVELS - 1],
     /// Levels in use, to finds and clears.
     depth: AtomicU32,
     /// Levels in use, to marks; one ahead of `depth` while the index grows.
@@ -64,31 +69,13 @@ pub(crate) struct Index {
     pool: u32,
 }
 
-/// A member as the index keeps it: a cell, and the generation under which it is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub(crate) cell: u32,
-    pub(crate) generation: u32,
-}
-
-impl Member {
-    #[inline(always)]
-    fn unpack(bits: u64) -> Self {
-        Self { cell: bits as u32, generation: (bits >> 32) as u32 }
-    }
-
-    fn pack(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.cell)
-    }
-}
-
 /// A member that could be selected when it was looked at.
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'a> {
     /// Of the cell.
     pub(crate) number: u32,
     pub(crate) cell: &'a Cell,
-    /// The slot word that said so, under the member's generation.
+    /// The slot word that said so.
     pub(crate) word: SlotWord,
 }
 
@@ -100,12 +87,12 @@ impl Found<'_> {
         (self.word.in_flight() + u32::from(basis.external), u32::from(basis.capacity) * u32::from(basis.weight))
     }
 
-    /// Whether this one's load is the smaller; the highest bit of `coin` decides between equals.
+    /// Whether this one's load is the smaller; the lowest bit of `coin` decides between equals.
     #[inline(always)]
     pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
         // jobs / strength < jobs / strength, without a division: 17 + 32 bits each.
         let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
-        u64::from(jobs) * u64::from(other_strength) + (coin >> 63) <= u64::from(other_jobs) * u64::from(strength)
+        u64::from(jobs) * u64::from(other_strength) + (coin & 1) <= u64::from(other_jobs) * u64::from(strength)
     }
 
     /// The one with the smaller load.
@@ -125,32 +112,66 @@ impl Index {
     /// An empty index of pool number `pool`.
     pub(crate) fn new(pool: u32, occupancy: Arc<Occupancy>) -> Self {
         let index = Self {
-            members: Arena::new(),
-            levels: std::array::from_fn(|_| Arena::new()),
+            leaves: Arena::new(),
+            strangers: Arena::new(),
+            above: std::array::from_fn(|_| Arena::new()),
             depth: AtomicU32::new(1),
             mark_depth: AtomicU32::new(1),
             high_water: AtomicU32::new(0),
             occupancy,
             pool,
         };
-        index.levels[0].ensure(0);
+        index.leaves.ensure(0);
         index
     }
 
-    /// The member at a position; one with generation 0, which no cell has, where there is none.
+    /// The word with the bits of these members (level 0), or of these words of the level below.
     #[inline(always)]
-    pub(crate) fn member(&self, position: u32) -> Member {
-        // Acquire: pairs with `set_member`.
-        Member::unpack(self.members.at(position).load(Ordering::Acquire))
+    fn word(&self, level: usize, index: u32) -> &IndexWord {
+        match level.checked_sub(1) {
+            None => &self.leaves.at(index).word,
+            Some(above) => self.above[above].at(index),
+        }
     }
 
-    /// Puts a member at a position that the writer gave out, growing the index if need be. For the pool's writer; to
-    /// be followed by a [`mark`](Self::mark) once the member can be selected.
-    pub(crate) fn set_member(&self, position: u32, member: Option<Member>) {
-        let bits = member.map_or(0, Member::pack);
-        // Release: pairs with `member`.
-        self.members.ensure(position).store(bits, Ordering::Release);
-        self.levels[0].ensure(position / FANOUT);
+    /// The cell of the member at a position.
+    #[inline(always)]
+    pub(crate) fn member(&self, position: u32) -> Option<u32> {
+        let own = self.leaves.get(position / FANOUT)?.seats().own(position % FANOUT);
+        if own.is_some() { own } else { self.stranger(position) }
+    }
+
+    #[cold]
+    fn stranger(&self, position: u32) -> Option<u32> {
+        // Acquire: pairs with `set_member`.
+        self.strangers.get(position)?.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// The cell that belongs to a position which the writer gave out, whoever is in it. For the pool's writer.
+    pub(super) fn own_cell(&self, position: u32, cells: &Cells) -> u32 {
+        let leaf = self.leaves.ensure(position / FANOUT);
+        let place = position % FANOUT;
+        leaf.seats().cell(place).unwrap_or_else(|| {
+            let first = cells.block();
+            leaf.settle_on(first);
+            first + place
+        })
+    }
+
+    /// Puts a member, by its cell, at a position that the writer gave out, growing the index if need be. For the pool's
+    /// writer; to be followed by a [`mark`](Self::mark) once the member can be selected.
+    pub(crate) fn set_member(&self, position: u32, cell: Option<u32>) {
+        let (leaf, place) = (self.leaves.ensure(position / FANOUT), position % FANOUT);
+        let own = cell.is_some() && leaf.seats().cell(place) == cell;
+        let stranger = cell.filter(|_| !own).map_or(0, |cell| cell + 1);
+        if stranger != 0 {
+            self.strangers.ensure(position);
+        }
+        if let Some(entry) = self.strangers.get(position) {
+            // Release: pairs with `stranger`.
+            entry.store(stranger, Ordering::Release);
+        }
+        leaf.seat(place, own);
         // Relaxed: only the pool's writer, which the caller is, stores these.
         while u64::from(position) >= u64::from(FANOUT).pow(self.depth.load(Ordering::Relaxed)) {
             self.grow();
@@ -158,7 +179,7 @@ impl Index {
         let (mut index, depth) = (position / FANOUT, self.depth.load(Ordering::Relaxed));
         for level in 1..depth {
             index /= FANOUT;
-            self.levels[level as usize].ensure(index);
+            self.above[level as usize - 1].ensure(index);
         }
         if position >= self.high_water.load(Ordering::Relaxed) {
             // Release: whoever draws a position below this finds the words made above.
@@ -174,10 +195,10 @@ impl Index {
 
     fn grow(&self) {
         let depth = self.depth.load(Ordering::Relaxed);
-        self.levels[depth as usize].ensure(0).start();
+        self.above[depth as usize - 1].ensure(0).start();
         // Release: a mark that sees the new level sees its word.
         self.mark_depth.store(depth + 1, Ordering::Release);
-        if self.levels[depth as usize - 1].at(0).announce() != 0 {
+        if self.word(depth as usize - 1, 0).announce() != 0 {
             self.mark_from(depth as usize, 0);
         }
         // Release: a find or clear that sees the new level sees that marks see it.
@@ -187,15 +208,20 @@ impl Index {
     /// The member at this position may be selected: tells the index, up to where it is known.
     ///
     /// A position that this index never gave out is passed over: it comes from a place that the member has left since.
+    #[inline(always)]
     pub(crate) fn mark(&self, position: u32) {
         if position < self.high_water() {
-            self.mark_from(0, position);
+            let word = &self.leaves.at(position / FANOUT).word;
+            let marked = word.mark(position % FANOUT);
+            if marked.pending() {
+                self.mark_above(0, position / FANOUT);
+                word.settle(marked);
+            }
         }
     }
 
-    #[inline(always)]
     fn mark_from(&self, level: usize, bit: u32) {
-        let word = self.levels[level].at(bit / FANOUT);
+        let word = self.word(level, bit / FANOUT);
         let marked = word.mark(bit % FANOUT);
         if marked.pending() {
             self.mark_above(level, bit / FANOUT);
@@ -204,6 +230,7 @@ impl Index {
     }
 
     /// The word at this place of this level has a set bit: tells the level above.
+    #[inline(never)]
     fn mark_above(&self, level: usize, place: u32) {
         // Acquire: pairs with `grow`. Read after the mark below: one that growth does not see sees the new level.
         if level as u32 + 1 >= self.mark_depth.load(Ordering::Acquire) {
@@ -215,26 +242,32 @@ impl Index {
 
     /// The member at this position may not be selected any more: clears its bit if `unavailable` says so while
     /// nobody marks it, and the bits above that then stand for nothing.
+    #[inline(always)]
     pub(crate) fn clear(&self, position: u32, unavailable: impl Fn() -> bool) {
         if position < self.high_water() {
-            self.clear_from(0, position, unavailable);
+            let word = &self.leaves.at(position / FANOUT).word;
+            if word.clear(position % FANOUT, unavailable) == Cleared::Last {
+                self.clear_above(0, position / FANOUT);
+            }
         }
     }
 
-    fn clear_from(&self, level: usize, bit: u32, unavailable: impl Fn() -> bool) {
-        let (mut level, mut bit) = (level, bit);
-        let mut word = self.levels[level].at(bit / FANOUT);
-        let mut cleared = word.clear(bit % FANOUT, unavailable);
-        while cleared == Cleared::Last {
-            let child = word;
-            bit /= FANOUT;
+    /// The word at this place of this level has no set bit any more: clears the bits that stand for it.
+    #[inline(never)]
+    fn clear_above(&self, level: usize, place: u32) {
+        let (mut level, mut place) = (level, place);
+        loop {
+            let child = self.word(level, place);
             level += 1;
             if level as u32 >= self.depth() {
                 self.occupancy.clear(self.pool, || self.is_empty());
                 return;
             }
-            word = self.levels[level].at(bit / FANOUT);
-            cleared = word.clear(bit % FANOUT, || child.bits() == 0);
+            let cleared = self.word(level, place / FANOUT).clear(place % FANOUT, || child.bits() == 0);
+            if cleared != Cleared::Last {
+                return;
+            }
+            place /= FANOUT;
         }
     }
 
@@ -247,7 +280,7 @@ impl Index {
     pub(crate) fn is_empty(&self) -> bool {
         let depth = self.depth();
         // Acquire: pairs with `grow`. While a level is being added there is no one topmost word to ask.
-        self.mark_depth.load(Ordering::Acquire) == depth && self.levels[depth as usize - 1].at(0).bits() == 0
+        self.mark_depth.load(Ordering::Acquire) == depth && self.word(depth as usize - 1, 0).bits() == 0
     }
 
     #[inline(always)]
@@ -257,76 +290,93 @@ impl Index {
     }
 
     /// A member that can be selected, drawn at random; `None` when there was an instant with none.
+    ///
+    /// While most members are available every one of them is equally likely. When few are, one in a sparse word is
+    /// likelier than one in a dense word, by the ratio of the words' counts at most.
     #[inline(always)]
-    pub(crate) fn draw_member<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+    pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        self.find(cells, self.high_water(), random).map(|(found, _)| found)
+    }
+
+    /// The less loaded of two members that are drawn as by [`draw`](Self::draw).
+    #[inline(always)]
+    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        let high_water = self.high_water();
+        let (first, _) = self.find(cells, high_water, random)?;
+        // The second may be the same node again, or find the pool empty by now.
+        match self.find(cells, high_water, random) {
+            Some((second, coin)) => Some(first.lighter(second, coin)),
+            None => Some(first),
+        }
+    }
+
+    /// A member that can be selected, at a random position or near; and a coin.
+    #[inline(always)]
+    fn find<'a>(&self, cells: &'a Cells, high_water: u32, random: &mut Random) -> Option<(Found<'a>, u64)> {
+        // The position, and the fraction by which the number drawn is past it: what that has not said yet.
+        let draw = u128::from(random.next()) * u128::from(high_water);
+        let (position, fraction) = ((draw >> 64) as u32, draw as u64);
+        let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
+        let bits = leaf.word.bits();
+        let place = match bits {
+            0 => place,
+            _ if bits >> place & 1 == 1 => place,
+            _ => random_bit(bits, fraction),
+        };
+        if bits != 0
+            && let Some(found) = look(cells, leaf.seats(), place)
+        {
+            return Some((found, fraction));
+        }
+        // On a copy, so that the caller's can be in a register.
+        let mut apart = random.clone();
+        let found = self.find_near(cells, position / FANOUT * FANOUT + place, &mut apart);
+        *random = apart;
+        found.map(|found| (found, fraction))
+    }
+
+    /// As [`find`](Self::find), where that met a stale bit, a member in another cell, or an empty word.
+    #[inline(never)]
+    fn find_near<'a>(&self, cells: &'a Cells, met: u32, random: &mut Random) -> Option<Found<'a>> {
+        let mut position = met;
         // Each turn mends a stale bit, or another thread got somewhere.
         loop {
-            let position = self.draw(random)?;
             if let Some(found) = self.look(cells, position) {
                 return Some(found);
             }
+            let word = met / FANOUT;
+            position = match self.leaves.at(word).word.bits() {
+                0 if self.high_water() == 0 => return None,
+                0 => self.draw_from(word, random)?,
+                bits => word * FANOUT + random_bit(bits, random.next()),
+            };
         }
     }
 
     /// The member at this position if it can be selected. If not, and the index says otherwise, the index is mended.
-    #[inline(always)]
     pub(crate) fn look<'a>(&self, cells: &'a Cells, position: u32) -> Option<Found<'a>> {
-        let member = self.member(position);
-        if let Some(cell) = cells.get(member.cell) {
-            let word = cell.word();
-            if word.generation() == member.generation && word.selectable() {
-                return Some(Found { number: member.cell, cell, word });
-            }
+        let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
+        let found = look(cells, leaf.seats(), place).or_else(|| look_at(cells, self.stranger(position)?));
+        if found.is_none() {
+            self.mend(cells, position);
         }
-        self.mend(cells, position);
-        None
+        found
     }
 
     /// Clears the bit of a member that cannot be selected.
     #[cold]
     pub(crate) fn mend(&self, cells: &Cells, position: u32) {
-        self.clear(position, || {
-            let member = self.member(position);
-            cells.get(member.cell).is_none_or(|cell| {
-                let word = cell.word();
-                word.generation() != member.generation || !word.selectable()
-            })
-        });
+        self.clear(position, || self.member(position).is_none_or(|cell| !cells.at(cell).word().selectable()));
     }
 
-    /// A position whose member may be selected, drawn at random; `None` when there was an instant with none.
-    ///
-    /// While most members are available every one of them is equally likely. When few are, one in a sparse word is
-    /// likelier than one in a dense word, by the ratio of the words' counts at most.
-    #[inline(always)]
-    pub(crate) fn draw(&self, random: &mut Random) -> Option<u32> {
-        let high_water = self.high_water();
-        if high_water == 0 {
-            return None;
-        }
-        let position = random.below(high_water);
-        let bits = self.levels[0].at(position / FANOUT).bits();
-        if bits >> (position % FANOUT) & 1 == 1 {
-            return Some(position);
-        }
-        if bits != 0 {
-            return Some(position / FANOUT * FANOUT + random_bit(bits, random.next()));
-        }
-        // On a copy, so that the caller's can be in a register.
-        let mut apart = random.clone();
-        let found = self.draw_from(position / FANOUT, &mut apart);
-        *random = apart;
-        found
-    }
-
-    /// As [`draw`](Self::draw), near an empty word: up until a word has a set bit, then down at random.
-    #[cold]
+    /// A position with a set bit near an empty word: up until a word has a set bit, then down at random; `None` when
+    /// there was an instant with none.
     fn draw_from(&self, word: u32, random: &mut Random) -> Option<u32> {
         'again: loop {
             let depth = self.depth();
             let (mut level, mut index) = (0, word);
             let bits = loop {
-                let bits = self.levels[level].at(index).bits();
+                let bits = self.word(level, index).bits();
                 if bits != 0 {
                     break bits;
                 }
@@ -357,7 +407,7 @@ impl Index {
             let depth = self.depth();
             let (mut level, mut index, mut least) = (0, from / FANOUT, from % FANOUT);
             let bits = loop {
-                let bits = self.levels[level].at(index).bits();
+                let bits = self.word(level, index).bits();
                 // From bit `least` on; it is 32 when the word below was the last of this one.
                 let ahead = bits & u32::MAX.checked_shl(least).unwrap_or(0);
                 if ahead != 0 {
@@ -391,10 +441,10 @@ impl Index {
             if level == 0 {
                 return Some(child);
             }
-            let word = self.levels[level - 1].at(child);
+            let word = self.word(level - 1, child);
             bits = word.bits();
             if bits == 0 {
-                self.clear_from(level, child, || word.bits() == 0);
+                self.clear_above(level - 1, child);
                 return None;
             }
             level -= 1;
@@ -407,25 +457,51 @@ impl Index {
     pub(crate) fn is_told(&self, position: u32) -> bool {
         let mut bit = position;
         (0..self.depth() as usize).all(|level| {
-            let set = self.levels[level].at(bit / FANOUT).bits() >> (bit % FANOUT) & 1 == 1;
+            let set = self.word(level, bit / FANOUT).bits() >> (bit % FANOUT) & 1 == 1;
             bit /= FANOUT;
             set
         }) && self.occupancy.is_marked(self.pool)
     }
 }
 
+/// The member at this place of a leaf, if it is in one of the leaf's own cells and can be selected.
+#[inline(always)]
+fn look(cells: &Cells, seats: Seats, place: u32) -> Option<Found<'_>> {
+    look_at(cells, seats.own(place)?)
+}
+
+/// The node in this cell, if it can be selected.
+#[inline(always)]
+fn look_at(cells: &Cells, number: u32) -> Option<Found<'_>> {
+    let cell = cells.at(number);
+    let word = cell.word();
+    word.selectable().then_some(Found { number, cell, word })
+}
+
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
     use super::*;
+    use crate::node::word::Flags;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn index(positions: u32) -> Index {
-        let index = Index::new(0, Arc::new(Occupancy::new(1)));
-        for position in 0..positions {
-            index.set_member(position, Some(Member { cell: position, generation: 1 }));
-        }
-        index
+    /// An index, and cells to which it is indifferent: each can always be selected. Members are in cells of the number
+    /// of their position.
+    fn index(positions: u32) -> (Index, Cells) {
+        let (index, cells) = (Index::new(0, Arc::new(Occupancy::new(1))), Cells::new());
+        (0..positions).for_each(|position| add(&index, &cells, position));
+        (index, cells)
+    }
+
+    fn add(index: &Index, cells: &Cells, position: u32) {
+        let cell = index.own_cell(position, cells);
+        assert_eq!(cell, position);
+        cells.at(cell).occupy(1, 100, Flags::NONE);
+        index.set_member(position, Some(cell));
+    }
+
+    fn draw(index: &Index, cells: &Cells, random: &mut Random) -> Option<u32> {
+        index.draw(cells, random).map(|found| found.number)
     }
 
     proptest! {
@@ -433,12 +509,12 @@ mod tests {
         /// Marks, clears and growth in any order against a plain set: finds tell exactly what is in it.
         #[test]
         fn finds_agree_with_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..40_000), 1..200), seed in any::<u64>()) {
-            let index = index(1);
+            let (index, cells) = index(1);
             let (mut set, mut size) = (BTreeSet::new(), 1);
             let mut random = Random::new(seed);
             for (mark, position) in steps {
                 for new in size..=position {
-                    index.set_member(new, Some(Member { cell: new, generation: 1 }));
+                    add(&index, &cells, new);
                 }
                 size = size.max(position + 1);
                 if mark {
@@ -448,7 +524,7 @@ mod tests {
                     set.remove(&position);
                     index.clear(position, || true);
                 }
-                match index.draw(&mut random) {
+                match draw(&index, &cells, &mut random) {
                     None => prop_assert!(set.is_empty()),
                     Some(found) => prop_assert!(set.contains(&found) && index.is_told(found)),
                 }
@@ -464,15 +540,15 @@ mod tests {
     #[test]
     fn the_only_free_position_is_found_at_every_size() {
         for size in [1, 31, 32, 33, 1024, 1025, 32_768, 32_769, 100_000] {
-            let index = index(size);
+            let (index, cells) = index(size);
             let mut random = Random::new(7);
             for position in [0, size / 2, size - 1] {
                 index.mark(position);
                 for _ in 0..20 {
-                    assert_eq!(index.draw(&mut random), Some(position));
+                    assert_eq!(draw(&index, &cells, &mut random), Some(position));
                 }
                 index.clear(position, || true);
-                assert_eq!(index.draw(&mut random), None);
+                assert_eq!(draw(&index, &cells, &mut random), None);
             }
         }
     }
@@ -480,12 +556,12 @@ mod tests {
     #[test]
     fn draws_are_uniform_while_most_are_free() {
         // 33 positions: the last word has a single one, which must not get half of the draws.
-        let index = index(33);
+        let (index, cells) = index(33);
         (0..33).for_each(|position| index.mark(position));
         let mut random = Random::new(1);
         let mut drawn = [0u32; 33];
         for _ in 0..330_000 {
-            drawn[index.draw(&mut random).unwrap() as usize] += 1;
+            drawn[draw(&index, &cells, &mut random).unwrap() as usize] += 1;
         }
         assert!(drawn.iter().all(|&n| (9_500..10_500).contains(&n)), "{drawn:?}");
     }

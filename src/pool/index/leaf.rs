@@ -1,0 +1,96 @@
+//! A leaf of the availability index: the bits of 32 members, and who they are.
+//!
+//! Most members of a pool are in cells of its own: a leaf has a block of 32 cells that stand in a row, and the member at
+//! a place is the node in the cell of that place. So a reader comes from the bit to the cell without looking a member up,
+//! which in a large pool would be one cache miss more. A node that came from another pool, or stands in several, keeps
+//! its cell wherever that is; the index has those in a table.
+//!
+//! ```text
+//!  63      32 31       0
+//! |  own     |  block   |
+//! ```
+//! - `own` (32): bit `i` set: the member at place `i` is the node in cell `block + i`.
+//! - `block` (32): number of the leaf's first cell, plus one; 0: it has no cells. Set once.
+//!
+//! Only the pool's writer changes the seats, with Release; readers use Acquire, so that a cell that is a member's is seen
+//! as it was when it became that.
+
+use super::word::{FANOUT, IndexWord};
+use crate::sync::{AtomicU64, Ordering, Zeroed};
+
+/// See the module's documentation. Four to a cache line.
+#[derive(Debug, Default)]
+pub(super) struct Leaf {
+    pub(super) word: IndexWord,
+    seats: AtomicU64,
+}
+
+// SAFETY: atomic integers.
+unsafe impl Zeroed for Leaf {}
+
+/// The seats of a leaf, as they were read.
+#[derive(Clone, Copy)]
+pub(super) struct Seats(u64);
+
+const OWN_SHIFT: u32 = 32;
+
+impl Seats {
+    /// The cell of the member at this place, if it is one of the leaf's own.
+    #[inline(always)]
+    pub(super) fn own(self, place: u32) -> Option<u32> {
+        (self.0 >> OWN_SHIFT >> place & 1 == 1).then(|| (self.0 as u32).wrapping_sub(1).wrapping_add(place))
+    }
+
+    /// The leaf's cell for this place, if it has cells.
+    pub(super) fn cell(self, place: u32) -> Option<u32> {
+        (self.0 as u32).checked_sub(1).map(|first| first + place)
+    }
+
+    fn with_own(self, place: u32, own: bool) -> Self {
+        debug_assert!(place < FANOUT);
+        let bit = 1 << (OWN_SHIFT + place);
+        if own { Self(self.0 | bit) } else { Self(self.0 & !bit) }
+    }
+}
+
+impl Leaf {
+    #[inline(always)]
+    pub(super) fn seats(&self) -> Seats {
+        // Acquire: pairs with `seat` and `settle_on`.
+        Seats(self.seats.load(Ordering::Acquire))
+    }
+
+    /// The member at this place is the node in the leaf's own cell, or is not. For the pool's writer.
+    pub(super) fn seat(&self, place: u32, own: bool) {
+        // Release: pairs with `seats`.
+        self.seats.store(self.seats().with_own(place, own).0, Ordering::Release);
+    }
+
+    /// Gives the leaf the block of cells that begins with `first`. For the pool's writer, once.
+    pub(super) fn settle_on(&self, first: u32) {
+        debug_assert!(self.seats().cell(0).is_none());
+        // Release: pairs with `seats`.
+        self.seats.store(self.seats().0 | u64::from(first + 1), Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn seats_are_told_apart(first in 0u32..u32::MAX - FANOUT, owns in any::<[bool; FANOUT as usize]>()) {
+            let leaf = Leaf::default();
+            prop_assert_eq!(leaf.seats().cell(3), None);
+            leaf.settle_on(first);
+            (0..FANOUT).for_each(|place| leaf.seat(place, true));
+            (0..FANOUT).for_each(|place| leaf.seat(place, owns[place as usize]));
+            for place in 0..FANOUT {
+                prop_assert_eq!(leaf.seats().cell(place), Some(first + place));
+                prop_assert_eq!(leaf.seats().own(place), owns[place as usize].then_some(first + place));
+            }
+        }
+    }
+}
