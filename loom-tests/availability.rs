@@ -16,12 +16,12 @@
 //!
 //! Seen to fail with:
 //! - the obvious protocol, "clear the bit, look again, mark it if there is room": `IndexWord::clear` as a plain
-//!   `fetch_and`, and `Pool::mend` marking again when the member can be selected afterwards. A find between the two
+//!   `fetch_and`, and `Index::mend` marking again when the member can be selected afterwards. A find between the two
 //!   misses the slot: first model;
 //! - `IndexWord::clear` without the look between load and exchange, and `mark` without `VERSION`: first model;
-//! - `Edge::Risen` only for `!was`, not for `before.pending()` (`Cell::step`): second model;
+//! - `Cell::step` without `Edge::Pending`: second model;
 //! - `IndexWord::mark` without `PENDING`: third model;
-//! - the clear of a summary bit without `child.bits() == 0` (`Index::clear_from`): fourth model;
+//! - the clear of a summary bit without `child.bits() == 0` (`Index::clear_above`): fourth model;
 //! - `Occupancy::clear` without `is_empty`: last model;
 //! - Relaxed for the AcqRel of `IndexWord::mark`: fourth model.
 
@@ -183,19 +183,19 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             let both = asr().service(Service::TTS);
             fleet.core.register(NodeSpec::new("other").capacity(2).capabilities(both).ready()).unwrap();
             let demand = crate::Demand::new().service(Service::ASR);
-            let take = |fleet: &Fleet| fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned());
+            let take = |fleet: &Fleet| fleet.core.reserve(crate::core::Asked::Plain(&demand));
             // All slots are taken, then the larger node's pool has one of its two free.
             let taken: Vec<_> = std::iter::from_fn(|| take(&fleet).ok()).collect();
             let larger = |at: &&crate::core::Chosen| fleet.core.cells.at(at.cell).basis().capacity == 2;
             let [one, two] = taken.iter().filter(larger).copied().collect::<Vec<_>>()[..] else {
                 panic!("two slots of the larger node")
             };
-            fleet.core.release(one.cell, one.generation);
+            fleet.core.release(one.cell, one.generation());
             let other = thread::spawn({
                 let (fleet, demand) = (fleet.clone(), demand.clone());
-                move || fleet.core.reserve(crate::core::Asked::Plain(&demand), unpinned()).is_ok()
+                move || fleet.core.reserve(crate::core::Asked::Plain(&demand)).is_ok()
             });
-            fleet.core.release(two.cell, two.generation);
+            fleet.core.release(two.cell, two.generation());
             let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
             let (_, found) = found.expect("of two free slots the other can take one");
             seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });

@@ -112,13 +112,13 @@ fn a_slot_is_released_while_the_node_moves_to_several_pools() {
         let handle = core.register(NodeSpec::new("node").capabilities(needs(Service::TTS)).ready()).unwrap();
         let demand = |service: Service| crate::Demand::new().service(service);
         let find = |service| core.select(crate::core::Asked::Plain(&demand(service)), unpinned());
-        let held = core.reserve(crate::core::Asked::Plain(&demand(Service::TTS)), unpinned()).unwrap();
+        let held = core.reserve(crate::core::Asked::Plain(&demand(Service::TTS))).unwrap();
         assert!(find(Service::ASR).is_err() && find(Service::TTS).is_err());
         let mover = thread::spawn({
             let core = core.clone();
             move || core.update(&handle, both()).unwrap()
         });
-        core.release(held.cell, held.generation);
+        core.release(held.cell, held.generation());
         mover.join().unwrap();
         assert_told(&core);
         assert!(find(Service::ASR).is_ok() && find(Service::TTS).is_ok());

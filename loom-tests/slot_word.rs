@@ -50,11 +50,11 @@ impl Ledger {
 }
 
 /// Takes a slot as a selection does: from the word that it sees, and on from the one that it finds.
-fn take(cell: &Cell, generation: u32) -> Option<Change> {
+fn take(cell: &Cell, generation: u32) -> Option<SlotWord> {
     let mut word = cell.word();
     while word.generation() == generation && word.selectable() {
         match cell.reserve(word) {
-            Ok(change) => return Some(change),
+            Ok((_, word)) => return Some(word),
             Err(found) => word = found,
         }
     }
@@ -131,8 +131,8 @@ fn the_capacity_ends_at_the_latest_basis() {
         if word.capacity() == 2 {
             seen.note("it ended at 2");
             let edges = told.lock().unwrap();
-            assert!(edges.iter().any(|edge| matches!(edge, Edge::Risen(_))));
-            if matches!(edges.last(), Some(Edge::Risen(_))) {
+            assert!(edges.iter().any(|edge| matches!(edge, Edge::Risen | Edge::Pending(_))));
+            if matches!(edges.last(), Some(Edge::Risen | Edge::Pending(_))) {
                 seen.note("it ended selectable and was told so last");
             }
         }

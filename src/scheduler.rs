@@ -245,7 +245,7 @@ impl Scheduler {
 
     #[inline(always)]
     fn reserve_asked(&self, asked: Asked<'_>) -> Result<Reservation<'_>, NoNode> {
-        let chosen = self.core().reserve(asked, &crossbeam_epoch::pin())?;
+        let chosen = self.core().reserve(asked)?;
         Ok(Reservation { core: self.core(), chosen })
     }
 

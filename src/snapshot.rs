@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::pool::{Pool, PoolView};
 use crate::select::RouteCache;
+use crate::sync::{Ordering, Sequence};
 
 /// What selection reads: the pools, and the routes computed from them. See [`Scheduler::snapshot`].
 ///
@@ -16,13 +17,18 @@ use crate::select::RouteCache;
 #[derive(Debug)]
 pub struct Snapshot {
     version: u64,
+    /// Unlike that of any other snapshot in this process.
+    stamp: u64,
     pools: PoolTable,
     routes: RouteCache,
 }
 
 impl Snapshot {
     pub(crate) fn new(version: u64, pools: PoolTable, max_routes: usize) -> Self {
-        Self { version, pools, routes: RouteCache::new(max_routes) }
+        static STAMPS: Sequence = Sequence::new(1);
+        // Relaxed: only distinctness matters.
+        let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
+        Self { version, stamp, pools, routes: RouteCache::new(max_routes) }
     }
 
     /// Its number; each change of the set of pools publishes the next.
@@ -33,6 +39,10 @@ impl Snapshot {
     /// Its pools, by number. Their counts are those of now, not of when it was published.
     pub fn pools(&self) -> impl Iterator<Item = PoolView> + '_ {
         self.pools.iter().map(|pool| PoolView::of(pool))
+    }
+
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     pub(crate) fn table(&self) -> &PoolTable {

@@ -48,6 +48,34 @@ pub(crate) struct Requirements {
     pub(crate) labels: Labels,
     pub(crate) tenant: Option<Arc<str>>,
     hash: KnownHash,
+    pub(crate) memo: Memo,
+}
+
+/// The pool that was the only one of the first tier of the route, and the stamp of the snapshot of which that is true.
+///
+/// Stamp in the upper 44 bits (at a million snapshots a second they last half a year), pool number in the lower 20; 0:
+/// none yet. As with [`KnownHash`], it says nothing in comparisons, and a copy has none.
+#[derive(Debug, Default)]
+pub(crate) struct Memo(Statistic);
+
+impl Memo {
+    const NUMBER_BITS: u32 = 20;
+
+    /// The pool's number, if it is known under this stamp.
+    #[inline(always)]
+    pub(crate) fn known(&self, stamp: u64) -> Option<u32> {
+        // Relaxed: a memo says all in one word, and whoever uses it looks at the stamp again.
+        let kept = self.0.load(Ordering::Relaxed);
+        (kept >> Self::NUMBER_BITS == stamp).then_some(kept as u32 & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    pub(crate) fn keep(&self, stamp: u64, number: u32) {
+        debug_assert!(number < 1 << Self::NUMBER_BITS && stamp < 1 << (64 - Self::NUMBER_BITS));
+        let kept = stamp << Self::NUMBER_BITS | u64::from(number);
+        if self.0.load(Ordering::Relaxed) != kept {
+            self.0.store(kept, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A hash, once it is known: 0 until then. It follows from the other fields, so it says nothing in comparisons, and a
@@ -55,23 +83,31 @@ pub(crate) struct Requirements {
 #[derive(Debug, Default)]
 struct KnownHash(Statistic);
 
-impl Clone for KnownHash {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
+/// What follows from the other fields of a value is no part of it.
+macro_rules! no_part_of_the_value {
+    ($type:ty) => {
+        impl Clone for $type {
+            fn clone(&self) -> Self {
+                Self::default()
+            }
+        }
+
+        impl PartialEq for $type {
+            fn eq(&self, _: &Self) -> bool {
+                true
+            }
+        }
+
+        impl Eq for $type {}
+
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, _: &mut H) {}
+        }
+    };
 }
 
-impl PartialEq for KnownHash {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for KnownHash {}
-
-impl Hash for KnownHash {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
-}
+no_part_of_the_value!(KnownHash);
+no_part_of_the_value!(Memo);
 
 impl Requirements {
     /// Whether something is to be translated between variants of one language, `zh-CN` and `zh-TW`. Whoever translates any of some
@@ -250,6 +286,7 @@ impl Demand {
     fn edit(&mut self) -> &mut Requirements {
         let requirements = Arc::make_mut(&mut self.requirements);
         requirements.hash = KnownHash::default();
+        requirements.memo = Memo::default();
         requirements
     }
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use demand::{Demand, ExclusionMode, MAX_EXCLUSIONS};
+#[cfg(doc)]
+pub(crate) use demand::Memo;
 pub(crate) use demand::{Requirements, Source};
 pub use language::{IntoLanguage, Language, LanguageError, MAX_TAG_LEN};
 pub(crate) use matching::{Coverage, Unmet};

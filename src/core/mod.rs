@@ -7,6 +7,7 @@ mod jobs;
 mod nodes;
 mod pools;
 mod refusing;
+mod reserving;
 mod selecting;
 mod upkeep;
 mod views;
@@ -25,7 +26,7 @@ use crate::config::SchedulerConfig;
 use crate::event::Events;
 use crate::id::{Prehashed, mix};
 use crate::job::{Jobs, Wheel};
-use crate::node::cell::{AtOnce, Cell, Change, Edge, Home};
+use crate::node::cell::{Cell, Change, Edge, Home};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
 use crate::pool::{Index, Indexes, Layout, Pool};
@@ -34,9 +35,10 @@ use crate::random::Threads;
 use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use crate::stats::{Count, Meters};
-use crate::sync::{Ordering, Sequence};
+use crate::sync::{AtomicU64, Ordering, Sequence};
 use pools::Topology;
-pub(crate) use selecting::{Asked, Busyness, Chosen};
+pub(crate) use reserving::Chosen;
+pub(crate) use selecting::{Asked, Busyness};
 use upkeep::Upkeep;
 
 /// See the module's documentation.
@@ -52,6 +54,8 @@ pub(crate) struct Core {
     cells: Arc<Cells>,
     indexes: Indexes,
     snapshot: Published<Snapshot>,
+    /// That of the snapshot.
+    stamp: AtomicU64,
     topology: Topology,
     shards: Box<[Shard]>,
     incarnations: Sequence,
@@ -83,6 +87,7 @@ impl Core {
             layout,
             cells: Arc::new(Cells::new()),
             indexes,
+            stamp: AtomicU64::new(snapshot.stamp()),
             snapshot: Published::new(Arc::new(snapshot)),
             topology,
             shards: (0..config.shards).map(|_| Shard::new()).collect(),
@@ -144,7 +149,8 @@ impl Core {
     fn tell(&self, cell: &Cell, edge: Edge) {
         match edge {
             Edge::None => {}
-            Edge::Risen(word) => {
+            Edge::Risen => self.for_each_index(cell, |index, position| index.mark(position)),
+            Edge::Pending(word) => {
                 self.for_each_index(cell, |index, position| index.mark(position));
                 cell.settle(word);
             }
@@ -168,39 +174,7 @@ impl Core {
         }
     }
 
-    /// Gives a slot back; to be called once for each slot that was reserved. Needs no pin.
-    #[inline(always)]
-    fn release(&self, number: u32, generation: u32) {
-        let cell = self.cells.at(number);
-        let done = match cell.release_at_once(generation) {
-            AtOnce::Quiet => true,
-            AtOnce::Risen(word) => {
-                self.tell(cell, Edge::Risen(word));
-                true
-            }
-            AtOnce::No => self.release_step_by_step(number, cell, generation),
-        };
-        if done {
-            self.count(Count::released);
-        }
-    }
-
-    #[cold]
-    fn release_step_by_step(&self, number: u32, cell: &Cell, generation: u32) -> bool {
-        match cell.release(generation) {
-            Ok(change) => {
-                self.released(number, cell, &change);
-                true
-            }
-            Err(error) => {
-                self.count(Count::double_released);
-                tracing::error!(number, generation, ?error, "a slot was released that was not held; this is a bug");
-                false
-            }
-        }
-    }
-
-    fn released(&self, number: u32, cell: &Cell, change: &Change) {
+    pub(super) fn released(&self, number: u32, cell: &Cell, change: &Change) {
         self.tell(cell, change.edge);
         if change.leaves_idle() {
             self.cells.retire(number, &crossbeam_epoch::pin());

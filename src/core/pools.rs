@@ -162,7 +162,11 @@ impl Core {
     fn publish(&self, numbers: &mut WriterGuard<'_, Numbers>, number: u32, pool: Option<Arc<Pool>>, pin: &Guard) {
         numbers.version += 1;
         let table = self.snapshot(pin).table().with(number, pool);
-        self.snapshot.swap(Some(Arc::new(Snapshot::new(numbers.version, table, self.config.max_routes))), pin);
+        let snapshot = Snapshot::new(numbers.version, table, self.config.max_routes);
+        let stamp = snapshot.stamp();
+        self.snapshot.swap(Some(Arc::new(snapshot)), pin);
+        // Release: who finds a node that has joined a new pool finds the stamp changed.
+        self.stamp.store(stamp, Ordering::Release);
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::reserving::Chosen;
 use crate::capability::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 use crate::error::NoNode;
-use crate::node::cell::{Cell, Edge, Home};
-use crate::node::word::SlotWord;
 use crate::pool::Pool;
 use crate::publish::Shared;
 use crate::select::{Candidate, PreparedDemand, Route, View, Wish, find, find_plainly};
@@ -79,27 +78,11 @@ impl Cells {
     }
 }
 
-/// A node chosen: its cell, and the generation under which it was.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Chosen {
-    pub(crate) cell: u32,
-    pub(crate) generation: u32,
-    /// Number and key of the pool.
-    pub(crate) pool: u64,
-}
-
 /// How busy it was then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Busyness {
     pub(crate) in_flight: u32,
     pub(crate) capacity: u32,
-}
-
-impl Chosen {
-    #[inline(always)]
-    fn of(candidate: &Candidate<'_>) -> Self {
-        Self { cell: candidate.found.number, generation: candidate.found.word.generation(), pool: candidate.pool.key }
-    }
 }
 
 impl Core {
@@ -108,65 +91,8 @@ impl Core {
         self.choose(asked, Extra::default(), pin, |candidate, thread| {
             self.meters.counts.add(thread, Count::selected);
             let busyness = Busyness { in_flight: candidate.in_flight(), capacity: candidate.capacity() };
-            Some((Chosen::of(candidate), busyness))
+            Some((Chosen::of(&candidate.found, candidate.pool.key), busyness))
         })
-    }
-
-    #[inline(always)]
-    pub(crate) fn reserve(&self, asked: Asked<'_>, pin: &Guard) -> Result<Chosen, NoNode> {
-        self.choose(asked, Extra::default(), pin, |candidate, thread| {
-            self.reserve_on(candidate, thread).then(|| Chosen::of(candidate))
-        })
-    }
-
-    /// Takes a slot of the candidate. `false`: others were faster.
-    #[inline(always)]
-    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32) -> bool {
-        let (found, pool) = (&candidate.found, candidate.pool);
-        let mut word = found.word;
-        loop {
-            match found.cell.reserve(word) {
-                Ok((edge, word)) => {
-                    match edge {
-                        Edge::None => {}
-                        Edge::Fallen => self.fallen(found.cell, word, pool),
-                        Edge::Risen(_) => self.risen(found.cell, edge),
-                    }
-                    self.meters.counts.add(thread, Count::reserved);
-                    return true;
-                }
-                Err(newer) if newer.generation() == found.word.generation() && newer.selectable() => word = newer,
-                Err(_) => return false,
-            }
-        }
-    }
-
-    /// The last slot of a member of this pool was taken, which has left the word as it is here.
-    #[inline(always)]
-    fn fallen(&self, cell: &Cell, left: SlotWord, pool: &Pool) {
-        match cell.home() {
-            // Most nodes stand in the one pool in which they were just found. The position is the node's own while the word
-            // is as it was left: a node that moves announces that in its word before it gives its position up.
-            Home::At { pool: number, position } if number == pool.number => {
-                pool.index.clear(position, || cell.word() == left);
-            }
-            _ => self.fallen_elsewhere(cell),
-        }
-    }
-
-    #[cold]
-    fn fallen_elsewhere(&self, cell: &Cell) {
-        self.tell(cell, Edge::Fallen);
-    }
-
-    #[cold]
-    fn risen(&self, cell: &Cell, edge: Edge) {
-        self.tell(cell, edge);
-    }
-
-    #[inline(always)]
-    pub(crate) fn give_back(&self, chosen: Chosen) {
-        self.release(chosen.cell, chosen.generation);
     }
 
     /// Finds candidates until `take` takes one.
@@ -205,7 +131,11 @@ impl Core {
         if !(self.config.policy.is_power_of_two() && asked.demand().is_plain()) {
             return None;
         }
-        self.known_route(asked, self.snapshot(pin), pin)?.get().sole.as_ref()
+        let snapshot = self.snapshot(pin);
+        let pool = self.known_route(asked, snapshot, pin)?.get().sole.as_ref()?;
+        // From now on it is reserved from without a pin.
+        asked.demand().requirements.memo.keep(snapshot.stamp(), pool.number);
+        Some(pool)
     }
 
     #[inline(never)]

@@ -60,8 +60,11 @@ unsafe impl Zeroed for Cell {}
 pub(crate) enum Edge {
     /// Nothing that the index wants to know.
     None,
-    /// It can be selected, and the index may not know: mark it, then [`Cell::settle`] this word.
-    Risen(SlotWord),
+    /// It has become selectable: mark it. That the index knows then is left for the next one to note: most often that is
+    /// a reserve that makes the node full, with nothing to note any more.
+    Risen,
+    /// It can be selected, and the index may not know yet: mark it, then [`Cell::settle`] this word.
+    Pending(SlotWord),
     /// It cannot be selected any more.
     Fallen,
 }
@@ -72,7 +75,7 @@ pub(crate) enum AtOnce {
     /// Done, and the index has nothing to be told.
     Quiet,
     /// Done, as [`Edge::Risen`].
-    Risen(SlotWord),
+    Risen,
     /// Not done.
     No,
 }
@@ -131,7 +134,7 @@ impl Cell {
         }
         self.exchange(seen, after).map(|()| match (full, after.pending()) {
             (true, _) => (Edge::Fallen, after),
-            (false, true) => (Edge::Risen(after), after),
+            (false, true) => (Edge::Pending(after), after),
             (false, false) => (Edge::None, after),
         })
     }
@@ -149,7 +152,7 @@ impl Cell {
             Some(after) if held < before.capacity() && self.exchange(before, after).is_ok() => AtOnce::Quiet,
             Some(after) if full => {
                 let after = after.risen(after.capacity() > 1);
-                if self.exchange(before, after).is_ok() { AtOnce::Risen(after) } else { AtOnce::No }
+                if self.exchange(before, after).is_ok() { AtOnce::Risen } else { AtOnce::No }
             }
             _ => AtOnce::No,
         }
@@ -192,14 +195,15 @@ impl Cell {
         let after = if rises { after.risen(after.capacity() > 1) } else { after };
         self.exchange(before, after)?;
         let edge = match (was, is) {
-            (_, true) if rises || before.pending() => Edge::Risen(after),
+            (_, true) if rises => Edge::Risen,
+            (_, true) if before.pending() => Edge::Pending(after),
             (true, false) => Edge::Fallen,
             _ => Edge::None,
         };
         Ok(Change { before, after, edge })
     }
 
-    /// The index was told of `risen`, so a later release need not help, unless the word has changed since. (A word that
+    /// The index was told of `risen`, as it was found pending, so a later release need not help, unless the word has changed since. (A word that
     /// has become full and not full again is another one, by its rises.)
     pub(crate) fn settle(&self, risen: SlotWord) {
         if risen.pending() {
@@ -314,6 +318,13 @@ impl Cell {
     pub(crate) fn home(&self) -> Home {
         // Acquire: pairs with `set_home`; the pool named there is published.
         Home::unpack(self.home.load(Ordering::Acquire))
+    }
+
+    /// Whether the node stands in this pool, and in no other.
+    #[inline(always)]
+    pub(crate) fn is_at_home_in(&self, pool: u32) -> bool {
+        // Acquire: pairs with `set_home`.
+        (self.home.load(Ordering::Acquire) >> 32) as u32 == pool + 1
     }
 
     /// For the writer of the node's shard; to be followed by [`announce`](Self::announce).
@@ -447,10 +458,10 @@ mod tests {
             assert_eq!(cell.reserve(cell.word()).unwrap().0, edge);
         }
         let first = cell.release(generation).unwrap();
-        assert_eq!(first.edge, Edge::Risen(first.after));
+        assert_eq!(first.edge, Edge::Risen);
         // Nobody has told the index yet, so the second has to.
         let second = cell.release(generation).unwrap();
-        assert_eq!(second.edge, Edge::Risen(second.after));
+        assert_eq!(second.edge, Edge::Pending(second.after));
         cell.settle(second.after);
         assert_eq!(cell.release(generation).unwrap().edge, Edge::None);
     }

@@ -169,9 +169,11 @@ impl Pool {
         tenant: Option<Arc<str>>,
         index: Arc<Index>,
     ) -> Self {
+        let key = u64::from(birth) << 32 | u64::from(number);
+        index.serve(key);
         Self {
             number,
-            key: u64::from(birth) << 32 | u64::from(number),
+            key,
             name_hash: stable_hash(&*name),
             name,
             kind,

@@ -33,6 +33,7 @@
 //! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
 
 mod leaf;
+mod rank;
 pub(crate) mod word;
 
 use crate::arena::Arena;
@@ -41,11 +42,12 @@ use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
 use crate::random::Random;
-use crate::sync::{AtomicU32, Ordering, sized};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 use std::hint::select_unpredictable;
 use std::sync::Arc;
 use leaf::{Leaf, Seats};
-use word::{Cleared, FANOUT, IndexWord, next_bit, random_bit};
+use rank::random_bit;
+use word::{Cleared, FANOUT, IndexWord, next_bit};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
 const MAX_LEVELS: usize = 6;
@@ -67,6 +69,8 @@ pub(crate) struct Index {
     high_water: AtomicU32,
     occupancy: Arc<Occupancy>,
     pool: u32,
+    /// Of the pool that has the number now.
+    key: AtomicU64,
 }
 
 /// A member that could be selected when it was looked at.
@@ -120,9 +124,23 @@ impl Index {
             high_water: AtomicU32::new(0),
             occupancy,
             pool,
+            key: AtomicU64::new(0),
         };
         index.leaves.ensure(0);
         index
+    }
+
+    /// The key of the pool whose index it is.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> u64 {
+        // Acquire: pairs with `serve`.
+        self.key.load(Ordering::Acquire)
+    }
+
+    /// It is this pool's from now on.
+    pub(crate) fn serve(&self, key: u64) {
+        // Release: who sees the new key sees that the pool before was dropped.
+        self.key.store(key, Ordering::Release);
     }
 
     /// The word with the bits of these members (level 0), or of these words of the level below.
@@ -302,7 +320,10 @@ impl Index {
     #[inline(always)]
     pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        let (first, _) = self.find(cells, high_water, random)?;
+        let (first, rest) = self.find(cells, high_water, random)?;
+        if rest == ONLY {
+            return Some(first);
+        }
         // The second may be the same node again, or find the pool empty by now.
         match self.find(cells, high_water, random) {
             Some((second, coin)) => Some(first.lighter(second, coin)),
@@ -310,46 +331,93 @@ impl Index {
         }
     }
 
-    /// A member that can be selected, at a random position or near; and a coin.
+    /// A member that can be selected, at a random position or near; and a random number that it does not hang on, or
+    /// [`ONLY`].
     #[inline(always)]
     fn find<'a>(&self, cells: &'a Cells, high_water: u32, random: &mut Random) -> Option<(Found<'a>, u64)> {
         // The position, and the fraction by which the number drawn is past it: what that has not said yet.
         let draw = u128::from(random.next()) * u128::from(high_water);
         let (position, fraction) = ((draw >> 64) as u32, draw as u64);
         let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
-        let bits = leaf.word.bits();
+        let (bits, seats) = (leaf.word.bits(), leaf.seats());
+        // Two cases, for a processor to foresee which: either all members are available, or one of those that are is sought.
         let place = match bits {
             0 => place,
-            _ if bits >> place & 1 == 1 => place,
+            _ if bits == seats.all_own() && bits >> place & 1 == 1 => place,
             _ => random_bit(bits, fraction),
         };
         if bits != 0
-            && let Some(found) = look(cells, leaf.seats(), place)
+            && let Some(found) = look(cells, seats, place)
         {
             return Some((found, fraction));
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
-        let found = self.find_near(cells, position / FANOUT * FANOUT + place, &mut apart);
+        let found = match bits {
+            0 => self.find_near(cells, position / FANOUT, &mut apart),
+            _ => self.find_beside(cells, position / FANOUT * FANOUT + place, &mut apart),
+        };
         *random = apart;
-        found.map(|found| (found, fraction))
+        let (found, only) = found?;
+        Some((found, if only { ONLY } else { fraction }))
     }
 
-    /// As [`find`](Self::find), where that met a stale bit, a member in another cell, or an empty word.
+    /// As [`find`](Self::find), where the bit at `met` is stale, or the member in a cell elsewhere.
     #[inline(never)]
-    fn find_near<'a>(&self, cells: &'a Cells, met: u32, random: &mut Random) -> Option<Found<'a>> {
-        let mut position = met;
+    fn find_beside<'a>(&self, cells: &'a Cells, met: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
+        match self.look(cells, met) {
+            Some(found) => Some((found, false)),
+            None => self.find_near(cells, met / FANOUT, random),
+        }
+    }
+
+    /// As [`find`](Self::find), in this leaf if it has a set bit, or else near; and whether it is the only one in all.
+    #[inline(never)]
+    fn find_near<'a>(&self, cells: &'a Cells, leaf: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
         // Each turn mends a stale bit, or another thread got somewhere.
         loop {
-            if let Some(found) = self.look(cells, position) {
-                return Some(found);
+            let Near { leaf, place, only } = self.draw_near(leaf, random)?;
+            let found = look(cells, self.leaves.at(leaf).seats(), place);
+            if let Some(found) = found.or_else(|| self.look(cells, leaf * FANOUT + place)) {
+                return Some((found, only));
             }
-            let word = met / FANOUT;
-            position = match self.leaves.at(word).word.bits() {
-                0 if self.high_water() == 0 => return None,
-                0 => self.draw_from(word, random)?,
-                bits => word * FANOUT + random_bit(bits, random.next()),
-            };
+        }
+    }
+
+    /// A set bit of this leaf if it has one; else up until a word has a set bit, then down at random. `None` when there was
+    /// an instant with none.
+    #[inline(always)]
+    fn draw_near(&self, leaf: u32, random: &mut Random) -> Option<Near> {
+        'again: loop {
+            let depth = self.depth() as usize;
+            let (mut level, mut index) = (0, leaf);
+            let mut bits = self.leaves.at(leaf).word.bits();
+            while bits == 0 {
+                level += 1;
+                if level >= depth {
+                    // The topmost word was empty, if it still was the topmost then.
+                    if self.depth() as usize == depth {
+                        return None;
+                    }
+                    continue 'again;
+                }
+                index /= FANOUT;
+                bits = self.above[level - 1].at(index).bits();
+            }
+            let mut only = level + 1 == depth;
+            while level > 0 {
+                only &= bits.is_power_of_two();
+                index = index * FANOUT + random_bit(bits, random.next());
+                level -= 1;
+                bits = self.word(level, index).bits();
+                if bits == 0 {
+                    // A bit stood for an empty word.
+                    self.clear_above(level, index);
+                    continue 'again;
+                }
+            }
+            only &= bits.is_power_of_two();
+            return Some(Near { leaf: index, place: random_bit(bits, random.next()), only });
         }
     }
 
@@ -369,33 +437,6 @@ impl Index {
         self.clear(position, || self.member(position).is_none_or(|cell| !cells.at(cell).word().selectable()));
     }
 
-    /// A position with a set bit near an empty word: up until a word has a set bit, then down at random; `None` when
-    /// there was an instant with none.
-    fn draw_from(&self, word: u32, random: &mut Random) -> Option<u32> {
-        'again: loop {
-            let depth = self.depth();
-            let (mut level, mut index) = (0, word);
-            let bits = loop {
-                let bits = self.word(level, index).bits();
-                if bits != 0 {
-                    break bits;
-                }
-                index /= FANOUT;
-                level += 1;
-                if level as u32 >= depth {
-                    // The topmost word was empty, if it still was the topmost then.
-                    if self.depth() == depth {
-                        return None;
-                    }
-                    continue 'again;
-                }
-            };
-            if let Some(position) = self.descend(level, index, bits, |bits| random_bit(bits, random.next())) {
-                return Some(position);
-            }
-        }
-    }
-
     /// The first position at or after `from`, going round, whose member may be selected; `None` when there was an
     /// instant with none.
     pub(crate) fn next(&self, from: u32) -> Option<u32> {
@@ -406,7 +447,7 @@ impl Index {
         'again: loop {
             let depth = self.depth();
             let (mut level, mut index, mut least) = (0, from / FANOUT, from % FANOUT);
-            let bits = loop {
+            let mut bits = loop {
                 let bits = self.word(level, index).bits();
                 // From bit `least` on; it is 32 when the word below was the last of this one.
                 let ahead = bits & u32::MAX.checked_shl(least).unwrap_or(0);
@@ -427,28 +468,18 @@ impl Index {
                 index /= FANOUT;
                 level += 1;
             };
-            if let Some(position) = self.descend(level, index, bits, |bits| next_bit(bits, 0)) {
-                return Some(position);
+            loop {
+                let first = next_bit(bits, 0);
+                if level == 0 {
+                    return Some(index * FANOUT + first);
+                }
+                (level, index) = (level - 1, index * FANOUT + first);
+                bits = self.word(level, index).bits();
+                if bits == 0 {
+                    self.clear_above(level, index);
+                    continue 'again;
+                }
             }
-        }
-    }
-
-    /// Down from a word with set bits to a position. `None` when a bit stood for an empty word; then it was cleared.
-    fn descend(&self, level: usize, index: u32, bits: u32, mut pick: impl FnMut(u32) -> u32) -> Option<u32> {
-        let (mut level, mut index, mut bits) = (level, index, bits);
-        loop {
-            let child = index * FANOUT + pick(bits);
-            if level == 0 {
-                return Some(child);
-            }
-            let word = self.word(level - 1, child);
-            bits = word.bits();
-            if bits == 0 {
-                self.clear_above(level - 1, child);
-                return None;
-            }
-            level -= 1;
-            index = child;
         }
     }
 
@@ -462,6 +493,16 @@ impl Index {
             set
         }) && self.occupancy.is_marked(self.pool)
     }
+}
+
+/// What [`Index::find`] says with a member that is the only one available: there is no need to draw another.
+const ONLY: u64 = u64::MAX;
+
+/// A set bit, and whether it is the only one.
+struct Near {
+    leaf: u32,
+    place: u32,
+    only: bool,
 }
 
 /// The member at this place of a leaf, if it is in one of the leaf's own cells and can be selected.

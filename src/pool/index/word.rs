@@ -11,8 +11,6 @@
 //! - `version` (31): marks. It wraps after 2^31 marks of one word; a clear would have to be held up for exactly a
 //!   multiple of that many marks to take a new mark for the old one.
 
-use std::hint::select_unpredictable;
-
 use crate::sync::{AtomicU64, Ordering, Zeroed, sized};
 
 /// Bits of a word.
@@ -121,30 +119,6 @@ impl IndexWord {
     }
 }
 
-/// A set bit of `bits`, all alike; `random` is uniform in its upper half. `bits` is not zero.
-#[inline(always)]
-pub(crate) fn random_bit(bits: u32, random: u64) -> u32 {
-    debug_assert!(bits != 0);
-    // How many bits are set in each two, four and eight of them, and up to each eight (Warren, Hacker's Delight, 2012,
-    // chapter 5), to find the one of a rank without a branch, which would be a guess, or a loop, which would end by one.
-    let twos = bits - (bits >> 1 & 0x5555_5555);
-    let fours = (twos & 0x3333_3333) + (twos >> 2 & 0x3333_3333);
-    let eights = fours + (fours >> 4) & 0x0f0f_0f0f;
-    let sums = eights.wrapping_mul(0x0101_0101);
-    let mut rank = ((random >> 32) * u64::from(sums >> 24) >> 32) as u32;
-    // Into the eight in which the sum passes the rank; sums are at most 32, so they do not run over into each other.
-    let passed = (rank.wrapping_mul(0x0101_0101) | 0x8080_8080) - sums & 0x8080_8080;
-    let mut place = ((passed >> 7).wrapping_mul(0x0101_0101) >> 24) * 8;
-    rank -= (u64::from(sums) << 8 >> place) as u32 & 0xff;
-    for (counts, width) in [(fours, 4), (twos, 2), (bits, 1)] {
-        let here = counts >> place & ((1 << width) - 1);
-        let further = rank >= here;
-        rank -= select_unpredictable(further, here, 0);
-        place += select_unpredictable(further, width, 0);
-    }
-    place
-}
-
 /// The first set bit of `bits` at or after `from`, going round. `bits` is not zero.
 pub(crate) fn next_bit(bits: u32, from: u32) -> u32 {
     debug_assert!(bits != 0);
@@ -158,25 +132,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_found_are_set(bits in 1u32.., random in any::<u64>(), from in 0u32..32) {
-            prop_assert_eq!(bits >> random_bit(bits, random) & 1, 1);
+        fn bits_found_are_set(bits in 1u32.., from in 0u32..32) {
             let next = next_bit(bits, from);
             prop_assert_eq!(bits >> next & 1, 1);
             let between = (0..(next + FANOUT - from) % FANOUT).all(|step| bits >> ((from + step) % FANOUT) & 1 == 0);
             prop_assert!(between, "a set bit between {} and {} was passed over", from, next);
-        }
-    }
-
-    proptest! {
-        /// Equal shares of all random numbers lead to each set bit, in their order.
-        #[test]
-        fn each_rank_leads_to_its_bit(bits in 1u32.., rank in any::<proptest::sample::Index>()) {
-            let set: Vec<u32> = (0..32).filter(|bit| bits >> bit & 1 == 1).collect();
-            let rank = rank.index(set.len());
-            let least = ((rank as u64) << 32).div_ceil(set.len() as u64);
-            let most = (((rank as u64 + 1) << 32).div_ceil(set.len() as u64)) - 1;
-            prop_assert_eq!(random_bit(bits, least << 32), set[rank]);
-            prop_assert_eq!(random_bit(bits, most << 32 | u64::from(u32::MAX)), set[rank]);
         }
     }
 

@@ -1,0 +1,202 @@
+//! Slots taken and given back.
+//!
+//! # The short way
+//! Most demands are for any free node of the one pool of their route, and are asked for again and again. Their
+//! requirements remember that pool, and under which stamp of the snapshot it was that (see [`Memo`]). Then a slot is
+//! reserved without a pin, for nothing is followed that could be freed: indexes and cells stay for as long as the
+//! scheduler. What may happen meanwhile is that the node in the cell moves to another pool, or is replaced by one, and
+//! that the pool's number, and with it the index, is given to another pool. So the slot is taken first, and then it is
+//! looked whether
+//!
+//! - the node is at home in that index: whoever moves a node writes its home before he announces the move in the slot
+//!   word, and whoever takes a cell for a node writes its home before the word lets slots be taken. The compare-and-swap
+//!   that took the slot either came before that change of the word, and the slot was taken before the move; or it sees
+//!   the new home;
+//! - the stamp is still the same: the set of pools is published with a new one before a node joins a pool that is new.
+//!
+//! If not, the slot is given back, and it is done again the long way, under a pin. It was held for an instant, in which
+//! others may have been refused for it: by the pool in which the node is now, and there, too, it was taken.
+//!
+//! [`Memo`]: crate::capability::Memo
+
+use std::num::NonZeroU32;
+
+use super::Core;
+use super::selecting::{Asked, Extra};
+use crate::capability::Demand;
+use crate::error::NoNode;
+use crate::node::cell::{AtOnce, Cell, Edge, Home};
+use crate::node::word::SlotWord;
+use crate::pool::{Found, Index};
+use crate::select::Candidate;
+use crate::stats::Count;
+use crate::sync::Ordering;
+
+/// A node chosen: its cell, and the generation under which it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen {
+    pub(crate) cell: u32,
+    generation: NonZeroU32,
+    /// Number and key of the pool.
+    pub(crate) pool: u64,
+}
+
+impl Chosen {
+    #[inline(always)]
+    pub(super) fn of(found: &Found<'_>, pool: u64) -> Self {
+        // No word of a node has generation 0.
+        let generation = NonZeroU32::new(found.word.generation()).unwrap_or(NonZeroU32::MIN);
+        Self { cell: found.number, generation, pool }
+    }
+
+    #[inline(always)]
+    pub(crate) fn generation(self) -> u32 {
+        self.generation.get()
+    }
+}
+
+/// What became of taking a slot that was found.
+enum Taken {
+    Yes,
+    /// Others were faster.
+    No,
+    /// It was not to be found there.
+    Elsewhere,
+}
+
+impl Core {
+    #[inline(always)]
+    pub(crate) fn reserve(&self, asked: Asked<'_>) -> Result<Chosen, NoNode> {
+        match self.reserve_shortly(asked.demand()) {
+            Some(chosen) => Ok(chosen),
+            None => self.reserve_at_large(asked),
+        }
+    }
+
+    /// See the module's documentation. `None`: the short way does not lead there.
+    #[inline(always)]
+    fn reserve_shortly(&self, demand: &Demand) -> Option<Chosen> {
+        // Acquire: pairs with `publish`.
+        let stamp = self.stamp.load(Ordering::Acquire);
+        let number = demand.requirements.memo.known(stamp).filter(|_| demand.is_plain())?;
+        let index = self.indexes.get(number)?;
+        let (mut random, thread) = self.threads.stream();
+        let chosen = loop {
+            let Some(found) = index.draw_lighter(&self.cells, &mut random) else { break None };
+            match self.reserve_of(index, number, stamp, &found) {
+                Taken::Yes => {
+                    self.meters.counts.add(thread, Count::reserved);
+                    break Some(Chosen::of(&found, index.key()));
+                }
+                Taken::No => {}
+                Taken::Elsewhere => break None,
+            }
+        };
+        self.threads.keep(random);
+        chosen
+    }
+
+    #[inline(always)]
+    fn reserve_of(&self, index: &Index, number: u32, stamp: u64, found: &Found<'_>) -> Taken {
+        let cell = found.cell;
+        // A node of several pools goes the long way.
+        if !cell.is_at_home_in(number) {
+            return Taken::Elsewhere;
+        }
+        let Ok((edge, word)) = cell.reserve(found.word) else { return Taken::No };
+        if edge != Edge::None {
+            self.reserved(cell, edge, word, index, number);
+        }
+        // Acquire: pairs with `publish`.
+        if cell.is_at_home_in(number) && self.stamp.load(Ordering::Acquire) == stamp {
+            return Taken::Yes;
+        }
+        self.give_up(found);
+        Taken::Elsewhere
+    }
+
+    #[cold]
+    fn give_up(&self, found: &Found<'_>) {
+        self.release(found.number, found.word.generation());
+    }
+
+    #[inline(never)]
+    fn reserve_at_large(&self, asked: Asked<'_>) -> Result<Chosen, NoNode> {
+        self.choose(asked, Extra::default(), &crossbeam_epoch::pin(), |candidate, thread| {
+            self.reserve_on(candidate, thread).then(|| Chosen::of(&candidate.found, candidate.pool.key))
+        })
+    }
+
+    /// Takes a slot of the candidate, which was found under a pin. `false`: others were faster.
+    pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32) -> bool {
+        let (found, pool) = (&candidate.found, candidate.pool);
+        let mut word = found.word;
+        loop {
+            match found.cell.reserve(word) {
+                Ok((edge, word)) => {
+                    self.reserved(found.cell, edge, word, &pool.index, pool.number);
+                    self.meters.counts.add(thread, Count::reserved);
+                    return true;
+                }
+                Err(newer) if newer.generation() == found.word.generation() && newer.selectable() => word = newer,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Tells the indexes of a slot that was taken of a member found in this one, which has left the word as it is here.
+    #[inline(always)]
+    fn reserved(&self, cell: &Cell, edge: Edge, left: SlotWord, index: &Index, number: u32) {
+        match (edge, cell.home()) {
+            (Edge::None, _) => {}
+            // Most nodes stand in the one pool in which they were just found. The position is the node's own while the word
+            // is as it was left: a node that moves announces that in its word before it gives its position up.
+            (Edge::Fallen, Home::At { pool, position }) if pool == number => {
+                index.clear(position, || cell.word() == left);
+            }
+            _ => self.reserved_elsewhere(cell, edge),
+        }
+    }
+
+    #[cold]
+    fn reserved_elsewhere(&self, cell: &Cell, edge: Edge) {
+        self.tell(cell, edge);
+    }
+
+    #[inline(always)]
+    pub(crate) fn give_back(&self, chosen: Chosen) {
+        self.release(chosen.cell, chosen.generation());
+    }
+
+    /// Gives a slot back; to be called once for each slot that was reserved. Needs no pin.
+    #[inline(always)]
+    pub(super) fn release(&self, number: u32, generation: u32) {
+        let cell = self.cells.at(number);
+        let done = match cell.release_at_once(generation) {
+            AtOnce::Quiet => true,
+            AtOnce::Risen => {
+                self.tell(cell, Edge::Risen);
+                true
+            }
+            AtOnce::No => self.release_step_by_step(number, cell, generation),
+        };
+        if done {
+            self.count(Count::released);
+        }
+    }
+
+    #[cold]
+    fn release_step_by_step(&self, number: u32, cell: &Cell, generation: u32) -> bool {
+        match cell.release(generation) {
+            Ok(change) => {
+                self.released(number, cell, &change);
+                true
+            }
+            Err(error) => {
+                self.count(Count::double_released);
+                tracing::error!(number, generation, ?error, "a slot was released that was not held; this is a bug");
+                false
+            }
+        }
+    }
+}
