@@ -98,7 +98,14 @@ mod tests {
         let indexes = Indexes::new(200);
         let pool = |number: u32| {
             let guarantee = Arc::new(Capabilities::new());
-            Some(Arc::new(Pool::new((number, 1), "p".into(), PoolKind::Automatic, guarantee, None, indexes.make(number))))
+            Some(Arc::new(Pool::new(
+                (number, 1),
+                "p".into(),
+                PoolKind::Automatic,
+                guarantee,
+                None,
+                indexes.make(number),
+            )))
         };
         let first = PoolTable::default().with(3, pool(3)).with(130, pool(130));
         let second = first.with(3, None).with(64, pool(64));

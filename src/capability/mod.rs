@@ -8,9 +8,9 @@ mod service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use demand::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 #[cfg(doc)]
 pub(crate) use demand::Memo;
+pub use demand::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 pub(crate) use demand::{Requirements, Source};
 pub use language::{IntoLanguage, Language, LanguageError, MAX_TAG_LEN};
 pub(crate) use matching::{Coverage, Unmet};

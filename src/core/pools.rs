@@ -180,7 +180,8 @@ impl Numbers {
     fn number(&mut self, limit: usize) -> Option<u32> {
         let fresh = ((self.next as usize) < limit).then_some(self.next);
         // Acquire: pairs with the flag being set, when all that was done by who saw the pool is done.
-        let rested = self.dropped.front().filter(|(_, unseen)| unseen.load(Ordering::Acquire)).map(|(number, _)| *number);
+        let rested =
+            self.dropped.front().filter(|(_, unseen)| unseen.load(Ordering::Acquire)).map(|(number, _)| *number);
         match (rested, fresh) {
             (Some(number), _) if self.dropped.len() >= REST || fresh.is_none() => {
                 self.dropped.pop_front();

@@ -92,7 +92,7 @@ fn places<'s>(
 mod tests {
     use super::*;
     use crate::capability::{Capabilities, Demand};
-    use crate::pool::{Layout, Indexes, Pool, PoolKind};
+    use crate::pool::{Indexes, Layout, Pool, PoolKind};
     use proptest::prelude::*;
     use std::collections::HashMap;
 

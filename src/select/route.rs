@@ -84,7 +84,8 @@ impl Route {
             Tier::new(pools, tier[0].0.checked)
         });
         let tiers: Box<[Tier]> = tiers.collect();
-        let sole = tiers.first().filter(|tier| !tier.checked && tier.pools.len() == 1).map(|tier| tier.pools[0].clone());
+        let sole =
+            tiers.first().filter(|tier| !tier.checked && tier.pools.len() == 1).map(|tier| tier.pools[0].clone());
         Self { requirements: requirements.clone(), tiers, sole, missing }
     }
 

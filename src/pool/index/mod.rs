@@ -18,13 +18,19 @@
 //! ([`IndexWord::clear`]) reads the word, then looks whether the member is unavailable, and is a compare-and-swap that
 //! fails if the word was marked since; a mark is always a write. *A mark that relies on another one's unfinished mark*:
 //! a second release sees that its node has room already, or its word a set bit, and returns, while the first has yet
-//! to tell the index, or the level above. So whoever starts leaves `pending` in the word he rose from, and whoever
-//! meets it does the telling himself before he returns. The idea is that of the half-count in SNZI (Ellen, Lev,
-//! Luchangco, Moir: SNZI: Scalable NonZero Indicators, PODC 2007), with bits for counts.
+//! to tell the index, or the level above. So the slot word says as long as the index may not know (`pending`), and a word
+//! of the index whether the level above knows (`told`), and whoever finds that it may not does the telling himself
+//! before he returns. The idea is that of the half-count in SNZI (Ellen, Lev, Luchangco, Moir: SNZI: Scalable NonZero
+//! Indicators, PODC 2007), with bits for counts.
+//!
+//! A word that becomes empty stays told, and the bit above that stands for it stays set: where the last free slot of a
+//! word comes and goes, that costs one step each. A find that meets such a bit takes `told` away, then clears it, if
+//! nothing has happened to the word since: whoever marks the word after that tells the level above again.
 //!
 //! ```text
-//! available:  change the slot word (pending)  >  mark the bit, was the word empty or pending?  >  mark above ...
-//! full:       change the slot word  >  clear the bit if still unavailable, was it the last?  >  clear above ...
+//! available:  change the slot word (pending)  >  mark the bit; if the word is not told: mark above ..., then told
+//! full:       change the slot word  >  clear the bit if still unavailable
+//! found empty:  take told away  >  clear the bit above if still so
 //! ```
 //!
 //! *Growth* adds a level on top. The writer starts it with its first bit set, publishes it to marks (`mark_depth`),
@@ -43,11 +49,11 @@ use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
 use crate::random::Random;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
-use std::hint::select_unpredictable;
-use std::sync::Arc;
 use leaf::{Leaf, Seats};
 use rank::random_bit;
-use word::{Cleared, FANOUT, IndexWord, next_bit};
+use std::hint::select_unpredictable;
+use std::sync::Arc;
+use word::{FANOUT, IndexWord, next_bit};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
 const MAX_LEVELS: usize = 6;
@@ -231,7 +237,7 @@ impl Index {
         if position < self.high_water() {
             let word = &self.leaves.at(position / FANOUT).word;
             let marked = word.mark(position % FANOUT);
-            if marked.pending() {
+            if !marked.is_told() {
                 self.mark_above(0, position / FANOUT);
                 word.settle(marked);
             }
@@ -241,7 +247,7 @@ impl Index {
     fn mark_from(&self, level: usize, bit: u32) {
         let word = self.word(level, bit / FANOUT);
         let marked = word.mark(bit % FANOUT);
-        if marked.pending() {
+        if !marked.is_told() {
             self.mark_above(level, bit / FANOUT);
             word.settle(marked);
         }
@@ -258,47 +264,37 @@ impl Index {
         }
     }
 
-    /// The member at this position may not be selected any more: clears its bit if `unavailable` says so while
-    /// nobody marks it, and the bits above that then stand for nothing.
+    /// The member at this position may not be selected any more: clears its bit if `unavailable` says so while nobody marks
+    /// it. If it was the last one of its word, the bits above are left, until a find meets them.
     #[inline(always)]
     pub(crate) fn clear(&self, position: u32, unavailable: impl Fn() -> bool) {
         if position < self.high_water() {
-            let word = &self.leaves.at(position / FANOUT).word;
-            if word.clear(position % FANOUT, unavailable) == Cleared::Last {
-                self.clear_above(0, position / FANOUT);
-            }
+            self.leaves.at(position / FANOUT).word.clear(position % FANOUT, unavailable);
         }
     }
 
-    /// The word at this place of this level has no set bit any more: clears the bits that stand for it.
+    /// The word at this place of this level was found to be empty: clears the bit that stands for it, if it still is.
     #[inline(never)]
     fn clear_above(&self, level: usize, place: u32) {
-        let (mut level, mut place) = (level, place);
-        loop {
-            let child = self.word(level, place);
-            level += 1;
-            if level as u32 >= self.depth() {
-                self.occupancy.clear(self.pool, || self.is_empty());
-                return;
-            }
-            let cleared = self.word(level, place / FANOUT).clear(place % FANOUT, || child.bits() == 0);
-            if cleared != Cleared::Last {
-                return;
-            }
-            place /= FANOUT;
+        let child = self.word(level, place);
+        let Some(empty) = child.disown() else { return };
+        if level as u32 + 1 < self.depth() {
+            self.word(level + 1, place / FANOUT).clear(place % FANOUT, || child.is_still(empty));
+        } else {
+            // Acquire: pairs with `grow`. While a level is being added there is no one topmost word to ask.
+            let topmost = || self.mark_depth.load(Ordering::Acquire) == level as u32 + 1;
+            self.occupancy.clear(self.pool, || child.is_still(empty) && topmost());
         }
     }
 
     /// The pool was found to have no available member: clears its bit in the occupancy if that is so.
     pub(crate) fn mend_occupancy(&self) {
-        self.occupancy.clear(self.pool, || self.is_empty());
+        self.clear_above(self.depth() as usize - 1, 0);
     }
 
-    /// Whether no member is available, as far as the topmost word tells.
+    /// Whether no member is available, as far as the bits tell.
     pub(crate) fn is_empty(&self) -> bool {
-        let depth = self.depth();
-        // Acquire: pairs with `grow`. While a level is being added there is no one topmost word to ask.
-        self.mark_depth.load(Ordering::Acquire) == depth && self.word(depth as usize - 1, 0).bits() == 0
+        self.next(0).is_none()
     }
 
     #[inline(always)]
@@ -571,6 +567,7 @@ mod tests {
                 }
                 // Growth leaves a stale bit, which the draw has mended if it found nothing.
                 prop_assert_eq!(index.is_empty(), set.is_empty());
+                index.mend_occupancy();
                 prop_assert_eq!(index.occupancy.is_marked(0), !set.is_empty());
                 let after = set.range(position..).next().or_else(|| set.iter().next()).copied();
                 prop_assert_eq!(index.next(position), after);

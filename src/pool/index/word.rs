@@ -1,13 +1,12 @@
 //! One word of the availability index: 32 bits, and what it takes to clear one without losing a set.
 //!
 //! ```text
-//!  63        33    32     31      0
-//! |  version   | pending |  bits   |
+//!  63        33    32   31      0
+//! |  version   | told |  bits   |
 //! ```
 //! - `bits` (32): bit `i` set: member (or child word) `i` may be available.
-//! - `pending` (1): the word has a set bit of which the level above may not know yet. Set by the mark that finds the
-//!   word empty; a mark that finds it set tells the level above, too, before it returns. Cleared by one that told it,
-//!   if the word has not changed meanwhile.
+//! - `told` (1): the bit that stands for this word is set at the level above, and so on up. It stays when the word becomes
+//!   empty, and so does that bit, which whoever meets it may then clear: having taken `told` away first.
 //! - `version` (31): marks. It wraps after 2^31 marks of one word; a clear would have to be held up for exactly a
 //!   multiple of that many marks to take a new mark for the old one.
 
@@ -16,7 +15,7 @@ use crate::sync::{AtomicU64, Ordering, Zeroed, sized};
 /// Bits of a word.
 pub(crate) const FANOUT: u32 = sized(32, 2);
 
-const PENDING: u64 = 1 << 32;
+const TOLD: u64 = 1 << 32;
 const VERSION: u64 = 1 << 33;
 
 /// See the module's documentation.
@@ -28,28 +27,19 @@ unsafe impl Zeroed for IndexWord {}
 
 /// A word as [`IndexWord::mark`] wrote it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Marked {
-    written: u64,
-    was_empty: bool,
-}
+pub(crate) struct Marked(u64);
 
 impl Marked {
-    /// Whether the level above has to be told before the mark may return.
-    pub(crate) fn pending(self) -> bool {
-        self.written & PENDING != 0
+    /// Whether the level above knows. If not, it has to be told before the mark may return.
+    #[inline(always)]
+    pub(crate) fn is_told(self) -> bool {
+        self.0 & TOLD != 0
     }
 }
 
-/// What [`IndexWord::clear`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cleared {
-    /// Nothing: the bit is not set, or there is reason to leave it.
-    Left,
-    /// The bit is cleared, others are set.
-    Bit,
-    /// The bit is cleared, and it was the last.
-    Last,
-}
+/// An empty word of which the level above is not told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Disowned(u64);
 
 impl IndexWord {
     /// The bits now.
@@ -65,57 +55,76 @@ impl IndexWord {
         // Relaxed: the compare-and-swap decides.
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
-            let was_empty = word as u32 == 0;
-            let mut written = (word | 1 << bit).wrapping_add(VERSION);
-            if was_empty {
-                written |= PENDING;
-            }
+            let written = (word | 1 << bit).wrapping_add(VERSION);
             // Release: publishes why the bit is set. Acquire: sees what an earlier clear or growth left.
             match self.0.compare_exchange_weak(word, written, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Marked { written, was_empty },
+                Ok(_) => return Marked(written),
                 Err(found) => word = found,
             }
         }
     }
 
-    /// The level above was told of `marked`, so a later mark need not do so, unless the word has changed since.
+    /// The level above was told of `marked`, so that a later mark need not do so, unless the word has changed since.
     pub(crate) fn settle(&self, marked: Marked) {
-        // The mark that found the word empty leaves this to the next one: where the word goes back and forth between
-        // empty and not, which is when this is hot, there is nothing to be gained.
-        if !marked.was_empty {
-            // Release: whoever finds the flag clear finds the level above told.
-            let settled = marked.written & !PENDING;
-            let _ = self.0.compare_exchange(marked.written, settled, Ordering::AcqRel, Ordering::Relaxed);
+        // Release: whoever finds the flag finds the level above told.
+        let _ = self.0.compare_exchange(marked.0, marked.0 | TOLD, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Sees to it that the next mark tells the level above, if the word is empty: before the bit is cleared there.
+    pub(crate) fn disown(&self) -> Option<Disowned> {
+        // Acquire: sees what earlier marks and clears saw.
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            if word as u32 != 0 {
+                return None;
+            }
+            if word & TOLD == 0 {
+                return Some(Disowned(word));
+            }
+            // AcqRel: ordered before the clear above; a mark after this one tells the level above.
+            match self.0.compare_exchange(word, word & !TOLD, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(Disowned(word & !TOLD)),
+                Err(found) => word = found,
+            }
         }
+    }
+
+    /// Whether nothing has happened to it since it was disowned.
+    pub(crate) fn is_still(&self, disowned: Disowned) -> bool {
+        // Acquire: as in `bits`.
+        self.0.load(Ordering::Acquire) == disowned.0
     }
 
     /// Clears a bit, provided that `unavailable` holds after the word was read and nothing marks it until then.
     #[inline(always)]
-    pub(crate) fn clear(&self, bit: u32, unavailable: impl Fn() -> bool) -> Cleared {
+    pub(crate) fn clear(&self, bit: u32, unavailable: impl Fn() -> bool) {
         loop {
             // Acquire: `unavailable` then sees what was done before the marks that this read sees.
             let word = self.0.load(Ordering::Acquire);
             if word & 1 << bit == 0 || !unavailable() {
-                return Cleared::Left;
+                return;
             }
             let written = word & !(1 << bit);
             // AcqRel: pairs with `mark` on either side.
             if self.0.compare_exchange(word, written, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return if written as u32 == 0 { Cleared::Last } else { Cleared::Bit };
+                return;
             }
         }
     }
 
-    /// Makes every later mark tell the level above, and says which bits were set before. For growth.
+    /// Makes every later mark tell the level above, undoes what is being settled, and says which bits were set before. For
+    /// growth.
     pub(crate) fn announce(&self) -> u32 {
+        let untold = |word: u64| Some((word & !TOLD).wrapping_add(VERSION));
         // AcqRel: a mark before this is seen here; one after it sees the level that was added before.
-        self.0.fetch_or(PENDING, Ordering::AcqRel) as u32
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, untold);
+        before.unwrap_or_else(|word| word) as u32
     }
 
-    /// Starts a level above with its first bit set and nobody told. For growth, before it is published.
+    /// Starts a level above with its first bit set, and nobody told. For growth, before it is published.
     pub(crate) fn start(&self) {
         // Relaxed: published with the depth.
-        self.0.store(PENDING | 1, Ordering::Relaxed);
+        self.0.store(1, Ordering::Relaxed);
     }
 }
 
@@ -145,7 +154,7 @@ mod tests {
         let word = IndexWord::default();
         word.mark(3);
         let marked_once = std::cell::Cell::new(false);
-        let cleared = word.clear(3, || {
+        word.clear(3, || {
             // While the clear is under way the member comes free, once.
             if !marked_once.replace(true) {
                 word.mark(3);
@@ -153,6 +162,6 @@ mod tests {
             }
             false
         });
-        assert_eq!((cleared, word.bits()), (Cleared::Left, 1 << 3));
+        assert_eq!(word.bits(), 1 << 3);
     }
 }
