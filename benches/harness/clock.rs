@@ -38,6 +38,13 @@ impl Clock {
         (result, Self::ticks().saturating_sub(start))
     }
 
+    /// Ticks that timing nothing takes.
+    pub(crate) fn cost() -> u64 {
+        let mut costs: Vec<u64> = (0..1001).map(|_| Self::time(|| ()).1).collect();
+        costs.sort_unstable();
+        costs[costs.len() / 2]
+    }
+
     /// Waits for so many ticks, without a call to the system.
     pub(crate) fn wait(ticks: u64) {
         let start = Self::ticks();
