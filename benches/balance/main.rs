@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A simulation sends jobs to 100 nodes of 4 slots through the library: arrivals at random, durations exponential, one
-//! on average, and virtual time. The same arrivals and durations go to each policy, and to two of the simulation's own:
-//! `blind`, a node at random even if it is full, where the job then waits while others are free; and `all-knowing`, the
-//! node with the fewest jobs of all, which is the floor.
+//! on average, and virtual time. The same arrivals and durations go to each policy, and to three of the simulation's
+//! own: `blind`, a node at random even if it is full, where the job then waits while others are free; `two, fairly`, the
+//! less loaded of two free nodes drawn with equal likelihoods, which is what the library's power of two choices should
+//! come to; and `all-knowing`, the node with the fewest jobs of all, which is the floor.
 //!
 //! *Slots*: a job takes as long on a busy node as on an idle one. Then it does not matter which free slot it gets, only
 //! that it gets one: who never refuses while a slot is free is as good as the all-knowing, whatever the policy.
@@ -26,7 +27,7 @@ mod simulation;
 mod uniformity;
 
 use harness::{About, Figures, Suite};
-use placing::{AllKnowing, Blind, Library};
+use placing::{Among, Blind, Knowing, Library};
 use simulation::{Outcome, Scenario};
 
 use slotyard::Policy;
@@ -63,9 +64,10 @@ fn policies() -> [(&'static str, Policy); 5] {
 }
 
 fn compare(suite: &mut Suite, case: &str, scenario: &Scenario) {
-    let floor = scenario.play(&mut AllKnowing::new());
+    let floor = scenario.play(&mut Knowing::new(Among::All));
     let mut found: Vec<(&str, Outcome)> =
         policies().map(|(name, policy)| (name, scenario.play(&mut Library::new(policy)))).into();
+    found.push(("two, fairly", scenario.play(&mut Knowing::new(Among::TwoFree))));
     found.push(("blind", scenario.play(&mut Blind::new())));
     for (name, outcome) in &found {
         for ((figure, unit, value), (_, _, floor)) in outcome.figures().into_iter().zip(floor.figures()) {

@@ -88,26 +88,47 @@ impl Placing for Blind {
     fn end(&mut self, _: Job) {}
 }
 
-/// The node with the fewest jobs, any of them.
-pub(crate) struct AllKnowing {
+/// Who knows how many jobs each node has.
+pub(crate) struct Knowing {
+    among: Among,
     random: Rng,
     held: [usize; NODES],
     jobs: HashMap<Job, usize>,
 }
 
-impl AllKnowing {
-    pub(crate) fn new() -> Self {
-        Self { random: Rng::with_seed(5), held: [0; NODES], jobs: HashMap::new() }
+/// Of which nodes the one with the fewest jobs is taken.
+#[derive(Clone, Copy)]
+pub(crate) enum Among {
+    All,
+    /// Two of those with a free slot, each as likely as any other: what power of two choices should be.
+    TwoFree,
+}
+
+impl Knowing {
+    pub(crate) fn new(among: Among) -> Self {
+        Self { among, random: Rng::with_seed(5), held: [0; NODES], jobs: HashMap::new() }
+    }
+
+    /// None if every slot is taken.
+    fn choose(&mut self) -> Option<usize> {
+        let from = self.random.usize(..NODES);
+        let free = (0..NODES).map(|step| (from + step) % NODES).filter(|node| self.held[*node] < SLOTS);
+        match self.among {
+            Among::All => free.min_by_key(|node| self.held[*node]),
+            Among::TwoFree => {
+                let free: Vec<usize> = free.collect();
+                let first = *self.random.choice(&free)?;
+                let second = *self.random.choice(&free)?;
+                // They come in no order, so it does not matter which of two equals this takes.
+                Some(if self.held[second] < self.held[first] { second } else { first })
+            }
+        }
     }
 }
 
-impl Placing for AllKnowing {
+impl Placing for Knowing {
     fn place(&mut self, job: Job) -> Option<usize> {
-        let from = self.random.usize(..NODES);
-        let node = (0..NODES).map(|step| (from + step) % NODES).min_by_key(|node| self.held[*node])?;
-        if self.held[node] == SLOTS {
-            return None;
-        }
+        let node = self.choose()?;
         self.held[node] += 1;
         self.jobs.insert(job, node);
         Some(node)
