@@ -46,9 +46,9 @@ enum Turn {
     Clock,
 }
 
-/// The turns that follow one another, and their parts of 100 ms. Of the library and of the machine equally long ones,
-/// since the longest of a longer time is longer.
-const TURNS: [(Turn, u32); 3] = [(Turn::Library, 100), (Turn::Machine, 100), (Turn::Clock, 20)];
+/// The turns that follow one another, with their lengths in ms. Those of the library and of the machine are equally
+/// long, since the longest of a longer time is longer.
+const TURNS: [(Turn, u64); 3] = [(Turn::Library, 100), (Turn::Machine, 100), (Turn::Clock, 20)];
 
 fn main() {
     let mut suite = Suite::new("tail");
@@ -84,34 +84,31 @@ fn play(scheduler: &Scheduler, handles: &[NodeHandle], time: Duration) -> [Times
     let jobs = handles.len() * SLOTS as usize / 2 / cores();
     let players: Vec<_> =
         (0..cores()).map(|number| Mutex::new(Player::new(scheduler, handles, number, jobs))).collect();
-    // The first turn is played to fill the nodes, and to know how long operations take.
-    let mut typical: Option<[u64; KINDS]> = None;
     let mut seen = [(); 3].map(|()| Times::default());
+    // How long each kind takes, without what the clock takes; the machine's turn does nothing for so long.
+    let (mut waits, cost) = ([0; KINDS], Clock::cost());
     thread::scope(|scope| {
         let crew = Crew::new(scope, cores());
+        let players = &players;
+        let player = move |member: usize| players[member].lock().expect("nobody has panicked");
+        crew.turn(cores(), time, move |member, _| player(member).fill());
         let start = Instant::now();
-        while typical.is_none() || start.elapsed() < time {
-            for (turn, parts) in TURNS {
-                let players = &players;
-                let waits = typical.unwrap_or_default();
-                let length = (time / 8).min(Duration::from_millis(parts.into()));
-                let times = crew.turn(cores(), length, move |member, signal: &Signal| {
-                    let mut player = players[member].lock().expect("nobody has panicked");
-                    match turn {
-                        Turn::Library => player.play(signal),
-                        Turn::Machine => player.idle(signal, &waits),
-                        Turn::Clock => player.idle(signal, &[0; KINDS]),
-                    }
+        while start.elapsed() < time {
+            for (turn, millis) in TURNS {
+                let length = (time / 8).min(Duration::from_millis(millis));
+                let times = crew.turn(cores(), length, move |member, signal: &Signal| match turn {
+                    Turn::Library => player(member).play(signal),
+                    Turn::Machine => player(member).idle(signal, &waits),
+                    Turn::Clock => player(member).idle(signal, &[0; KINDS]),
                 });
                 let mut together = Times::default();
                 times.iter().for_each(|of_one| together.absorb(of_one));
-                if typical.is_some() {
-                    seen[turn as usize].absorb(&together);
-                } else {
-                    // The clock's own cost is in these, and comes again with what is timed for so long.
-                    typical = Some(together.medians().map(|ticks| ticks.saturating_sub(Clock::cost())));
-                    break;
+                if turn == Turn::Library {
+                    for (wait, median) in waits.iter_mut().zip(together.medians()) {
+                        *wait = median.map_or(*wait, |ticks| ticks.saturating_sub(cost));
+                    }
                 }
+                seen[turn as usize].absorb(&together);
             }
         }
     });

@@ -74,9 +74,9 @@ impl Times {
         Kind::ALL.iter().zip(&self.0).filter_map(|((_, name), latencies)| Some((*name, latencies.as_ref()?)))
     }
 
-    /// In ticks; 0 for a kind of which there was none.
-    pub(crate) fn medians(&self) -> [u64; KINDS] {
-        self.0.each_ref().map(|latencies| latencies.as_ref().map_or(0, |latencies| latencies.ticks_at(0.5)))
+    /// In ticks; `None` for a kind of which there was none.
+    pub(crate) fn medians(&self) -> [Option<u64>; KINDS] {
+        self.0.each_ref().map(|latencies| latencies.as_ref().map(|latencies| latencies.ticks_at(0.5)))
     }
 }
 
@@ -118,6 +118,14 @@ impl<'s> Player<'s> {
             requests: 0,
             next_guest: (number as u32 + 1) * GUEST_NUMBERS,
             pretended: [jobs, DRAINED / 2, GUESTS / 2],
+        }
+    }
+
+    /// Creates the jobs that there should be.
+    pub(crate) fn fill(&mut self) {
+        let mut untold = Latencies::new();
+        while self.jobs.len() < self.target {
+            self.act(Kind::Create, &mut untold);
         }
     }
 
