@@ -34,6 +34,7 @@ mod fleet;
 mod floor;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod late;
 #[path = "../select/load.rs"]
 mod load;
 mod spread;
@@ -71,6 +72,7 @@ fn main() {
             spread::measure(&mut suite, &fleet_of, &fleet);
         }
     }
+    late::measure(&mut suite);
     suite.finish();
 }
 

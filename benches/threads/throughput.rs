@@ -16,9 +16,9 @@ const BATCH: u32 = 32;
 const CONTENDERS: usize = 2;
 
 /// What the threads did in a turn.
-struct Done {
+pub(super) struct Done {
     /// Millions of operations a second, all threads together.
-    rate: f64,
+    pub(super) rate: f64,
     /// The least that one did over the most that another did.
     fairness: f64,
 }
@@ -71,14 +71,16 @@ fn record(suite: &mut Suite, case: &str, counts: &[usize], done: &[[Vec<Done>; C
 }
 
 impl Done {
-    fn of(threads: &[f64]) -> Self {
+    /// Of what each has done, in millions of operations a second.
+    pub(super) fn of(threads: &[f64]) -> Self {
         let least = threads.iter().copied().fold(f64::INFINITY, f64::min);
         let most = threads.iter().copied().fold(0.0, f64::max);
         Self { rate: threads.iter().sum(), fairness: least / most }
     }
 }
 
-fn ours(fleet: &Fleet, signal: &Signal) -> f64 {
+/// The scheduler's reserve + release; millions of operations a second.
+pub(super) fn ours(fleet: &Fleet, signal: &Signal) -> f64 {
     repeat(signal, || assert!(fleet.scheduler.reserve_prepared(&fleet.prepared).is_ok(), "refused with slots free"))
 }
 
