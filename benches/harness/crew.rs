@@ -28,6 +28,15 @@ impl Signal {
     }
 }
 
+/// How long this thread has waited for a core so far, though it could have run; nothing where that is not known.
+///
+/// Linux tells it, to the ns: of a turn, a wait longer than nothing means that others had the core.
+pub(crate) fn waited() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = told.and_then(|text| text.split_whitespace().nth(1)?.parse().ok());
+    nanos.map_or(Duration::ZERO, Duration::from_nanos)
+}
+
 /// Cores that there are.
 pub(crate) fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)

@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::Duration;
 
-use super::throughput::{Done, ours};
+use super::throughput::{Done, figures, ours, warn};
 use crate::harness::crew::{Crew, Signal};
-use crate::harness::{About, Figures, Suite};
+use crate::harness::{About, Suite};
 use crate::load::Fleet;
 
 /// Threads that came before.
@@ -14,7 +14,7 @@ const EARLIER: usize = 256;
 
 pub(super) fn measure(suite: &mut Suite) {
     let (nodes, rounds, time) =
-        if Suite::is_bench() { (10_000, 16, Duration::from_millis(50)) } else { (100, 1, Duration::from_millis(2)) };
+        if Suite::is_bench() { (10_000, 32, Duration::from_millis(50)) } else { (100, 1, Duration::from_millis(2)) };
     let case = format!("{nodes} nodes, after {EARLIER} other threads");
     if !suite.wants(&case) {
         return;
@@ -35,10 +35,11 @@ pub(super) fn measure(suite: &mut Suite) {
                 let place = [0, 1, 1, 0][turn % 4];
                 let fleet = &fleets[place];
                 let done = crew.turn(threads, time, move |_, signal: &Signal| ours(fleet, signal));
-                rates[place].push(Done::of(&done).rate);
+                rates[place].push(Done::of(&done));
             }
-            let [late, early] = rates.map(|rates| Figures::of(rates).expect("a round at least"));
             let subject = format!("{threads} threads, together");
+            warn(&case, &rates);
+            let [late, early] = rates.map(|turns| figures(&turns, |done| done.rate));
             let about = About { case: &case, subject: &subject, floor: "the first threads", budget: None };
             suite.record_ratio(about, "M/s", late, early);
         }
