@@ -1,5 +1,8 @@
 //! Schedulers with nodes to choose from.
 
+// Each suite is a program of its own and uses what it needs of this.
+#![allow(dead_code)]
+
 use std::time::{Duration, Instant};
 
 use slotyard::{Capabilities, Demand, NodeSpec, Scheduler, Service};
@@ -50,4 +53,13 @@ pub(crate) fn spec(number: u32, capacity: u32, capabilities: &Capabilities) -> N
 /// As long as ids of containers in a cluster tend to be.
 pub(crate) fn node_id(number: u32) -> String {
     format!("speech-worker-{number:08}")
+}
+
+/// The number of the node of this id.
+///
+/// # Panics
+/// When it is not one of [`node_id`].
+pub(crate) fn number_of(id: &str) -> u32 {
+    let number = id.rsplit('-').next().and_then(|digits| digits.parse().ok());
+    number.expect("the id ends with the node's number")
 }

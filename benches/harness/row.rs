@@ -124,7 +124,7 @@ pub(super) fn table(rows: &[Row]) -> String {
             (Some(bound), Some(budget), _) => format!("{bound} {budget}: NOT met"),
             _ => String::new(),
         };
-        let pair = |figures: Figures| format!("{:.1} / {:.1}", figures.min, figures.median);
+        let pair = |figures: Figures| format!("{} / {}", short(figures.min), short(figures.median));
         let _ = writeln!(
             text,
             "{:case$}  {:subject$} {:>18} {unit}  {:floor$} {:>18} {unit}  {:>7.2}  {verdict}",
@@ -140,6 +140,11 @@ pub(super) fn table(rows: &[Row]) -> String {
     let met = judged.iter().filter(|met| **met).count();
     let _ = writeln!(text, "\nbudget met in {met} of {} rows that have one", judged.len());
     text
+}
+
+/// Some three figures of a value.
+fn short(value: f64) -> String {
+    format!("{value:.*}", if value.abs() < 10.0 { 3 } else { 1 })
 }
 
 /// Adds the rows to the file named in the environment, if one is.

@@ -18,6 +18,7 @@ mod floor;
 mod harness;
 mod load;
 
+use harness::clock::wait_for_the_last;
 use harness::{About, Bound, Suite};
 use load::{Fleet, Held};
 
@@ -74,16 +75,4 @@ fn one_by_one(mut operation: impl FnMut()) -> impl FnMut(u32) {
         wait_for_the_last();
         operation();
     })
-}
-
-/// Lets nothing that follows begin before all that came before has ended, as far as the processor can be told.
-#[inline(always)]
-fn wait_for_the_last() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has this instruction, which touches nothing.
-    unsafe {
-        std::arch::x86_64::_mm_lfence();
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }

@@ -1,0 +1,82 @@
+//! What more threads bring: all of them choose among all nodes, and none has nodes of its own.
+//!
+//! ```sh
+//! cargo bench --bench threads
+//! cargo bench --bench threads -- "threads/1000 nodes"     # both of one size
+//! ```
+//!
+//! Throughput of reserve + release by 1, 2, 4, 8, 16 threads, as far as there are cores; how even it is; and how even
+//! the load is that they leave on the nodes. One thread and many take turns of some 50 ms, ours and the floor, too.
+//!
+//! # Which lines an operation writes
+//! To see lines move between caches (`perf c2c`) takes counters of the processor that virtual machines do not show, so
+//! here is what there is to see. Of memory that threads share, reserving writes
+//! - the cell of the node that was chosen: one compare-and-swap. The cells of the two nodes drawn are read.
+//!
+//! and giving back writes the same cell. Only when that fills the node, or frees it, are written besides
+//! - the word of the availability index with the node's bit, on a line with the words of 256 nodes; the word above it
+//!   when that was the first bit or the last, and so on up.
+//!
+//! Shared and only read, as long as no node comes or goes: the snapshot, the prepared demand's route, the pool, its list
+//! of members, the time, and the index words that the draws look at. Written by one thread only, on lines of its own:
+//! its counters, its random stream, its pin.
+//!
+//! So threads meet at the cells. An operation of one of `n` threads reads those of two nodes and then writes one of
+//! them; what another thread wrote last, which it did with a chance of `1 - 1/n` however many nodes there are, comes
+//! from its core's cache: two lines to fetch, and one to have alone. That, and not a counter or a lock, is what scaling
+//! has against it, as long as the cells fit into the caches. Those of more nodes come from memory anyhow, and there
+//! threads cost nothing. Where nodes fill and free all the time, index words come on top: one or two more lines, each of
+//! which belongs to as many nodes.
+
+#[path = "../fleet/mod.rs"]
+mod fleet;
+#[path = "../floor/mod.rs"]
+mod floor;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod late;
+#[path = "../select/load.rs"]
+mod load;
+mod spread;
+mod throughput;
+
+use harness::Suite;
+use harness::crew::cores;
+use load::Fleet;
+
+const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// Of a node.
+const SLOTS: u32 = 8;
+/// Percent of the slots that others hold. Load is lowered, so the highest comes first.
+const LOADS: [u32; 2] = [90, 0];
+/// A larger fleet takes long to fill and is no different, as far as the spread of jobs goes.
+const MOST_SPREAD: u32 = 100_000;
+
+fn main() {
+    let mut suite = Suite::new("threads");
+    let sizes = if Suite::is_bench() { &SIZES[..] } else { &[100][..] };
+    for nodes in sizes {
+        let fleet_of = format!("{nodes} nodes");
+        if !suite.wants(&fleet_of) {
+            continue;
+        }
+        let fleet = Fleet::new(*nodes, SLOTS);
+        {
+            let mut held = fleet.fill();
+            for load in LOADS {
+                held.lower_to(load);
+                throughput::measure(&mut suite, &format!("{fleet_of}, {load} % held"), &fleet, &held.floor);
+            }
+        }
+        if *nodes <= MOST_SPREAD {
+            spread::measure(&mut suite, &fleet_of, &fleet);
+        }
+    }
+    late::measure(&mut suite);
+    suite.finish();
+}
+
+/// One thread, and doubled from there as far as there are cores; two at least, for what does not depend on speed.
+fn counts(at_least: usize) -> Vec<usize> {
+    (0..5).map(|power| 1 << power).take_while(|count| *count <= cores().max(at_least)).collect()
+}
