@@ -1,5 +1,8 @@
 //! Schedulers with nodes to choose from.
 
+// Each suite is a program of its own and uses what it needs of this.
+#![allow(dead_code)]
+
 use std::time::{Duration, Instant};
 
 use slotyard::{Capabilities, Demand, NodeSpec, Scheduler, Service};
