@@ -1,45 +1,16 @@
 //! What allocates nothing, by an allocator that counts for each thread.
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../benches/counting/mod.rs"]
+mod counting;
 
 use common::*;
 use slotyard::Heartbeat;
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
-    static HELD: Cell<i64> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator, and counters that neither allocate nor fail.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.set(ALLOCATED.get() + 1);
-        HELD.set(HELD.get() + layout.size() as i64);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as i64);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations in a hundred calls, after enough of them for everything to have been made that is made once.
 fn allocations(mut call: impl FnMut()) -> u64 {
     (0..300).for_each(|_| call());
-    let before = ALLOCATED.get();
-    (0..100).for_each(|_| call());
-    ALLOCATED.get() - before
+    counting::during(|| (0..100).for_each(|_| call())).allocations
 }
 
 #[test]
@@ -67,9 +38,7 @@ fn completing_allocates_nothing() {
     allocations(|| {
         rounds += 1;
         let job = create(&scheduler, format!("r{rounds}"), work());
-        let before = ALLOCATED.get();
-        complete(&scheduler, &job);
-        in_completing += ALLOCATED.get() - before;
+        in_completing += counting::during(|| complete(&scheduler, &job)).allocations;
     });
     // A queue's block for every 31 jobs remembered.
     assert!(in_completing <= rounds / 31 + 2, "{in_completing} allocations in {rounds} completions");
@@ -88,7 +57,7 @@ fn what_is_asked_for_again_and_again_does_not_pile_up() {
             (0..200_000).for_each(|_| drop(scheduler.select(&work())));
             time += 1;
             scheduler.tick(ms(time));
-            HELD.get()
+            counting::so_far().held
         };
         call();
         let before = held();
