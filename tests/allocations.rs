@@ -14,6 +14,22 @@ fn allocations(mut call: impl FnMut()) -> u64 {
 }
 
 #[test]
+fn the_allocator_counts_what_is_allocated_and_what_is_held_by_size() {
+    let of = |size: usize| counting::held_by_class().into_iter().find(|class| size <= class.up_to).unwrap();
+    for size in [1, 16, 17, 1024, 1025, 5000] {
+        let before = of(size);
+        let mut held = Vec::new();
+        let took = counting::during(|| held = std::hint::black_box(Vec::<u8>::with_capacity(size)));
+        assert_eq!((took.allocations, took.frees, took.bytes, took.held), (1, 0, size as u64, size as i64));
+        let now = of(size);
+        assert_eq!((now.allocations - before.allocations, now.bytes - before.bytes), (1, size as i64), "{size}");
+        let took = counting::during(|| drop(held));
+        assert_eq!((took.allocations, took.frees, took.bytes, took.held), (0, 1, 0, -(size as i64)));
+        assert_eq!(of(size), before);
+    }
+}
+
+#[test]
 fn choosing_and_reserving_allocate_nothing() {
     let scheduler = scheduler();
     let handles: Vec<_> = (0..40).map(|n| add(&scheduler, worker(format!("a{n}"), 2).label("model", "m1"))).collect();

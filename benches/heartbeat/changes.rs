@@ -11,7 +11,7 @@ pub(crate) fn measure(suite: &mut Suite, case: &str, nodes: &Nodes) {
     let scheduler = &nodes.scheduler;
     let still = Heartbeat::ready();
     let mut compare = |subject: &str, change: &mut dyn FnMut()| {
-        let mut handle = nodes.handles();
+        let mut handle = nodes.other_handles();
         let floor = || assert!(scheduler.heartbeat(handle(), &still).is_ok(), "it is registered");
         let about = About { case, subject, floor: "no change", budget: None };
         suite.compare(about, &mut repeat(change), &mut repeat(floor));

@@ -27,20 +27,34 @@ impl Nodes {
     }
 
     pub(crate) fn handles<'n>(&'n self) -> impl FnMut() -> &'n NodeHandle + use<'n> {
-        in_turn(&self.handles)
+        in_turn(&self.handles, 0)
+    }
+
+    /// Far from where [`handles`](Self::handles) is, or what one has read would be in the caches for the other.
+    pub(crate) fn other_handles<'n>(&'n self) -> impl FnMut() -> &'n NodeHandle + use<'n> {
+        in_turn(&self.handles, self.len() / 2)
     }
 
     pub(crate) fn ids<'n>(&'n self) -> impl FnMut() -> &'n String + use<'n> {
-        in_turn(&self.ids)
+        in_turn(&self.ids, 0)
+    }
+
+    pub(crate) fn other_ids<'n>(&'n self) -> impl FnMut() -> &'n String + use<'n> {
+        in_turn(&self.ids, self.len() / 2)
     }
 
     pub(crate) fn numbers(&self) -> impl FnMut() -> u32 {
-        let mut next = in_turn(&self.numbers);
+        let mut next = in_turn(&self.numbers, 0);
         move || *next()
     }
 }
 
-fn in_turn<'n, T>(all: &'n [T]) -> impl FnMut() -> &'n T + use<'n, T> {
-    let mut next = all.iter().cycle();
-    move || next.next().expect("a cycle has no end")
+fn in_turn<'n, T>(all: &'n [T], from: usize) -> impl FnMut() -> &'n T + use<'n, T> {
+    let mut rest = all[from..].iter();
+    move || {
+        rest.next().unwrap_or_else(|| {
+            rest = all.iter();
+            rest.next().expect("there are nodes")
+        })
+    }
 }

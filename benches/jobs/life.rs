@@ -90,13 +90,13 @@ impl<'y, R: FnMut(String) -> JobRequest> Lives<'y, R> {
 impl<R: FnMut(String) -> JobRequest> Operation for Lives<'_, R> {
     fn prepare(&mut self, times: u32) {
         self.spent.clear();
+        if !self.timed_steps {
+            self.yard.step();
+        }
         let first = self.next.replace(self.next.get() + u64::from(times));
         let ids = (first..first + u64::from(times)).map(request_id);
         self.requests = ids.map(&mut self.request).collect::<Vec<_>>().into_iter();
         self.spent.reserve(times as usize);
-        if !self.timed_steps {
-            self.yard.step();
-        }
     }
 
     fn run(&mut self, times: u32) {
