@@ -21,11 +21,10 @@ pub(crate) fn measure(suite: &mut Suite) {
         let (scheduler, _) = fleet::scheduler(nodes, CAPACITY);
         // All over the fleet.
         let ids = (0..excluded).map(|place| fleet::node_id(place * nodes / excluded));
-        let demand = fleet::demand().exclude(ids, ExclusionMode::Hard);
-        let mut fleet = Fleet::of(scheduler, nodes, CAPACITY, &fleet::demand());
-        let prepared = fleet.scheduler.prepare(&demand);
-        let without = std::mem::replace(&mut fleet.prepared, prepared);
-        let mut held = fleet.fill_for(&without);
+        let all = fleet::demand();
+        let prepared_for_all = scheduler.prepare(&all);
+        let fleet = Fleet::of(scheduler, nodes, CAPACITY, &all.exclude(ids, ExclusionMode::Hard));
+        let mut held = fleet.fill_for(&prepared_for_all);
         for load in LOADS {
             held.lower_to(load);
             compare(suite, &format!("{of}, {load} % held"), &fleet, &held, None);

@@ -23,6 +23,7 @@ mod sizes;
 
 use harness::{About, Bound, Contender, Suite, repeat};
 use load::{Fleet, Held};
+use slotyard::Service;
 
 /// Of all this is reserved.
 const BUDGET: Bound = Bound::AtMost(1.5);
@@ -38,7 +39,12 @@ fn main() {
 
 /// The calls that choose, each beside the floor under the same load.
 fn compare(suite: &mut Suite, case: &str, fleet: &Fleet, held: &Held<'_>, budget: Option<Bound>) {
-    let plain = || assert!(fleet.scheduler.reserve(fleet.prepared.demand()).is_ok(), "refused with a slot free");
+    let demand = fleet.prepared.demand();
+    let plain = || assert!(fleet.scheduler.reserve(demand).is_ok(), "refused with a slot free");
+    // As gateways have it that make a demand for each job: it has to be compared with the one that the route is for.
+    // Asking once more for a service that is asked for makes an equal one that is not the same.
+    let equal = demand.clone().service(Service::ASR);
+    let equal = || assert!(fleet.scheduler.reserve(&equal).is_ok(), "refused with a slot free");
     let select = || assert!(fleet.scheduler.select_prepared(&fleet.prepared).is_ok(), "refused with a slot free");
     let mut one = |subject, budget, ours: Contender<'_>| {
         let about = About { case, subject, floor: "floor", budget };
@@ -46,5 +52,6 @@ fn compare(suite: &mut Suite, case: &str, fleet: &Fleet, held: &Held<'_>, budget
     };
     one("prepared", budget, &mut repeat(fleet.prepared_once()));
     one("plain", budget, &mut repeat(plain));
+    one("equal", None, &mut repeat(equal));
     one("select alone", None, &mut repeat(select));
 }
