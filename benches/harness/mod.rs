@@ -5,7 +5,8 @@
 //! hits both alike. Criterion is given the contender's time, for its own statistics and baselines; of the turns come
 //! the minimum and the median of both, and their ratio.
 //!
-//! Names are `suite/case/subject`, and a filter is given as criterion wants it, as the first argument.
+//! Names are `suite/case/subject`, and a filter is given as criterion wants it, as the first argument. It is a regular
+//! expression, so names do without what means something in one.
 
 // Each suite is a program of its own and uses what it needs of this.
 #![allow(dead_code)]

@@ -65,13 +65,13 @@ fn lives(suite: &mut Suite, case: &str, nodes: u32, finished: usize) {
     let mut bare_floor = BareLives::new(finished, bare_slot);
 
     let floor = "papaya insert + remove, reserve + release";
-    let about = About { case, subject: "create + complete", floor, budget: Some(BUDGET) };
+    let about = About { case, subject: "create and complete", floor, budget: Some(BUDGET) };
     suite.compare(about, &mut lives(), &mut own_floor);
     let mut each_its_own = Lives::new(&yard, &next, |id| JobRequest::new(id, fleet::demand()));
-    let subject = "create + complete, a demand for each";
+    let subject = "create and complete, a demand for each";
     suite.compare(About { subject, budget: None, ..about }, &mut each_its_own, &mut own_floor);
-    let subject = "create + complete, leases running out";
+    let subject = "create and complete, leases running out";
     suite.compare(About { subject, budget: None, ..about }, &mut lives().with_timed_steps(), &mut own_floor);
-    let (subject, floor) = ("create + complete, beside a bare slot", "papaya insert + remove, bare slot");
+    let (subject, floor) = ("create and complete, beside a bare slot", "papaya insert + remove, bare slot");
     suite.compare(About { subject, floor, budget: None, ..about }, &mut lives(), &mut bare_floor);
 }

@@ -16,7 +16,7 @@ const FINISHED: usize = 1 << 10;
 
 pub(crate) fn measure(suite: &mut Suite) {
     let nodes = if Suite::is_bench() { 1_000 } else { 100 };
-    let case = format!("create + complete on {nodes} nodes");
+    let case = format!("create and complete on {nodes} nodes");
     if !suite.wants(&case) {
         return;
     }
