@@ -1,45 +1,32 @@
 //! What allocates nothing, by an allocator that counts for each thread.
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../benches/counting/mod.rs"]
+mod counting;
 
 use common::*;
 use slotyard::Heartbeat;
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
-    static HELD: Cell<i64> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator, and counters that neither allocate nor fail.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.set(ALLOCATED.get() + 1);
-        HELD.set(HELD.get() + layout.size() as i64);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as i64);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations in a hundred calls, after enough of them for everything to have been made that is made once.
 fn allocations(mut call: impl FnMut()) -> u64 {
     (0..300).for_each(|_| call());
-    let before = ALLOCATED.get();
-    (0..100).for_each(|_| call());
-    ALLOCATED.get() - before
+    counting::during(|| (0..100).for_each(|_| call())).allocations
+}
+
+#[test]
+fn the_allocator_counts_what_is_allocated_and_what_is_held_by_size() {
+    let of = |size: usize| counting::held_by_class().into_iter().find(|class| size <= class.up_to).unwrap();
+    for size in [1, 16, 17, 1024, 1025, 5000] {
+        let before = of(size);
+        let mut held = Vec::new();
+        let took = counting::during(|| held = std::hint::black_box(Vec::<u8>::with_capacity(size)));
+        assert_eq!((took.allocations, took.frees, took.bytes, took.held), (1, 0, size as u64, size as i64));
+        let now = of(size);
+        assert_eq!((now.allocations - before.allocations, now.bytes - before.bytes), (1, size as i64), "{size}");
+        let took = counting::during(|| drop(held));
+        assert_eq!((took.allocations, took.frees, took.bytes, took.held), (0, 1, 0, -(size as i64)));
+        assert_eq!(of(size), before);
+    }
 }
 
 #[test]
@@ -67,9 +54,7 @@ fn completing_allocates_nothing() {
     allocations(|| {
         rounds += 1;
         let job = create(&scheduler, format!("r{rounds}"), work());
-        let before = ALLOCATED.get();
-        complete(&scheduler, &job);
-        in_completing += ALLOCATED.get() - before;
+        in_completing += counting::during(|| complete(&scheduler, &job)).allocations;
     });
     // A queue's block for every 31 jobs remembered.
     assert!(in_completing <= rounds / 31 + 2, "{in_completing} allocations in {rounds} completions");
@@ -88,7 +73,7 @@ fn what_is_asked_for_again_and_again_does_not_pile_up() {
             (0..200_000).for_each(|_| drop(scheduler.select(&work())));
             time += 1;
             scheduler.tick(ms(time));
-            HELD.get()
+            counting::so_far().held
         };
         call();
         let before = held();

@@ -4,6 +4,9 @@
 //! It is what the library's own structure would be if that were all it had to do, and is written to be fast rather
 //! than complete, so that the ratio to it is what names, pools, states and exactness cost.
 
+// Each suite is a program of its own and uses what it needs of this.
+#![allow(dead_code)]
+
 mod bitmap;
 
 use std::hint::select_unpredictable;
@@ -34,6 +37,13 @@ impl Floor {
     pub(crate) fn full(nodes: u32, capacity: u32) -> Self {
         let word = u64::from(capacity) << 32 | u64::from(capacity);
         Self { cells: (0..nodes).map(|_| Cell(AtomicU64::new(word))).collect(), free: Bitmap::new(nodes) }
+    }
+
+    /// Nodes with every slot free.
+    pub(crate) fn idle(nodes: u32, capacity: u32) -> Self {
+        let floor = Self::full(nodes, capacity);
+        (0..nodes).for_each(|node| (0..capacity).for_each(|_| floor.release(node)));
+        floor
     }
 
     /// Takes a slot of the less loaded of two nodes drawn at random. `None`: none is free.

@@ -5,7 +5,8 @@
 //! hits both alike. Criterion is given the contender's time, for its own statistics and baselines; of the turns come
 //! the minimum and the median of both, and their ratio.
 //!
-//! Names are `suite/case/subject`, and a filter is given as criterion wants it, as the first argument.
+//! Names are `suite/case/subject`, and a filter is given as criterion wants it, as the first argument. It is a regular
+//! expression, so names do without what means something in one.
 
 // Each suite is a program of its own and uses what it needs of this.
 #![allow(dead_code)]
@@ -24,8 +25,27 @@ use criterion::Criterion;
 pub(crate) use row::{Bound, Figures, Row};
 pub(crate) use turns::Turns;
 
-/// An operation, run so many times.
-pub(crate) type Contender<'a> = &'a mut (dyn FnMut(u32) + 'a);
+/// What is timed. Closures that take how often to run are.
+pub(crate) trait Operation {
+    /// Gets ready to run so many times, outside of what is timed.
+    fn prepare(&mut self, _times: u32) {}
+
+    fn run(&mut self, times: u32);
+}
+
+impl<F: FnMut(u32)> Operation for F {
+    fn run(&mut self, times: u32) {
+        self(times);
+    }
+}
+
+/// An operation that takes part in a comparison.
+pub(crate) type Contender<'a> = &'a mut (dyn Operation + 'a);
+
+/// What does one thing, as an operation.
+pub(crate) fn repeat(mut once: impl FnMut()) -> impl FnMut(u32) {
+    move |times| (0..times).for_each(|_| once())
+}
 
 /// What one program measures.
 pub(crate) struct Suite {
@@ -59,16 +79,27 @@ impl Suite {
         full.contains(filter.as_str()) || filter.starts_with(&full) || !filter.starts_with(self.name)
     }
 
-    /// Measures `ours` beside `floor`.
-    pub(crate) fn compare(&mut self, about: About<'_>, ours: Contender<'_>, floor: Contender<'_>) {
+    /// Measures `ours` beside `floor`. Returns the figures of both, unless a filter left this out.
+    pub(crate) fn compare(
+        &mut self,
+        about: About<'_>,
+        ours: Contender<'_>,
+        floor: Contender<'_>,
+    ) -> Option<(Figures, Figures)> {
         let mut turns = Turns::default();
         let id = format!("{}/{}/{}", self.name, about.case, about.subject);
         self.criterion.bench_function(&id, |bencher| {
             bencher.iter_custom(|iterations| turns.take(iterations, ours, floor));
         });
-        if let Some((ours, floor)) = turns.figures() {
-            self.record_ratio(about, "ns", ours, floor);
-        }
+        let (ours, floor) = turns.figures()?;
+        self.record_ratio(about, "ns", ours, floor);
+        Some((ours, floor))
+    }
+
+    /// Takes in what has a budget of its own rather than a floor.
+    pub(crate) fn limit(&mut self, case: &str, subject: &str, unit: &'static str, ours: Figures, budget: f64) {
+        let about = About { case, subject, floor: "budget", budget: Some(Bound::AtMost(1.0)) };
+        self.record_ratio(about, unit, ours, Figures::once(budget));
     }
 
     /// Takes in what was measured otherwise; the ratio is that of the medians.

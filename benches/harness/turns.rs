@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use super::{Contender, Figures};
 
 /// Long enough that reading the clock does not show, short enough that a disturbance spoils some turns and not all.
-const TURN: Duration = Duration::from_micros(50);
+/// Turns are made longer until they take this, again and again: one that was disturbed says little of how long it is,
+/// and neither does the first, which finds the caches empty. Those that are much shorter do not count.
+const TURN: Duration = Duration::from_micros(30);
 /// Before a turn is timed this share of it is run, for the caches and the branch predictor that the other one left.
 const WARM_UP: u32 = 8;
 
 /// The turns taken so far.
 #[derive(Default)]
 pub(crate) struct Turns {
-    /// Operations of a turn: ours, the floor's.
+    /// Operations of the next turn: ours, the floor's.
     sizes: [u32; 2],
     /// Time of one operation in ns, a turn each: ours, the floor's.
     times: [Vec<f64>; 2],
@@ -28,11 +30,15 @@ impl Turns {
             let order = if self.times[0].len().is_multiple_of(2) { [0, 1] } else { [1, 0] };
             for one in order {
                 let size = self.sizes[one].max(1);
-                contenders[one](size / WARM_UP);
+                contenders[one].prepare(size / WARM_UP + size);
+                contenders[one].run(size / WARM_UP);
                 let start = Instant::now();
-                contenders[one](size);
+                contenders[one].run(size);
                 let took = start.elapsed();
-                if self.grow(one, size, took) {
+                if took < TURN {
+                    self.sizes[one] = size.saturating_mul(2);
+                }
+                if took < TURN / 4 {
                     continue;
                 }
                 self.times[one].push(took.as_secs_f64() * 1e9 / f64::from(size));
@@ -43,19 +49,6 @@ impl Turns {
             }
         }
         time.mul_f64(iterations as f64 / done.max(1) as f64)
-    }
-
-    /// Finds out how many operations take a turn; `true` while they are too few.
-    fn grow(&mut self, one: usize, size: u32, took: Duration) -> bool {
-        self.sizes[one] = size;
-        let found = !self.times[one].is_empty() || took >= TURN / 4;
-        if !found {
-            self.sizes[one] = size.saturating_mul(2);
-        } else if self.times[one].is_empty() {
-            let scaled = f64::from(size) * TURN.as_secs_f64() / took.as_secs_f64();
-            self.sizes[one] = (scaled as u32).max(1);
-        }
-        !found
     }
 
     /// Ours and the floor's; `None` if nothing was measured.

@@ -35,6 +35,7 @@ mod floor;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod late;
+#[allow(dead_code, reason = "what the other suite uses of it")]
 #[path = "../select/load.rs"]
 mod load;
 mod spread;
