@@ -1,0 +1,256 @@
+//! A suite's ratios as bars, a line of text for each case, with the budgets as lines across them.
+
+use std::ops::Range;
+
+use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::page::number;
+use super::row::Row;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+const WIDTH: u32 = 960;
+/// Of a bar with its distance to the next.
+const BAR: u32 = 12;
+/// Between the bars of two cases.
+const GAP: u32 = 10;
+const TITLE: u32 = 34;
+const LEGEND: u32 = 22;
+const AXIS: u32 = 48;
+/// Right of the bars there is room for the last one's number.
+const RIGHT: u32 = 64;
+/// Of a letter of a case's name, which no font that we do not have can tell.
+const LETTER: f64 = 6.6;
+
+const FONT: &str = "sans-serif";
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const PALE: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+const LIMIT: RGBColor = RGBColor(0xc0, 0x1c, 0x28);
+/// Told apart by the colour-blind, too (Okabe and Ito).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x88, 0x88, 0x88),
+    RGBColor(0xf0, 0xe4, 0x42),
+];
+/// From so many times the smallest ratio on, the scale is logarithmic.
+const FAR: f64 = 40.0;
+
+/// Where everything is, in pixels.
+struct Layout<'r> {
+    cases: Vec<(&'r str, Vec<&'r Row>)>,
+    subjects: Vec<&'r str>,
+    left: u32,
+    height: u32,
+}
+
+/// The plot as SVG.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub(crate) fn plot(suite: &str, rows: &[&Row]) -> Result<String> {
+    let layout = Layout::of(rows);
+    let mut svg = String::new();
+    draw(&mut svg, suite, &layout).map_err(|error| anyhow!("the plot of {suite} was not drawn: {error}"))?;
+    Ok(svg)
+}
+
+impl<'r> Layout<'r> {
+    fn of(rows: &[&'r Row]) -> Self {
+        let mut cases: Vec<(&str, Vec<&Row>)> = Vec::new();
+        let mut subjects: Vec<&str> = Vec::new();
+        for &row in rows {
+            match cases.iter_mut().find(|(case, _)| *case == row.case) {
+                Some((_, of_case)) => of_case.push(row),
+                None => cases.push((&row.case, vec![row])),
+            }
+            if !subjects.contains(&row.subject.as_str()) {
+                subjects.push(&row.subject);
+            }
+        }
+        let longest = cases.iter().map(|(case, _)| case.chars().count()).max().unwrap_or(0);
+        let left = (longest as f64 * LETTER) as u32 + 24;
+        let bars: u32 = cases.iter().map(|(_, rows)| rows.len() as u32 * BAR + GAP).sum();
+        Self { cases, subjects, left, height: bars + GAP }
+    }
+
+    /// Each row with the top of its bar.
+    fn bars(&self) -> impl Iterator<Item = (u32, &'r Row)> {
+        self.cases()
+            .flat_map(|(top, _, rows)| rows.iter().zip(0..).map(move |(row, number)| (top + number * BAR, *row)))
+    }
+
+    /// Each case with the top of its bars.
+    fn cases(&self) -> impl Iterator<Item = (u32, &'r str, &[&'r Row])> {
+        let mut next = GAP;
+        self.cases.iter().map(move |(case, rows)| {
+            let top = next;
+            next += rows.len() as u32 * BAR + GAP;
+            (top, *case, rows.as_slice())
+        })
+    }
+
+    fn colour(&self, row: &Row) -> RGBColor {
+        let number = self.subjects.iter().position(|subject| *subject == row.subject).unwrap_or(0);
+        COLOURS[number % COLOURS.len()]
+    }
+
+    /// All that must be on the scale.
+    fn values(&self) -> impl Iterator<Item = f64> {
+        let rows = self.cases.iter().flat_map(|(_, rows)| rows);
+        rows.flat_map(|row| [row.ratio, row.budget]).flatten().filter(|value| value.is_finite() && *value > 0.0)
+    }
+}
+
+fn draw(svg: &mut String, suite: &str, layout: &Layout<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    let top = TITLE + LEGEND * legend_lines(layout);
+    let area = SVGBackend::with_string(svg, (WIDTH, top + layout.height + AXIS)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = text(18, INK, HPos::Center, VPos::Center);
+    area.draw_text(&format!("{suite}: ratio to the floor"), &title, (WIDTH as i32 / 2, TITLE as i32 / 2))?;
+    legend(&area, layout)?;
+    let (_, area) = area.split_vertically(top);
+    let (least, most) = layout.values().fold((1.0f64, 1.0f64), |(low, high), value| (low.min(value), high.max(value)));
+    if most / least > FAR {
+        bars(&area, layout, (least / 1.3..most * 1.3).log_scale(), least / 1.3)?;
+    } else {
+        bars(&area, layout, 0.0..most * 1.05, 0.0)?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+fn text(size: u32, colour: RGBColor, across: HPos, down: VPos) -> TextStyle<'static> {
+    (FONT, size).into_font().color(&colour).pos(Pos::new(across, down))
+}
+
+/// Wide enough for the longest name.
+fn legend_column(layout: &Layout<'_>) -> u32 {
+    let longest = layout.subjects.iter().map(|subject| subject.chars().count()).max().unwrap_or(0);
+    ((longest.max("budget".len()) as f64 * LETTER) as u32 + 44).min(WIDTH)
+}
+
+fn legend_lines(layout: &Layout<'_>) -> u32 {
+    // And one for the budget.
+    let columns = (WIDTH / legend_column(layout)).max(1);
+    (layout.subjects.len() as u32 + 1).div_ceil(columns)
+}
+
+fn legend(area: &Area<'_>, layout: &Layout<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    let column = legend_column(layout);
+    let columns = (WIDTH / column).max(1);
+    let names = layout.subjects.iter().copied().zip(COLOURS.iter().copied().cycle());
+    for (number, (name, colour)) in (0u32..).zip(names.chain([("budget", LIMIT)])) {
+        let (x, y) = ((number % columns * column + 16) as i32, (TITLE + number / columns * LEGEND) as i32);
+        // The budget is a line, as it is below.
+        let half = if number as usize == layout.subjects.len() { 1 } else { 5 };
+        area.draw(&Rectangle::new([(x, y + 5 - half), (x + 14, y + 5 + half)], colour.filled()))?;
+        area.draw_text(name, &text(12, INK, HPos::Left, VPos::Center), (x + 20, y + 5))?;
+    }
+    Ok(())
+}
+
+/// `origin` is where bars begin, on the scale `range`.
+fn bars<X>(area: &Area<'_>, layout: &Layout<'_>, range: X, origin: f64) -> Result<(), Box<dyn std::error::Error>>
+where
+    X: AsRangedCoord<Value = f64>,
+    X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    // The other axis counts pixels, downwards.
+    let down: Range<f64> = f64::from(layout.height)..0.0;
+    let mut chart = ChartBuilder::on(area)
+        .margin_right(RIGHT)
+        .x_label_area_size(AXIS)
+        .y_label_area_size(layout.left)
+        .build_cartesian_2d(range, down)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(0)
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(PALE)
+        .axis_style(INK)
+        .label_style((FONT, 12))
+        .axis_desc_style((FONT, 13))
+        .x_desc("ours / floor (a budget of \"at most\" is met left of its line, \"at least\" right of it)")
+        .x_label_formatter(&|value| format!("{}", (value * 1000.0).round() / 1000.0))
+        .draw()?;
+    for (top, row) in layout.bars() {
+        let (top, bottom) = (f64::from(top), f64::from(top + BAR));
+        let ratio = row.ratio.filter(|ratio| ratio.is_finite() && *ratio > 0.0).unwrap_or(origin);
+        let colour = layout.colour(row);
+        chart.draw_series([Rectangle::new([(origin, top + 1.0), (ratio, bottom - 1.0)], colour.filled())])?;
+        if let Some(limit) = row.budget {
+            let line = [(limit, top - f64::from(GAP) / 2.0), (limit, bottom + f64::from(GAP) / 2.0)];
+            chart.draw_series([PathElement::new(line, LIMIT.stroke_width(2))])?;
+        }
+        let colour = if row.met() == Some(false) { LIMIT } else { INK };
+        let (x, _) = chart.backend_coord(&(ratio, top));
+        let (_, y) = chart.backend_coord(&(origin, (top + bottom) / 2.0));
+        let (_, corner) = area.get_pixel_range();
+        let style = text(10, colour, HPos::Left, VPos::Center);
+        area.draw_text(&number(row.ratio), &style, (x + 4, y - corner.start))?;
+    }
+    let name = text(12, INK, HPos::Right, VPos::Center);
+    for (top, case, rows) in layout.cases() {
+        let middle = top + rows.len() as u32 * BAR / 2;
+        area.draw_text(case, &name, (layout.left as i32 - 8, middle as i32))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::Bound;
+    use super::super::row::tests::{judged, row};
+    use super::*;
+
+    /// The texts of a plot with where they are: x, y.
+    fn texts(svg: &str) -> Vec<(String, f64, f64)> {
+        let attribute = |tag: &str, name: &str| -> f64 {
+            tag.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap().parse().unwrap()
+        };
+        let tags = svg.split("<text").skip(1).map(|tag| tag.split("</text>").next().unwrap());
+        tags.map(|tag| {
+            let text = tag.split_once('>').unwrap().1.trim().to_owned();
+            (text, attribute(tag, "x"), attribute(tag, "y"))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn each_case_has_a_line_of_its_own() {
+        let rows: Vec<_> = (0..30).map(|case| row("a", &format!("case {case}"), Some(f64::from(case)))).collect();
+        let rows: Vec<_> = rows.iter().collect();
+        let svg = plot("a", &rows).unwrap();
+        let mut heights: Vec<_> =
+            texts(&svg).into_iter().filter(|(text, ..)| text.starts_with("case ")).map(|(_, _, y)| y).collect();
+        assert_eq!(heights.len(), 30);
+        heights.sort_by(f64::total_cmp);
+        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= 12.0), "{heights:?}");
+        assert!(svg.contains("a: ratio to the floor"));
+    }
+
+    #[test]
+    fn odd_rows_do_not_break_it() {
+        let odd = [
+            judged(row("a", "not a number", None), Bound::AtMost, 1.5),
+            judged(row("a", "infinite", Some(f64::INFINITY)), Bound::AtMost, 1.5),
+            judged(row("a", "negative", Some(-1.0)), Bound::AtLeast, 1.5),
+            row("a", "zero", Some(0.0)),
+            row("a", "huge", Some(1e6)),
+            row("a", "<&>", Some(2.0)),
+        ];
+        for rows in [&odd[..], &odd[..1], &odd[3..4], &[]] {
+            let svg = plot("a", &rows.iter().collect::<Vec<_>>()).unwrap();
+            assert!(svg.contains("</svg>") && !svg.contains("NaN"), "{svg}");
+        }
+    }
+}
