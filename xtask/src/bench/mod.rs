@@ -96,7 +96,7 @@ fn conclude(rows: &[&Row], check: bool) -> Result<()> {
     }
     let broken = groups.iter().filter(|group| group.met() < group.rows.len()).count();
     let verdict = match (groups.len(), broken) {
-        (0, _) => "no budget was looked at".to_owned(),
+        (0, _) => "budgets: no row has one".to_owned(),
         (all, 0) => format!("budgets: all {all} met"),
         (all, broken) => format!("budgets: {broken} of {all} NOT met"),
     };

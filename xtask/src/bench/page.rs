@@ -173,7 +173,8 @@ fn spoken(budget: Option<Budget>) -> String {
 /// A ratio.
 pub(crate) fn number(value: Option<f64>) -> String {
     match value {
-        Some(value) if value.abs() >= 1000.0 => format!("{value:.0}"),
+        Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
+        Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
         Some(value) => format!("{value:.2}"),
         None => "not a number".to_owned(),
     }

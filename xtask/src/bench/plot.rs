@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::page::number;
-use super::row::Row;
+use super::row::{Bound, Row};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -18,6 +18,8 @@ const WIDTH: u32 = 960;
 const BAR: u32 = 12;
 /// Between the bars of two cases.
 const GAP: u32 = 10;
+/// Above the first case, for the name of that axis.
+const HEAD: u32 = 18;
 const TITLE: u32 = 34;
 const LEGEND: u32 = 22;
 const AXIS: u32 = 48;
@@ -78,7 +80,7 @@ impl<'r> Layout<'r> {
         let longest = cases.iter().map(|(case, _)| case.chars().count()).max().unwrap_or(0);
         let left = (longest as f64 * LETTER) as u32 + 24;
         let bars: u32 = cases.iter().map(|(_, rows)| rows.len() as u32 * BAR + GAP).sum();
-        Self { cases, subjects, left, height: bars + GAP }
+        Self { cases, subjects, left, height: HEAD + bars }
     }
 
     /// Each row with the top of its bar.
@@ -89,7 +91,7 @@ impl<'r> Layout<'r> {
 
     /// Each case with the top of its bars.
     fn cases(&self) -> impl Iterator<Item = (u32, &'r str, &[&'r Row])> {
-        let mut next = GAP;
+        let mut next = HEAD;
         self.cases.iter().map(move |(case, rows)| {
             let top = next;
             next += rows.len() as u32 * BAR + GAP;
@@ -102,10 +104,14 @@ impl<'r> Layout<'r> {
         COLOURS[number % COLOURS.len()]
     }
 
+    fn has_budgets(&self) -> bool {
+        self.cases.iter().any(|(_, rows)| rows.iter().any(|row| row.budget.is_some()))
+    }
+
     /// All that must be on the scale.
     fn values(&self) -> impl Iterator<Item = f64> {
         let rows = self.cases.iter().flat_map(|(_, rows)| rows);
-        rows.flat_map(|row| [row.ratio, row.budget]).flatten().filter(|value| value.is_finite() && *value > 0.0)
+        rows.flat_map(|row| [drawable(row.ratio), drawable(row.budget)]).flatten()
     }
 }
 
@@ -127,6 +133,11 @@ fn draw(svg: &mut String, suite: &str, layout: &Layout<'_>) -> Result<(), Box<dy
     Ok(())
 }
 
+/// What has a place on either scale.
+fn drawable(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite() && *value > 0.0)
+}
+
 fn text(size: u32, colour: RGBColor, across: HPos, down: VPos) -> TextStyle<'static> {
     (FONT, size).into_font().color(&colour).pos(Pos::new(across, down))
 }
@@ -138,16 +149,16 @@ fn legend_column(layout: &Layout<'_>) -> u32 {
 }
 
 fn legend_lines(layout: &Layout<'_>) -> u32 {
-    // And one for the budget.
     let columns = (WIDTH / legend_column(layout)).max(1);
-    (layout.subjects.len() as u32 + 1).div_ceil(columns)
+    (layout.subjects.len() as u32 + u32::from(layout.has_budgets())).div_ceil(columns)
 }
 
 fn legend(area: &Area<'_>, layout: &Layout<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let column = legend_column(layout);
     let columns = (WIDTH / column).max(1);
     let names = layout.subjects.iter().copied().zip(COLOURS.iter().copied().cycle());
-    for (number, (name, colour)) in (0u32..).zip(names.chain([("budget", LIMIT)])) {
+    let budget = layout.has_budgets().then_some(("budget", LIMIT));
+    for (number, (name, colour)) in (0u32..).zip(names.chain(budget)) {
         let (x, y) = ((number % columns * column + 16) as i32, (TITLE + number / columns * LEGEND) as i32);
         // The budget is a line, as it is below.
         let half = if number as usize == layout.subjects.len() { 1 } else { 5 };
@@ -179,26 +190,27 @@ where
         .axis_style(INK)
         .label_style((FONT, 12))
         .axis_desc_style((FONT, 13))
-        .x_desc("ours / floor (a budget of \"at most\" is met left of its line, \"at least\" right of it)")
+        .x_desc(axis_name(layout))
         .x_label_formatter(&|value| format!("{}", (value * 1000.0).round() / 1000.0))
         .draw()?;
     for (top, row) in layout.bars() {
         let (top, bottom) = (f64::from(top), f64::from(top + BAR));
-        let ratio = row.ratio.filter(|ratio| ratio.is_finite() && *ratio > 0.0).unwrap_or(origin);
+        let ratio = drawable(row.ratio).unwrap_or(origin);
         let colour = layout.colour(row);
         chart.draw_series([Rectangle::new([(origin, top + 1.0), (ratio, bottom - 1.0)], colour.filled())])?;
-        if let Some(limit) = row.budget {
+        if let Some(limit) = drawable(row.budget) {
             let line = [(limit, top - f64::from(GAP) / 2.0), (limit, bottom + f64::from(GAP) / 2.0)];
             chart.draw_series([PathElement::new(line, LIMIT.stroke_width(2))])?;
         }
-        let colour = if row.met() == Some(false) { LIMIT } else { INK };
-        let (x, _) = chart.backend_coord(&(ratio, top));
-        let (_, y) = chart.backend_coord(&(origin, (top + bottom) / 2.0));
-        let (_, corner) = area.get_pixel_range();
-        let style = text(10, colour, HPos::Left, VPos::Center);
-        area.draw_text(&number(row.ratio), &style, (x + 4, y - corner.start))?;
+    }
+    for (top, row) in layout.bars() {
+        let ratio = drawable(row.ratio).unwrap_or(origin);
+        let (x, y) = chart.backend_coord(&(ratio, f64::from(top + BAR / 2)));
+        let (_, pixels) = area.get_pixel_range();
+        label(area, row, (x + 4, y - pixels.start))?;
     }
     let name = text(12, INK, HPos::Right, VPos::Center);
+    area.draw_text("case", &text(13, INK, HPos::Right, VPos::Center), (layout.left as i32 - 8, 5))?;
     for (top, case, rows) in layout.cases() {
         let middle = top + rows.len() as u32 * BAR / 2;
         area.draw_text(case, &name, (layout.left as i32 - 8, middle as i32))?;
@@ -206,9 +218,28 @@ where
     Ok(())
 }
 
+/// The ratio, on white: the line of a budget may be just there.
+fn label(area: &Area<'_>, row: &Row, (x, y): (i32, i32)) -> Result<(), Box<dyn std::error::Error>> {
+    let shown = number(row.ratio);
+    let (width, half) = ((shown.len() as f64 * LETTER) as i32, BAR as i32 / 2 - 1);
+    area.draw(&Rectangle::new([(x - 1, y - half), (x + width, y + half)], WHITE.filled()))?;
+    let colour = if row.met() == Some(false) { LIMIT } else { INK };
+    area.draw_text(&shown, &text(10, colour, HPos::Left, VPos::Center), (x, y))?;
+    Ok(())
+}
+
+/// Says on which side of its line a budget is met, where there is one.
+fn axis_name(layout: &Layout<'_>) -> String {
+    let rows = || layout.cases.iter().flat_map(|(_, rows)| rows);
+    let sides = [(Bound::AtMost, "left"), (Bound::AtLeast, "right")];
+    let used = sides.iter().filter(|(bound, _)| rows().any(|row| row.budget.is_some() && row.bound == Some(*bound)));
+    let told: Vec<_> =
+        used.map(|(bound, side)| format!("\u{201c}{}\u{201d} is met {side} of its line", bound.name())).collect();
+    if told.is_empty() { "ours / floor".to_owned() } else { format!("ours / floor ({})", told.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::row::Bound;
     use super::super::row::tests::{judged, row};
     use super::*;
 
@@ -235,7 +266,14 @@ mod tests {
         assert_eq!(heights.len(), 30);
         heights.sort_by(f64::total_cmp);
         assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= 12.0), "{heights:?}");
-        assert!(svg.contains("a: ratio to the floor"));
+        assert!(svg.contains("a: ratio to the floor") && !svg.contains("budget"));
+    }
+
+    #[test]
+    fn what_a_budget_means_is_said_where_there_is_one() {
+        let row = judged(row("a", "1", Some(1.0)), Bound::AtLeast, 1.6);
+        let svg = plot("a", &[&row]).unwrap();
+        assert!(svg.contains("is met right of its line") && !svg.contains("left of its line"), "{svg}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Instructions of one operation, counted under callgrind.
 //!
-//! A time varies with the machine and with what else runs there; a count hardly does: by less than 0.3 % between runs
-//! and seeds, most of it from hash tables, whose keys are mixed anew in every process. So a check on counts can fail
-//! for one operation that has become a few percent longer, on any machine.
+//! A time varies with the machine and with what else runs there; a count hardly does. Six runs of the same differed by 1
+//! instruction at most where no hash table is, by 3 or 0.4 % where one is (its keys are mixed anew in every process);
+//! five seeds by 24 of a job's 4656, by 5 of a heartbeat's 432 by id, and by 1 or 0.1 % in all else that is ours. So a
+//! check on counts can fail for one operation that has become a few percent longer, on any machine.
 //!
 //! The program (`benches/instructions/`) is run twice for each operation, with few and with many; the difference is that
 //! of the operations alone, without what it took to start and set up. Nothing in the program knows of the counting, and
