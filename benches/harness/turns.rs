@@ -25,7 +25,7 @@ impl Turns {
         let (mut done, mut time) = (0u64, Duration::ZERO);
         while done < iterations {
             // Neither is always the first.
-            let order = if self.times[0].len() % 2 == 0 { [0, 1] } else { [1, 0] };
+            let order = if self.times[0].len().is_multiple_of(2) { [0, 1] } else { [1, 0] };
             for one in order {
                 let size = self.sizes[one].max(1);
                 contenders[one](size / WARM_UP);

@@ -1,7 +1,5 @@
 //! A fleet under load, and the floor under just the same load.
 
-use std::time::Duration;
-
 use slotyard::{NoNode, PreparedDemand, Reservation, Scheduler};
 
 use crate::fleet;
@@ -11,7 +9,6 @@ use crate::floor::Floor;
 pub(crate) struct Fleet {
     pub(crate) nodes: u32,
     pub(crate) capacity: u32,
-    pub(crate) registered_in: Duration,
     pub(crate) scheduler: Scheduler,
     pub(crate) prepared: PreparedDemand,
 }
@@ -25,9 +22,9 @@ pub(crate) struct Held<'f> {
 
 impl Fleet {
     pub(crate) fn new(nodes: u32, capacity: u32) -> Self {
-        let (scheduler, registered_in) = fleet::scheduler(nodes, capacity);
+        let (scheduler, _) = fleet::scheduler(nodes, capacity);
         let prepared = scheduler.prepare(&fleet::demand());
-        Self { nodes, capacity, registered_in, scheduler, prepared }
+        Self { nodes, capacity, scheduler, prepared }
     }
 
     pub(crate) fn slots(&self) -> usize {
