@@ -37,9 +37,9 @@ pub(crate) fn verdict(rows: &[&Row]) -> String {
     format!(
         "{all}: {met} of {} rows that have a budget keep to it. The worst, for its budget: {}, {}, {}: {} ({}).\n",
         judged.len(),
-        worst.suite,
-        worst.subject,
-        worst.case,
+        cell(&worst.suite),
+        cell(&worst.subject),
+        cell(&worst.place()),
         number(worst.ratio),
         spoken(worst.budget()),
     )
@@ -58,7 +58,7 @@ impl Group<'_> {
 
     pub(crate) fn line(&self) -> String {
         let worst = worst(self.rows.iter().copied());
-        let (ratio, case) = worst.map_or((None, ""), |row| (row.ratio, &row.case));
+        let (ratio, case) = worst.map_or((None, String::new()), |row| (row.ratio, row.place()));
         let verdict = if self.met() == self.rows.len() { "met" } else { "NOT met" };
         let Some(first) = self.rows.first() else { return String::new() };
         format!(
@@ -106,7 +106,7 @@ fn budgets(rows: &[&Row]) -> String {
             verdict.to_owned(),
             format!("{} of {}", group.met(), group.rows.len()),
             number(worst.ratio),
-            cell(&worst.case),
+            cell(&worst.place()),
         ];
         line(&mut text, &cells);
     }
@@ -161,23 +161,20 @@ fn line(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-/// Text that stays in its cell.
+/// Text that stays in its cell, and is not taken for HTML.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    text.replace('|', "\\|").replace('\n', " ").replace('<', "&lt;")
 }
 
 fn spoken(budget: Option<Budget>) -> String {
     budget.map_or(String::new(), |budget| format!("{} {}", budget.bound.name(), budget.limit))
 }
 
-/// A ratio.
+/// A ratio, with three digits that say something.
 pub(crate) fn number(value: Option<f64>) -> String {
-    match value {
-        Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
-        Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.2}"),
-        None => "not a number".to_owned(),
-    }
+    let Some(value) = value else { return "not a number".to_owned() };
+    let digits = if value == 0.0 { 1.0 } else { value.abs().log10().floor() + 1.0 };
+    format!("{value:.*}", (3.0 - digits).clamp(0.0, 6.0) as usize)
 }
 
 /// A figure with a unit: digits behind the point only where they say something.
@@ -222,6 +219,24 @@ mod tests {
         later.run.date = "2027-01-01 00:00 UTC".to_owned();
         let text = runs(&[("a", vec![&one, &same, &later])]);
         assert_eq!(text.lines().count(), 4, "{text}");
+    }
+
+    #[test]
+    fn names_of_types_are_no_tags() {
+        let of_type = Row { floor: "RwLock<Vec>".to_owned(), ..judged(row("a", "1", None), Bound::AtMost, 1.0) };
+        let text = page(&[("a", vec![&of_type])]);
+        assert!(!text.contains("<Vec") && text.matches("RwLock&lt;Vec>").count() == 3, "{text}");
+    }
+
+    #[test]
+    fn ratios_are_short_and_say_something() {
+        let shown = |value| number(Some(value));
+        assert_eq!(
+            [shown(1.5), shown(0.999), shown(12.34), shown(123.4), shown(45_678.9)],
+            ["1.50", "0.999", "12.3", "123", "45679"]
+        );
+        assert_eq!([shown(0.000_123_4), shown(0.0), shown(-2.0)], ["0.000123", "0.00", "-2.00"]);
+        assert_eq!(number(None), "not a number");
     }
 
     #[test]

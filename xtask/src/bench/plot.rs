@@ -32,8 +32,8 @@ const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const PALE: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 const LIMIT: RGBColor = RGBColor(0xc0, 0x1c, 0x28);
-/// Told apart by the colour-blind, too (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
+/// The first ones are told apart by the colour-blind, too (Okabe and Ito).
+const COLOURS: [RGBColor; 12] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x00, 0x9e, 0x73),
@@ -41,6 +41,11 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0x56, 0xb4, 0xe9),
     RGBColor(0x88, 0x88, 0x88),
     RGBColor(0xf0, 0xe4, 0x42),
+    RGBColor(0x8c, 0x56, 0x4b),
+    RGBColor(0x94, 0x67, 0xbd),
+    RGBColor(0x17, 0xbe, 0xcf),
+    RGBColor(0xbc, 0xbd, 0x22),
+    RGBColor(0x3b, 0x3b, 0x6d),
 ];
 /// From so many times the smallest ratio on, the scale is logarithmic.
 const FAR: f64 = 40.0;
@@ -48,7 +53,9 @@ const FAR: f64 = 40.0;
 /// Where everything is, in pixels.
 struct Layout<'r> {
     cases: Vec<(&'r str, Vec<&'r Row>)>,
-    subjects: Vec<&'r str>,
+    /// Names of bars: subjects, or floors where one subject is held against several.
+    series: Vec<&'r str>,
+    by_floor: bool,
     left: u32,
     height: u32,
 }
@@ -67,20 +74,25 @@ pub(crate) fn plot(suite: &str, rows: &[&Row]) -> Result<String> {
 impl<'r> Layout<'r> {
     fn of(rows: &[&'r Row]) -> Self {
         let mut cases: Vec<(&str, Vec<&Row>)> = Vec::new();
-        let mut subjects: Vec<&str> = Vec::new();
         for &row in rows {
             match cases.iter_mut().find(|(case, _)| *case == row.case) {
                 Some((_, of_case)) => of_case.push(row),
                 None => cases.push((&row.case, vec![row])),
             }
-            if !subjects.contains(&row.subject.as_str()) {
-                subjects.push(&row.subject);
+        }
+        let same = |pair: &[&Row]| pair[0].subject == pair[1].subject && pair[0].floor != pair[1].floor;
+        let by_floor = cases.iter().any(|(_, rows)| rows.windows(2).any(same));
+        let mut series: Vec<&str> = Vec::new();
+        for &row in rows {
+            let name = name_of(row, by_floor);
+            if !series.contains(&name) {
+                series.push(name);
             }
         }
         let longest = cases.iter().map(|(case, _)| case.chars().count()).max().unwrap_or(0);
         let left = (longest as f64 * LETTER) as u32 + 24;
         let bars: u32 = cases.iter().map(|(_, rows)| rows.len() as u32 * BAR + GAP).sum();
-        Self { cases, subjects, left, height: HEAD + bars }
+        Self { cases, series, by_floor, left, height: HEAD + bars }
     }
 
     /// Each row with the top of its bar.
@@ -100,7 +112,8 @@ impl<'r> Layout<'r> {
     }
 
     fn colour(&self, row: &Row) -> RGBColor {
-        let number = self.subjects.iter().position(|subject| *subject == row.subject).unwrap_or(0);
+        let name = name_of(row, self.by_floor);
+        let number = self.series.iter().position(|series| *series == name).unwrap_or(0);
         COLOURS[number % COLOURS.len()]
     }
 
@@ -115,12 +128,18 @@ impl<'r> Layout<'r> {
     }
 }
 
+/// What a row's bar is called.
+fn name_of(row: &Row, by_floor: bool) -> &str {
+    if by_floor { &row.floor } else { &row.subject }
+}
+
 fn draw(svg: &mut String, suite: &str, layout: &Layout<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let top = TITLE + LEGEND * legend_lines(layout);
     let area = SVGBackend::with_string(svg, (WIDTH, top + layout.height + AXIS)).into_drawing_area();
     area.fill(&WHITE)?;
+    let over = if layout.by_floor { "each of these" } else { "the floor" };
     let title = text(18, INK, HPos::Center, VPos::Center);
-    area.draw_text(&format!("{suite}: ratio to the floor"), &title, (WIDTH as i32 / 2, TITLE as i32 / 2))?;
+    area.draw_text(&format!("{suite}: ratio to {over}"), &title, (WIDTH as i32 / 2, TITLE as i32 / 2))?;
     legend(&area, layout)?;
     let (_, area) = area.split_vertically(top);
     let (least, most) = layout.values().fold((1.0f64, 1.0f64), |(low, high), value| (low.min(value), high.max(value)));
@@ -144,24 +163,24 @@ fn text(size: u32, colour: RGBColor, across: HPos, down: VPos) -> TextStyle<'sta
 
 /// Wide enough for the longest name.
 fn legend_column(layout: &Layout<'_>) -> u32 {
-    let longest = layout.subjects.iter().map(|subject| subject.chars().count()).max().unwrap_or(0);
+    let longest = layout.series.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     ((longest.max("budget".len()) as f64 * LETTER) as u32 + 44).min(WIDTH)
 }
 
 fn legend_lines(layout: &Layout<'_>) -> u32 {
     let columns = (WIDTH / legend_column(layout)).max(1);
-    (layout.subjects.len() as u32 + u32::from(layout.has_budgets())).div_ceil(columns)
+    (layout.series.len() as u32 + u32::from(layout.has_budgets())).div_ceil(columns)
 }
 
 fn legend(area: &Area<'_>, layout: &Layout<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let column = legend_column(layout);
     let columns = (WIDTH / column).max(1);
-    let names = layout.subjects.iter().copied().zip(COLOURS.iter().copied().cycle());
+    let names = layout.series.iter().copied().zip(COLOURS.iter().copied().cycle());
     let budget = layout.has_budgets().then_some(("budget", LIMIT));
     for (number, (name, colour)) in (0u32..).zip(names.chain(budget)) {
         let (x, y) = ((number % columns * column + 16) as i32, (TITLE + number / columns * LEGEND) as i32);
         // The budget is a line, as it is below.
-        let half = if number as usize == layout.subjects.len() { 1 } else { 5 };
+        let half = if number as usize == layout.series.len() { 1 } else { 5 };
         area.draw(&Rectangle::new([(x, y + 5 - half), (x + 14, y + 5 + half)], colour.filled()))?;
         area.draw_text(name, &text(12, INK, HPos::Left, VPos::Center), (x + 20, y + 5))?;
     }
@@ -191,7 +210,7 @@ where
         .label_style((FONT, 12))
         .axis_desc_style((FONT, 13))
         .x_desc(axis_name(layout))
-        .x_label_formatter(&|value| format!("{}", (value * 1000.0).round() / 1000.0))
+        .x_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
         .draw()?;
     for (top, row) in layout.bars() {
         let (top, bottom) = (f64::from(top), f64::from(top + BAR));
@@ -235,7 +254,8 @@ fn axis_name(layout: &Layout<'_>) -> String {
     let used = sides.iter().filter(|(bound, _)| rows().any(|row| row.budget.is_some() && row.bound == Some(*bound)));
     let told: Vec<_> =
         used.map(|(bound, side)| format!("\u{201c}{}\u{201d} is met {side} of its line", bound.name())).collect();
-    if told.is_empty() { "ours / floor".to_owned() } else { format!("ours / floor ({})", told.join(", ")) }
+    let ratio = if layout.by_floor { "ours / the other" } else { "ours / floor" };
+    if told.is_empty() { ratio.to_owned() } else { format!("{ratio} ({})", told.join(", ")) }
 }
 
 #[cfg(test)]
@@ -274,6 +294,14 @@ mod tests {
         let row = judged(row("a", "1", Some(1.0)), Bound::AtLeast, 1.6);
         let svg = plot("a", &[&row]).unwrap();
         assert!(svg.contains("is met right of its line") && !svg.contains("left of its line"), "{svg}");
+    }
+
+    #[test]
+    fn bars_are_named_by_what_tells_them_apart() {
+        let beside = |floor: &str| Row { floor: floor.to_owned(), ..row("peers", "10 nodes", Some(0.1)) };
+        let (this, that) = (beside("this one"), beside("that one"));
+        let svg = plot("peers", &[&this, &that]).unwrap();
+        assert!(svg.contains("this one") && svg.contains("that one") && !svg.contains("ours\n"), "{svg}");
     }
 
     #[test]

@@ -66,8 +66,17 @@ impl Bound {
 
 impl Row {
     /// What it is of; a later measurement of the same replaces it.
-    fn key(&self) -> (&str, &str, &str) {
-        (&self.suite, &self.case, &self.subject)
+    fn key(&self) -> [&str; 4] {
+        [&self.suite, &self.case, &self.subject, &self.floor]
+    }
+
+    /// The case, and what it is held against if that is more than a floor: another program.
+    pub(crate) fn place(&self) -> String {
+        if self.floor.starts_with("floor") {
+            self.case.clone()
+        } else {
+            format!("{}, beside {}", self.case, self.floor)
+        }
     }
 
     pub(crate) fn budget(&self) -> Option<Budget> {
@@ -203,9 +212,14 @@ pub(crate) mod tests {
         replace(&mut rows, "a", vec![row("a", "2", Some(2.0)), row("a", "3", None)], false);
         assert_eq!(cases(&rows), ["a1", "b1", "a2", "a3"]);
         assert_eq!(rows[2].ratio, Some(2.0));
+        // One subject may be held against several others.
+        let beside = |floor: &str| Row { floor: floor.to_owned(), ..row("a", "2", None) };
+        replace(&mut rows, "a", vec![beside("this"), beside("that")], false);
+        assert_eq!(cases(&rows), ["a1", "b1", "a2", "a3", "a2", "a2"]);
+        assert_eq!((rows[2].place(), rows[4].place()), ("2".to_owned(), "2, beside this".to_owned()));
         // A run that measured nothing (a filter that matches nothing, `--list`) takes nothing away.
         replace(&mut rows, "a", Vec::new(), true);
-        assert_eq!(rows.len(), 4);
+        assert_eq!(rows.len(), 6);
     }
 
     #[test]

@@ -92,7 +92,10 @@ impl Suite {
             Self::Peers => {
                 let manifest = workspace.root().join("benches").join(PEERS).join("Cargo.toml");
                 ensure!(manifest.exists(), "there are no peers here: no {}", manifest.display());
-                into_file(workspace, &["run", "--release", "--manifest-path", path(&manifest)?], arguments)
+                // Its own folder for what is built: the same dependencies with other features would oust each other.
+                let target = workspace.target_dir().join(PEERS);
+                let run = ["run", "--release", "--manifest-path", path(&manifest)?, "--target-dir", path(&target)?];
+                into_file(workspace, &run, arguments)
             }
         }
     }
