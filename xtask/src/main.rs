@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
+mod instructions;
 mod process;
 mod steps;
 mod tools;
@@ -34,10 +36,18 @@ enum Task {
         #[arg(long, conflicts_with = "only")]
         list: bool,
     },
-    /// Run `cargo bench`, by default all of it.
+    /// Run the benchmarks and write the page of their results, benches/results/README.md.
     Bench {
-        /// Passed on to `cargo bench`, for example `--bench select`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// Only these suites; the others keep their place on the page. By default all but the peers.
+        suites: Vec<String>,
+        /// Exit with 1 when a budget is not met.
+        #[arg(long)]
+        check: bool,
+        /// With `instructions`: record the counts, for `cargo xtask test` to hold later ones against.
+        #[arg(long)]
+        record: bool,
+        /// Passed on to criterion: a filter, its flags.
+        #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
 }
@@ -59,9 +69,8 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { only, list: false } => steps::run(&steps::selected(&only), &Workspace::load()?),
-        Task::Bench { arguments } => {
-            tools::ensure(&[&tools::CC])?;
-            process::run(Workspace::load()?.cargo(["bench"]).args(arguments))
+        Task::Bench { suites, check, record, arguments } => {
+            bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
         }
     }
 }
@@ -86,8 +95,17 @@ mod tests {
     }
 
     #[test]
-    fn bench_passes_its_arguments_on() {
-        let cli = Cli::try_parse_from(["xtask", "bench", "--bench", "select"]).unwrap();
-        assert!(matches!(cli.command, Task::Bench { arguments } if arguments == ["--bench", "select"]));
+    fn bench_takes_suites_and_passes_arguments_on() {
+        let parsed = |arguments: &[&str]| match Cli::try_parse_from([&["xtask", "bench"], arguments].concat()) {
+            Ok(Cli { command: Task::Bench { suites, check, arguments, .. } }) => Some((suites, check, arguments)),
+            _ => None,
+        };
+        let (suites, check, arguments) = parsed(&["select", "--check", "--", "1000 nodes", "--quick"]).unwrap();
+        assert_eq!((suites.as_slice(), check), (["select".to_owned()].as_slice(), true));
+        assert_eq!(arguments, ["1000 nodes", "--quick"]);
+        let (suites, check, arguments) = parsed(&[]).unwrap();
+        assert!(suites.is_empty() && !check && arguments.is_empty());
+        // What criterion is to be told comes after the dashes.
+        assert!(parsed(&["--quick"]).is_none());
     }
 }

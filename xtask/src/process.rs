@@ -39,6 +39,18 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs to the end; what it prints is shown only if it fails.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0, with what it printed.
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("`{line}` could not be started"))?;
+    let printed = || String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned();
+    ensure!(output.status.success(), "`{line}`: {}\n{}", output.status, printed());
+    Ok(())
+}
+
 /// Whether it can be started and exits with 0; its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -76,6 +88,9 @@ mod tests {
         assert!(failed.starts_with("`false`: ") && failed.contains('1'), "{failed}");
         let missing = run(&mut Command::new("no-such-program-here")).unwrap_err().to_string();
         assert_eq!(missing, "`no-such-program-here` could not be started");
+        let mut told = Command::new("cargo");
+        let told = quietly(told.arg("no-such-command")).unwrap_err().to_string();
+        assert!(told.starts_with("`cargo no-such-command`: ") && told.contains("no such command"), "{told}");
         assert!(!succeeds(&mut Command::new("false")) && succeeds(&mut Command::new("true")));
     }
 }

@@ -33,6 +33,9 @@ pub(crate) const CLIPPY: Tool =
 /// Links whatever is built. Without libc6-dev, which gcc only recommends, it would find no C library to link.
 pub(crate) const CC: Tool =
     Tool { name: "a C compiler", probe: &["cc", "--version"], source: Source::Apt(&["gcc", "libc6-dev"]) };
+/// Counts instructions.
+pub(crate) const VALGRIND: Tool =
+    Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::Apt(&["valgrind"]) };
 
 /// What can be used for installing.
 #[derive(Debug, Clone, Copy)]

@@ -3,13 +3,14 @@
 mod builds;
 mod examples;
 mod house_rules;
+mod instructions;
 mod rust_version;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool};
+use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
 
 /// One check.
@@ -22,6 +23,9 @@ pub(crate) struct Step {
     run: fn(&Workspace) -> Result<()>,
 }
 
+/// Elsewhere there is no valgrind to be had, and the step says so.
+const COUNTING: &[&Tool] = if cfg!(target_os = "linux") { &[&CC, &VALGRIND] } else { &[&CC] };
+
 /// All steps, quick ones first: a new step is one line here.
 #[rustfmt::skip]
 const STEPS: &[Step] = &[
@@ -33,6 +37,7 @@ const STEPS: &[Step] = &[
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
     Step { name: "examples", about: "each example runs on small input; the replay's invariants hold", needs: &[&CC], run: examples::run },
+    Step { name: "instructions", about: "no operation takes more instructions than recorded", needs: COUNTING, run: instructions::check },
     Step { name: "doc", about: "the documentation builds without a warning", needs: &[&CC], run: builds::docs },
 ];
 
