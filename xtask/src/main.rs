@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod peers;
 mod process;
 mod steps;
 mod tools;
@@ -34,9 +35,9 @@ enum Task {
         #[arg(long, conflicts_with = "only")]
         list: bool,
     },
-    /// Run `cargo bench`, by default all of it.
+    /// Run `cargo bench`, by default all of it; `bench peers` measures other balancers beside this one.
     Bench {
-        /// Passed on to `cargo bench`, for example `--bench select`.
+        /// Passed on to `cargo bench`, for example `--bench select`; after `peers`, to that program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -59,6 +60,9 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { only, list: false } => steps::run(&steps::selected(&only), &Workspace::load()?),
+        Task::Bench { arguments } if arguments.first().is_some_and(|first| first == peers::NAME) => {
+            peers::run(&Workspace::load()?, &arguments[1..])
+        }
         Task::Bench { arguments } => {
             tools::ensure(&[&tools::CC])?;
             process::run(Workspace::load()?.cargo(["bench"]).args(arguments))
@@ -89,5 +93,7 @@ mod tests {
     fn bench_passes_its_arguments_on() {
         let cli = Cli::try_parse_from(["xtask", "bench", "--bench", "select"]).unwrap();
         assert!(matches!(cli.command, Task::Bench { arguments } if arguments == ["--bench", "select"]));
+        let cli = Cli::try_parse_from(["xtask", "bench", "peers", "--quick"]).unwrap();
+        assert!(matches!(cli.command, Task::Bench { arguments } if arguments == [peers::NAME, "--quick"]));
     }
 }

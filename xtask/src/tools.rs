@@ -33,6 +33,11 @@ pub(crate) const CLIPPY: Tool =
 /// Links whatever is built. Without libc6-dev, which gcc only recommends, it would find no C library to link.
 pub(crate) const CC: Tool =
     Tool { name: "a C compiler", probe: &["cc", "--version"], source: Source::Apt(&["gcc", "libc6-dev"]) };
+/// What some of the peers in `benches/peers/` bring along is in C++, and is built with cmake and make.
+pub(crate) const CXX: Tool =
+    Tool { name: "a C++ compiler", probe: &["c++", "--version"], source: Source::Apt(&["g++"]) };
+pub(crate) const CMAKE: Tool = Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::Apt(&["cmake"]) };
+pub(crate) const MAKE: Tool = Tool { name: "make", probe: &["make", "--version"], source: Source::Apt(&["make"]) };
 
 /// What can be used for installing.
 #[derive(Debug, Clone, Copy)]
