@@ -66,7 +66,7 @@ impl Args {
             Operation::Load => 200,
         };
         let millis = if self.quick { millis / 7 } else { millis };
-        Effort { share: Duration::from_millis(millis), turn: Duration::from_micros(250) }
+        Effort { share: Duration::from_millis(millis), turn: Duration::from_millis(1) }
     }
 
     fn entries(&self) -> Result<Vec<Entry>> {
@@ -87,12 +87,13 @@ impl Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let entries = args.entries()?;
+    let load = report::load_average();
     let mut measured = Vec::new();
     for nodes in args.sizes() {
         eprintln!("{nodes} nodes ...");
         measured.extend(measure(&entries, nodes, &args));
     }
-    print!("{}", report::section(&entries, &measured));
+    print!("{}", report::section(&entries, &measured, &load));
     match std::env::var_os(ROWS).map(PathBuf::from) {
         Some(path) => rows::append(&path, &entries, &measured),
         None => Ok(()),

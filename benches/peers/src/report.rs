@@ -1,6 +1,5 @@
 //! What was measured, as a section of the page of results.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::peer::{Does, Entry, Operation, Refusal};
@@ -57,11 +56,11 @@ impl Measured {
     }
 }
 
-/// The whole section.
-pub(crate) fn section(entries: &[Entry], measured: &[Measured]) -> String {
+/// The whole section. `load` is how busy the machine was before.
+pub(crate) fn section(entries: &[Entry], measured: &[Measured], load: &str) -> String {
     let mut text = format!("## Beside other balancers, {}\n\n", jiff::Zoned::now().date());
     let about = format!(
-        "`cargo xtask bench peers`, {}; {}. All contenders of one size take turns in one run, on one \
+        "`cargo xtask bench peers`, {}, {load}; {}. All contenders of one size take turns in one run, on one \
          thread; min / median of an operation, and how many times slotyard's median that is: below 1, the peer is the \
          faster one. Nothing else is held; nodes have 8 slots where slots are known.",
         machine(),
@@ -118,24 +117,23 @@ fn table(entries: &[Entry], measured: &[Measured], operation: Operation) -> Stri
 
 /// Why contenders did not run, once for each reason.
 fn refusals(entries: &[Entry], measured: &[Measured]) -> String {
-    let mut reasons: BTreeMap<(usize, &str), Vec<u32>> = BTreeMap::new();
-    for measured in measured.iter().filter(|measured| measured.operation == Operation::Select) {
-        for (place, cell) in measured.cells.iter().enumerate() {
-            if let Cell::Refused(refusal) = cell {
-                reasons.entry((place, &refusal.reason)).or_default().push(measured.nodes);
+    let mut text = String::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        for measured in measured.iter().filter(|measured| measured.operation == Operation::Select) {
+            let Cell::Refused(Refusal { reason, .. }) = &measured.cells[place] else { continue };
+            let nodes = measured.nodes.to_string();
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, sizes)) => sizes.push(nodes),
+                None => reasons.push((reason, vec![nodes])),
             }
         }
+        for (reason, sizes) in reasons {
+            text += &wrapped(&format!("- {} at {} nodes: {reason}.", entry.name, sizes.join(", ")), "  ");
+            text += "\n";
+        }
     }
-    if reasons.is_empty() {
-        return String::new();
-    }
-    let mut text = "\nNot measured:\n\n".to_owned();
-    for ((place, reason), sizes) in reasons {
-        let sizes = sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        text += &wrapped(&format!("- {} at {sizes} nodes: {reason}.", entries[place].name), "  ");
-        text += "\n";
-    }
-    text
+    if text.is_empty() { text } else { format!("\nNot measured:\n\n{text}") }
 }
 
 /// Min and median, in the unit of the median.
@@ -171,6 +169,12 @@ fn wrapped(text: &str, indent: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// How busy the machine is, as Linux tells it.
+pub(crate) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("load average before {}", text.split(' ').next().filter(|first| !first.is_empty()).unwrap_or("unknown"))
 }
 
 /// On what this ran.
@@ -219,7 +223,7 @@ mod tests {
             place if place == last => Cell::Refused(refusal()),
             _ => figures(20.0),
         })];
-        let text = section(&entries, &measured);
+        let text = section(&entries, &measured, "load average before 0.00");
         assert!(text.contains(&format!("- {} at 10 nodes: panics: too many.", entries[last].name)), "{text}");
         assert!(text.contains("10.0 / 20.0 ns x1.00"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");

@@ -1,7 +1,7 @@
 //! Contenders timed in turns, so that whatever the machine does meanwhile hits them alike.
 //!
-//! As in the benchmark of the selection, a turn is short, and is preceded by an untimed one of an eighth of it for the
-//! caches that another contender left. Unlike there, an operation may take a nanosecond or half a second; so each
+//! As in the benchmark of the selection, a turn is short, and is preceded by an untimed one of an eighth of it, for the
+//! caches that another contender left; of one operation at least. Unlike there, an operation may take a nanosecond or half a second; so each
 //! contender has a share of time instead of a number of turns, and the next turn is always for the one that has used
 //! the least of it: whoever is cheap has many turns all over the time that the expensive ones take.
 
@@ -29,12 +29,14 @@ pub(crate) struct Figures {
 
 /// Before a turn is timed this share of it is run.
 const WARM_UP: u32 = 8;
+/// Unless an operation takes more than this part of all the time there is: then what it finds in the caches is little.
+const TOO_LONG: u32 = 8;
 /// An operation that takes more than the share has so many turns nevertheless.
 const LEAST_TURNS: usize = 3;
 
 /// Times the contenders until each has used up its share.
 pub(crate) fn compare(contenders: Vec<Contender<'_>>, effort: Effort) -> Vec<Figures> {
-    let mut all: Vec<Timed<'_>> = contenders.into_iter().map(|run| Timed::new(run, effort.turn)).collect();
+    let mut all: Vec<Timed<'_>> = contenders.into_iter().map(|run| Timed::new(run, effort)).collect();
     let open = |timed: &Timed<'_>| timed.used < effort.share || timed.times.len() < LEAST_TURNS;
     while let Some(next) = all.iter_mut().filter(|timed| open(timed)).min_by_key(|timed| timed.used) {
         next.turn();
@@ -46,28 +48,32 @@ struct Timed<'a> {
     run: Contender<'a>,
     /// So many operations take a turn.
     operations: u32,
+    /// So many come before.
+    warm_up: u32,
     used: Duration,
     times: Vec<f64>,
 }
 
 impl<'a> Timed<'a> {
-    fn new(mut run: Contender<'a>, turn: Duration) -> Self {
+    fn new(mut run: Contender<'a>, effort: Effort) -> Self {
         let mut operations = 1;
-        let operations = loop {
+        let single = loop {
             let time = run(operations).max(Duration::from_nanos(1));
-            if time >= turn / 4 {
-                let scaled = f64::from(operations) * turn.as_secs_f64() / time.as_secs_f64();
-                break (scaled as u32).max(1);
+            if time >= effort.turn / 4 {
+                break time.as_secs_f64() / f64::from(operations);
             }
             operations *= 2;
         };
-        Self { run, operations, used: Duration::ZERO, times: Vec::new() }
+        let operations = ((effort.turn.as_secs_f64() / single) as u32).max(1);
+        let too_long = single > effort.share.as_secs_f64() / f64::from(TOO_LONG);
+        let warm_up = if too_long { 0 } else { (operations / WARM_UP).max(1) };
+        Self { run, operations, warm_up, used: Duration::ZERO, times: Vec::new() }
     }
 
     fn turn(&mut self) {
         let start = Instant::now();
-        if self.operations >= WARM_UP {
-            (self.run)(self.operations / WARM_UP);
+        if self.warm_up > 0 {
+            (self.run)(self.warm_up);
         }
         let time = (self.run)(self.operations);
         self.times.push(time.as_secs_f64() * 1e9 / f64::from(self.operations));
