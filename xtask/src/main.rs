@@ -4,6 +4,7 @@
 
 mod bench;
 mod instructions;
+mod peers;
 mod process;
 mod steps;
 mod tools;

@@ -36,6 +36,11 @@ pub(crate) const CC: Tool =
 /// Counts instructions.
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::Apt(&["valgrind"]) };
+/// What some of the peers in `benches/peers/` bring along is in C++, and is built with cmake and make.
+pub(crate) const CXX: Tool =
+    Tool { name: "a C++ compiler", probe: &["c++", "--version"], source: Source::Apt(&["g++"]) };
+pub(crate) const CMAKE: Tool = Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::Apt(&["cmake"]) };
+pub(crate) const MAKE: Tool = Tool { name: "make", probe: &["make", "--version"], source: Source::Apt(&["make"]) };
 
 /// What can be used for installing.
 #[derive(Debug, Clone, Copy)]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use cargo_metadata::Metadata;
 
 use super::row::{self, Row};
 use crate::instructions::{self, CASES, Counts};
+use crate::peers;
 use crate::process;
-use crate::tools::{self, CC, VALGRIND};
+use crate::tools::{self, CC, CMAKE, CXX, MAKE, VALGRIND};
 use crate::workspace::Workspace;
 
 /// Where a suite adds its rows.
@@ -78,35 +79,32 @@ impl Suite {
 
     /// Sees to it that what the suites need is there.
     pub(crate) fn ensure_tools(suites: &[Self]) -> Result<()> {
-        let counting = suites.contains(&Self::Instructions);
-        tools::ensure(if counting { &[&CC, &VALGRIND] } else { &[&CC] })
+        let mut tools = vec![&CC];
+        tools.extend(suites.contains(&Self::Instructions).then_some(&VALGRIND));
+        if suites.contains(&Self::Peers) {
+            tools.extend([&CXX, &CMAKE, &MAKE]);
+        }
+        tools::ensure(&tools)
     }
 
     /// Runs it with `arguments` and returns what it has measured.
     pub(crate) fn run(&self, workspace: &Workspace, arguments: &[String]) -> Result<Vec<Row>> {
         match self {
             Self::Bench { package, name } => {
-                into_file(workspace, &["bench", "--package", package, "--bench", name], arguments)
+                let mut cargo = workspace.cargo(["bench", "--package", package, "--bench", name]);
+                if !arguments.is_empty() {
+                    cargo.arg("--").args(arguments);
+                }
+                rows_from(workspace, |file| process::run(cargo.env(ROWS, file)))
             }
             Self::Instructions => Ok(rows_of(&instructions::count(workspace)?)),
-            Self::Peers => {
-                let manifest = workspace.root().join("benches").join(PEERS).join("Cargo.toml");
-                ensure!(manifest.exists(), "there are no peers here: no {}", manifest.display());
-                // Its own folder for what is built: the same dependencies with other features would oust each other.
-                let target = workspace.target_dir().join(PEERS);
-                let run = ["run", "--release", "--manifest-path", path(&manifest)?, "--target-dir", path(&target)?];
-                into_file(workspace, &run, arguments)
-            }
+            Self::Peers => rows_from(workspace, |file| peers::run(workspace, arguments, (ROWS, file))),
         }
     }
 }
 
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))
-}
-
-/// Runs cargo, with a file for the rows.
-fn into_file(workspace: &Workspace, cargo: &[&str], arguments: &[String]) -> Result<Vec<Row>> {
+/// Runs something that adds what it measures to the file that it is given.
+fn rows_from(workspace: &Workspace, run: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<Row>> {
     let folder = workspace.target_dir().join("xtask");
     fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
     let file = folder.join("bench-rows.jsonl");
@@ -114,11 +112,7 @@ fn into_file(workspace: &Workspace, cargo: &[&str], arguments: &[String]) -> Res
         // The suites add to it; what another run has left must not pass for this one's.
         fs::remove_file(&file).with_context(|| format!("{} could not be removed", file.display()))?;
     }
-    let mut cargo = workspace.cargo(cargo.iter().copied());
-    if !arguments.is_empty() {
-        cargo.arg("--").args(arguments);
-    }
-    process::run(cargo.env(ROWS, &file))?;
+    run(&file)?;
     row::load(&file)
 }
 
