@@ -33,27 +33,16 @@ struct Held {
     entry: u32,
 }
 
-/// Gives a pending job up, also if a policy panics while a node is being chosen for it.
+/// Gives a pending job up if a policy panics while a node is being chosen for it.
 struct GiveUp<'a> {
     core: &'a Core,
     record: &'a JobRecord,
     pin: &'a Guard,
 }
 
-impl GiveUp<'_> {
-    /// `false`: it was bound by another before.
-    fn now(&self) -> bool {
-        let refused = self.record.binding.refuse();
-        if refused {
-            self.core.jobs.withdraw(self.record, self.pin);
-        }
-        refused
-    }
-}
-
 impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
-        self.now();
+        self.core.give_up_job(self.record, self.pin);
     }
 }
 
@@ -111,7 +100,7 @@ impl Core {
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
                 // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if owner && !(GiveUp { core: self, record: &record, pin: &pin }).now() {
+                if owner && !self.give_up_job(&record, &pin) {
                     continue;
                 }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
@@ -186,7 +175,7 @@ impl Core {
             Ok(held) => held,
             Err(no_node) => {
                 // Only the owner may give the job up; another create has been refused for itself alone.
-                if owner && (GiveUp { core: self, record, pin }).now() {
+                if owner && self.give_up_job(record, pin) {
                     return Some(Err(no_node));
                 }
                 return match Job::new(record, record.binding.load()) {
@@ -216,6 +205,15 @@ impl Core {
                 Some(Ok(job))
             }
         }
+    }
+
+    /// Gives a pending job up, for its owner. `false`: it was bound by another before.
+    fn give_up_job(&self, record: &JobRecord, pin: &Guard) -> bool {
+        let refused = record.binding.refuse();
+        if refused {
+            self.jobs.withdraw(record, pin);
+        }
+        refused
     }
 
     fn pool_exists(&self, key: u64, pin: &Guard) -> bool {
