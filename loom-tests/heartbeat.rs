@@ -31,7 +31,7 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
         });
         fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready(), unpinned()).unwrap();
         let request = JobRequest::new("request", Demand::new().service(Service::ASR));
-        let job = fleet.core.create_job(&request).ok();
+        let job = fleet.core.create_job(&request, &crossbeam_epoch::pin()).ok();
         upkeep.join().unwrap();
         let offline = fleet.word(0).flags().has(Flags::OFFLINE);
         match job {

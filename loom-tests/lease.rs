@@ -18,7 +18,7 @@ fn renewed_while_it_expires(renewals: u32) {
     explore(3, &["it was renewed", "it expired"], move |seen| {
         let fleet = Fleet::new([1]);
         let request = JobRequest::new("request", Demand::new().service(Service::ASR));
-        let job = fleet.core.create_job(&request.lease(Duration::from_millis(10))).unwrap();
+        let job = fleet.core.create_job(&request.lease(Duration::from_millis(10)), &crossbeam_epoch::pin()).unwrap();
         // It is just so late that the lease runs out.
         fleet.core.clock.advance(10);
         let upkeep = thread::spawn({
@@ -30,7 +30,7 @@ fn renewed_while_it_expires(renewals: u32) {
         upkeep.join().unwrap();
         if renewed > 0 {
             assert_eq!(job.state(), JobState::Reserved, "a lease that was renewed has expired");
-            fleet.core.end(job.id(), 1, End::Completed).unwrap();
+            fleet.core.end(job.id(), 1, End::Completed, &crossbeam_epoch::pin()).unwrap();
             seen.note("it was renewed");
         } else {
             assert_eq!(job.state(), JobState::Expired);

@@ -27,7 +27,8 @@ const LEASE: u64 = 10;
 
 fn job(fleet: &Fleet) -> Job {
     let request = JobRequest::new("request", Demand::new().service(Service::ASR));
-    fleet.core.create_job(&request.lease(Duration::from_millis(LEASE))).expect("there is a slot")
+    let request = request.lease(Duration::from_millis(LEASE));
+    fleet.core.create_job(&request, &crossbeam_epoch::pin()).expect("there is a slot")
 }
 
 /// What a tick does with a lease that may have run out.
@@ -37,7 +38,7 @@ fn expire(core: &Core, job: &Job) {
 }
 
 fn complete(core: &Core, job: &Job) -> bool {
-    match core.end(job.id(), 1, End::Completed) {
+    match core.end(job.id(), 1, End::Completed, &crossbeam_epoch::pin()) {
         Ok(()) => true,
         Err(JobError::AlreadyEnded { attempt: 1, .. }) => false,
         Err(error) => panic!("{error}"),
@@ -162,7 +163,10 @@ fn dispatched_while_it_is_cancelled() {
             let (fleet, job) = (fleet.clone(), job.clone());
             move || fleet.core.dispatched(job.id(), 1).is_ok()
         });
-        fleet.core.end(job.id(), 1, End::Cancelled).expect("being dispatched is not in the way");
+        fleet
+            .core
+            .end(job.id(), 1, End::Cancelled, &crossbeam_epoch::pin())
+            .expect("being dispatched is not in the way");
         let dispatched = other.join().unwrap();
         seen.note(if dispatched { "it was dispatched first" } else { "it was cancelled first" });
         assert_ended(&fleet, &job, JobState::Cancelled);

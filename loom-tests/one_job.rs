@@ -34,7 +34,7 @@ fn request() -> JobRequest {
 }
 
 fn create(core: &Core) -> Result<Job, CreateJobError> {
-    core.create_job(&request())
+    core.create_job(&request(), &crossbeam_epoch::pin())
 }
 
 /// Slots of all nodes that are held, and jobs that these nodes know of.
@@ -131,7 +131,7 @@ fn a_create_while_the_job_of_its_id_is_forgotten() {
         let old = create(&fleet.core).unwrap().id();
         let ender = thread::spawn({
             let core = fleet.core.clone();
-            move || core.end(old, 1, End::Completed).expect("it is active")
+            move || core.end(old, 1, End::Completed, &crossbeam_epoch::pin()).expect("it is active")
         });
         let created = create(&fleet.core);
         ender.join().unwrap();

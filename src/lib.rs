@@ -36,6 +36,7 @@
 pub mod docs;
 
 mod arena;
+mod batch;
 mod capability;
 mod clock;
 mod config;

@@ -74,7 +74,7 @@ impl Scheduler {
         Ok(Self { inner: Arc::new(Running { core, upkeep }) })
     }
 
-    fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Core {
         &self.inner.core
     }
 
@@ -115,23 +115,6 @@ impl Scheduler {
     /// As `heartbeat`, and when no node of this id is registered.
     pub fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         self.core().heartbeat_by_id(id, beat)
-    }
-
-    /// Takes many heartbeats in. Returns those that were not taken, by their place, with the reason; the others were.
-    pub fn heartbeat_batch<'a>(
-        &self,
-        beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
-    ) -> Vec<(usize, HeartbeatError)> {
-        let mut pin = crossbeam_epoch::pin();
-        let mut refused = Vec::new();
-        for (place, (node, beat)) in beats.into_iter().enumerate() {
-            if place % 1024 == 1023 {
-                // So that what others retire meanwhile can be freed.
-                pin.repin();
-            }
-            refused.extend(self.core().heartbeat(node, beat, &pin).err().map(|error| (place, error)));
-        }
-        refused
     }
 
     /// Changes what a node can do, and with it the pools that it is in, while its jobs run on.
@@ -258,7 +241,7 @@ impl Scheduler {
     /// # Errors
     /// [`CreateJobError`]; no slot is held.
     pub fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
-        self.core().create_job(request)
+        self.core().create_job(request, &crossbeam_epoch::pin())
     }
 
     /// The job was sent to its node.
@@ -282,7 +265,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn complete(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Completed)
+        self.core().end(job, attempt, End::Completed, &crossbeam_epoch::pin())
     }
 
     /// The job has ended badly. Its slot is free when this returns; it may be retried.
@@ -290,7 +273,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn fail(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Failed)
+        self.core().end(job, attempt, End::Failed, &crossbeam_epoch::pin())
     }
 
     /// The job is called off. Its slot is free when this returns.
@@ -298,7 +281,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn cancel(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Cancelled)
+        self.core().end(job, attempt, End::Cancelled, &crossbeam_epoch::pin())
     }
 
     /// News of the job: its lease begins anew. A job whose lease has run out is not revived.

@@ -290,3 +290,44 @@ fn the_time_from_reservation_to_dispatch_is_measured() {
     assert_eq!(latency.count, 1);
     assert!(latency.p50 >= ms(200) && latency.p50 <= ms(207) && latency.max == latency.p50, "{latency:?}");
 }
+
+#[test]
+fn a_batch_creates_each_job_as_if_it_came_alone() {
+    let scheduler = with_node(2);
+    let request = |id: &str| JobRequest::new(id, work());
+    let requests = [request("a"), request(""), request("a"), request("b"), request("c")];
+    let created = scheduler.create_jobs(&requests);
+    assert_eq!(created.len(), requests.len());
+    let ids: Vec<_> = created.iter().flatten().map(Job::request_id).collect();
+    assert_eq!(ids, ["a", "a", "b"]);
+    assert_eq!(created[0].as_ref().unwrap().id(), created[2].as_ref().unwrap().id());
+    assert!(matches!(created[1], Err(CreateJobError::InvalidId(_))), "{:?}", created[1]);
+    assert!(matches!(created[4], Err(CreateJobError::NoNode(_))), "{:?}", created[4]);
+    assert_eq!(in_flight(&scheduler, "a"), 2);
+    assert!(scheduler.create_jobs(&[]).is_empty());
+}
+
+#[test]
+fn a_batch_completes_each_job_and_names_those_that_it_did_not() {
+    let scheduler = with_node(3);
+    let [a, b, c] = ["a", "b", "c"].map(|id| create(&scheduler, id, work()));
+    let unknown = JobId::from_u128(7);
+    let attempts = [(a.id(), 1), (a.id(), 1), (unknown, 1), (b.id(), 2), (c.id(), 1)];
+    let refused = scheduler.complete_jobs(attempts);
+    let ended = JobError::AlreadyEnded { job: a.id(), attempt: 1, state: JobState::Completed };
+    let stale = JobError::StaleAttempt { job: b.id(), attempt: 2, current: 1 };
+    assert_eq!(refused, [(1, ended), (2, JobError::UnknownJob { job: unknown }), (3, stale)]);
+    assert_eq!([&a, &b, &c].map(Job::state), [JobState::Completed, JobState::Reserved, JobState::Completed]);
+    assert_eq!(in_flight(&scheduler, "a"), 1);
+}
+
+/// A pin may not last for as long as a batch.
+#[test]
+fn a_long_batch_goes_through() {
+    let scheduler = with_node(3000);
+    let requests: Vec<_> = (0..3000).map(|number| JobRequest::new(format!("r-{number}"), work())).collect();
+    let created = scheduler.create_jobs(&requests);
+    let attempts = created.iter().map(|job| job.as_ref().map(|job| (job.id(), job.attempt())).unwrap());
+    assert_eq!(scheduler.complete_jobs(attempts), []);
+    assert_eq!((in_flight(&scheduler, "a"), scheduler.stats().counters.completed), (0, 3000));
+}

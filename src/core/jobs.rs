@@ -56,7 +56,7 @@ struct Conversation<'a> {
 }
 
 impl Core {
-    pub(crate) fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
+    pub(crate) fn create_job(&self, request: &JobRequest, pin: &Guard) -> Result<Job, CreateJobError> {
         let id_limit = self.config.max_id_len;
         check_id("request", &request.request_id, id_limit)?;
         if let Some(session) = &request.session {
@@ -69,13 +69,12 @@ impl Core {
 
         let key = self.prehash(&request.request_id);
         let fingerprint = request.demand.fingerprint();
-        let pin = crossbeam_epoch::pin();
         loop {
             let make = |id, key| {
                 let session = (request.session.clone(), mode);
                 JobRecord::new(id, key, request.demand.clone(), fingerprint, session, lease)
             };
-            let claim = self.jobs.claim(&key, &pin, make);
+            let claim = self.jobs.claim(&key, pin, make);
             let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
             let (record, owner) = match claim {
                 Claim::New(record) => (record, true),
@@ -100,13 +99,13 @@ impl Core {
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
                 // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if owner && !self.give_up_job(&record, &pin) {
+                if owner && !self.give_up_job(&record, pin) {
                     continue;
                 }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), &pin) {
+            if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
         }
@@ -318,13 +317,12 @@ impl Core {
     }
 
     /// Ends a job by a caller's word.
-    pub(crate) fn end(&self, job: JobId, attempt: u32, end: End) -> Result<(), JobError> {
-        let pin = crossbeam_epoch::pin();
-        let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
+    pub(crate) fn end(&self, job: JobId, attempt: u32, end: End, pin: &Guard) -> Result<(), JobError> {
+        let record = self.jobs.get(job, pin).ok_or(JobError::UnknownJob { job })?;
         loop {
             let (bound, current) = active(record, attempt)?;
             if record.binding.advance(bound, end.phase()) {
-                self.ended(record, current, end, &pin);
+                self.ended(record, current, end, pin);
                 return Ok(());
             }
         }
