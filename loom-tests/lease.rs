@@ -10,7 +10,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::*;
-use crate::job::{End, Lease};
+use crate::job::End;
 use crate::{Demand, JobRequest, JobState};
 
 /// A tick that finds the lease's first deadline come, against so many renewals.
@@ -22,8 +22,8 @@ fn renewed_while_it_expires(renewals: u32) {
         // It is just so late that the lease runs out.
         fleet.core.clock.advance(10);
         let upkeep = thread::spawn({
-            let (core, lease) = (fleet.core.clone(), Lease { job: job.id(), attempt: 1, deadline: 10 });
-            move || core.look_at_lease(lease, 10, &crossbeam_epoch::pin())
+            let (core, place) = (fleet.core.clone(), job.place());
+            move || core.look_at_lease(place, 10, &crossbeam_epoch::pin())
         });
         let renewed = (0..renewals).filter(|_| fleet.core.renew(job.id(), 1).is_ok()).count();
         assert!(renewed == 0 || renewed == renewals as usize, "a lease that has run out was revived, or the reverse");

@@ -20,7 +20,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::*;
-use crate::job::{End, Job, Lease};
+use crate::job::{End, Job};
 use crate::{Counters, Demand, JobError, JobRequest, JobState, RetryError};
 
 const LEASE: u64 = 10;
@@ -33,8 +33,7 @@ fn job(fleet: &Fleet) -> Job {
 
 /// What a tick does with a lease that may have run out.
 fn expire(core: &Core, job: &Job) {
-    let lease = Lease { job: job.id(), attempt: 1, deadline: LEASE };
-    core.look_at_lease(lease, LEASE, &crossbeam_epoch::pin());
+    core.look_at_lease(job.place(), LEASE, &crossbeam_epoch::pin());
 }
 
 fn complete(core: &Core, job: &Job) -> bool {
@@ -55,7 +54,7 @@ fn assert_ended(fleet: &Fleet, job: &Job, state: JobState) {
     assert_eq!(job.state(), state);
     assert_eq!((ends(&counters), counters.released), (1, 1));
     assert_eq!(fleet.core.stats().now.finished_jobs, 1);
-    fleet.nodes[0].0.jobs.places(|_| panic!("the node still knows of the job"));
+    fleet.nodes[0].0.jobs.numbers(|_| panic!("the node still knows of the job"));
     assert_told(&fleet.core);
 }
 
@@ -136,6 +135,8 @@ fn retried_while_it_expires() {
     explore(3, &["it was retried before it expired", "it was retried after it expired"], |seen| {
         let fleet = Fleet::new([2]);
         let job = job(&fleet);
+        // It is just so late that the lease runs out, and that of the next attempt does not.
+        fleet.core.clock.advance(LEASE);
         let upkeep = thread::spawn({
             let (fleet, job) = (fleet.clone(), job.clone());
             move || expire(&fleet.core, &job)

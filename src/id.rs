@@ -55,7 +55,7 @@ impl PartialEq<&str> for NodeId {
 
 /// The id of a job: 128 bits, unique among schedulers that are not given the same seed.
 ///
-/// The low half names the place in memory where the job is kept and how often that was used, so finding a job costs
+/// The low half names a number that leads to the job and how often that was used, so finding a job costs
 /// no hashing; the high half names the scheduler.
 ///
 /// ```
@@ -87,11 +87,11 @@ impl JobId {
         self.0
     }
 
-    pub(crate) const fn new(scheduler: u64, place: u32, uses: u32) -> Self {
-        Self((scheduler as u128) << 64 | (uses as u128) << 32 | place as u128)
+    pub(crate) const fn new(scheduler: u64, number: u32, uses: u32) -> Self {
+        Self((scheduler as u128) << 64 | (uses as u128) << 32 | number as u128)
     }
 
-    pub(crate) const fn place(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         self.0 as u32
     }
 }

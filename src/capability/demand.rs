@@ -121,6 +121,12 @@ impl Requirements {
         }
     }
 
+    /// A number that differs between demands that differ in what they need (128 bits would be certain; this is 64).
+    /// The same request id with another fingerprint is refused, never given another client's job.
+    pub(crate) fn fingerprint(&self, routing_key: Option<u64>) -> u64 {
+        self.known_hash() ^ routing_key.map_or(0, |key| mix(!key))
+    }
+
     /// Equal for equal requirements, in this process. Worked out once.
     #[inline(always)]
     pub(crate) fn known_hash(&self) -> u64 {
@@ -277,10 +283,14 @@ impl Demand {
         self.error.is_none() && self.excess.is_none() && self.routing_key.is_none() && self.exclusions.nodes.is_empty()
     }
 
-    /// A number that differs between demands that differ in what they need (128 bits would be certain; this is 64).
-    /// The same request id with another fingerprint is refused, never given another client's job.
+    /// See [`Requirements::fingerprint`].
     pub(crate) fn fingerprint(&self) -> u64 {
-        self.requirements.known_hash() ^ self.routing_key.map_or(0, |key| mix(!key))
+        self.requirements.fingerprint(self.routing_key)
+    }
+
+    /// A demand of these parts, which were valid.
+    pub(crate) fn of(requirements: Arc<Requirements>, routing_key: Option<u64>, exclusions: Exclusions) -> Self {
+        Self { requirements, routing_key, exclusions, error: None, excess: None }
     }
 
     fn edit(&mut self) -> &mut Requirements {

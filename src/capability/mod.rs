@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[cfg(doc)]
 pub(crate) use demand::Memo;
 pub use demand::{Demand, ExclusionMode, MAX_EXCLUSIONS};
-pub(crate) use demand::{Requirements, Source};
+pub(crate) use demand::{Exclusions, Requirements, Source};
 pub use language::{IntoLanguage, Language, LanguageError, MAX_TAG_LEN};
 pub(crate) use matching::{Coverage, Unmet};
 pub use service::{MAX_SERVICE_LEN, Service};

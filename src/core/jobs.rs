@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::holding::Held;
 use super::nodes::check_id;
 use super::selecting::{Asked, Cells, Extra};
 use crate::capability::{Demand, ExclusionMode};
@@ -19,30 +20,22 @@ use crate::event::Event;
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::Attempt;
 use crate::job::binding::{Bound, Phase};
-use crate::job::{Claim, End, Job, JobRecord, JobRequest, JobState, Lease, SessionMode};
+use crate::job::{Claim, End, First, Job, JobRecord, JobRequest, JobState, SessionMode};
 use crate::node::Node;
 use crate::node::word::Flags;
-use crate::pool::Pool;
+use crate::publish::Shared;
 use crate::session::Session;
 use crate::stats::Count;
-
-/// A slot taken for a job and entered with its node, but not bound to the job yet.
-struct Held {
-    node: Arc<Node>,
-    pool: Arc<Pool>,
-    entry: u32,
-}
 
 /// Gives a pending job up if a policy panics while a node is being chosen for it.
 struct GiveUp<'a> {
     core: &'a Core,
     record: &'a JobRecord,
-    pin: &'a Guard,
 }
 
 impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
-        self.core.give_up_job(self.record, self.pin);
+        self.core.give_up_job(self.record);
     }
 }
 
@@ -68,17 +61,13 @@ impl Core {
         let conversation = self.converse(request.session.as_deref(), mode);
 
         let key = self.prehash(&request.request_id);
-        let fingerprint = request.demand.fingerprint();
         loop {
-            let make = |id, key| {
-                let session = (request.session.clone(), mode);
-                JobRecord::new(id, key, request.demand.clone(), fingerprint, session, lease)
-            };
-            let claim = self.jobs.claim(&key, pin, make);
+            let make = |id, place| JobRecord::new(id, place, request, mode, lease);
+            let claim = self.jobs.claim(&key, (self.threads.ordinal(), self.clock.now()), pin, make);
             let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
-            let (record, owner) = match claim {
-                Claim::New(record) => (record, true),
-                Claim::Known(record) => (record, false),
+            let (record, first) = match claim {
+                Claim::New(record, first) => (record, Some(first)),
+                Claim::Known(record) => (record, None),
             };
             let bound = record.binding.load();
             if bound.phase() == Phase::Refused || bound.is_forgotten() {
@@ -86,26 +75,26 @@ impl Core {
                 self.jobs.unlist(&record);
                 continue;
             }
-            if record.fingerprint != fingerprint {
+            if first.is_none() && record.fingerprint() != request.demand.fingerprint() {
                 return Err(CreateJobError::RequestMismatch {
                     request_id: request.request_id.to_string(),
                     job: record.id,
                 });
             }
-            if let Some(job) = Job::new(&record, bound) {
+            if let Some(job) = Job::new(record, bound) {
                 self.count(Count::repeated);
                 return Ok(job);
             }
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
                 // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if owner && !self.give_up_job(&record, pin) {
+                if first.is_some() && !self.give_up_job(&record) {
                     continue;
                 }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(&record, owner, &request.demand, conversation.as_ref(), pin) {
+            if let Some(outcome) = self.bind(record, first, &request.demand, conversation.as_ref(), pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
         }
@@ -154,12 +143,12 @@ impl Core {
         }
     }
 
-    /// Reserves a slot for a pending job and binds it. `None`: the job was refused on behalf of another create, so
-    /// this one has to begin again.
+    /// Reserves a slot for a pending job and binds it; its owner has the `first`. `None`: the job was refused on behalf of
+    /// another create, so this one has to begin again.
     fn bind(
         &self,
-        record: &Arc<JobRecord>,
-        owner: bool,
+        record: Shared<'_, JobRecord>,
+        first: Option<First<'_>>,
         demand: &Demand,
         conversation: Option<&Conversation<'_>>,
         pin: &Guard,
@@ -167,14 +156,15 @@ impl Core {
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
         let extra = Extra { pool, spread, ..Extra::default() };
-        let unwinding = owner.then(|| GiveUp { core: self, record, pin });
-        let held = self.hold(record, Asked::Plain(demand), extra, pin);
+        let owner = first.is_some();
+        let unwinding = owner.then(|| GiveUp { core: self, record: record.get() });
+        let held = self.hold(&record, Asked::Plain(demand), extra, pin);
         std::mem::forget(unwinding);
         let held = match held {
             Ok(held) => held,
             Err(no_node) => {
                 // Only the owner may give the job up; another create has been refused for itself alone.
-                if owner && self.give_up_job(record, pin) {
+                if owner && self.give_up_job(&record) {
                     return Some(Err(no_node));
                 }
                 return match Job::new(record, record.binding.load()) {
@@ -187,10 +177,14 @@ impl Core {
                 };
             }
         };
-        let attempt = self.attempt(record, 1, &held);
-        match record.binding.bind(attempt) {
+        let attempt = self.attempt(&record, 1, held);
+        let bound = match first {
+            Some(first) => first.bind(attempt),
+            None => record.get().binding.bind(attempt),
+        };
+        match bound {
             Ok(attempt) => {
-                self.bound(record, attempt, pin);
+                self.bound(&record, attempt, pin);
                 if let Some(conversation) = conversation {
                     self.note(conversation, attempt, pin);
                 }
@@ -198,7 +192,7 @@ impl Core {
                 Job::new(record, record.binding.load()).map(Ok)
             }
             Err(attempt) => {
-                self.let_go(record, &attempt);
+                self.let_go(&record, &attempt);
                 let job = Job::new(record, record.binding.load())?;
                 self.count(Count::repeated);
                 Some(Ok(job))
@@ -207,10 +201,10 @@ impl Core {
     }
 
     /// Gives a pending job up, for its owner. `false`: it was bound by another before.
-    fn give_up_job(&self, record: &JobRecord, pin: &Guard) -> bool {
+    fn give_up_job(&self, record: &JobRecord) -> bool {
         let refused = record.binding.refuse();
         if refused {
-            self.jobs.withdraw(record, pin);
+            self.jobs.withdraw(record, self.threads.ordinal());
         }
         refused
     }
@@ -219,22 +213,10 @@ impl Core {
         self.snapshot(pin).table().get(key as u32).is_some_and(|pool| pool.key == key)
     }
 
-    /// Reserves a slot and enters the job with the node.
-    fn hold(&self, record: &JobRecord, asked: Asked<'_>, extra: Extra<'_>, pin: &Guard) -> Result<Held, NoNode> {
-        self.choose(asked, extra, pin, |candidate, thread| {
-            if !self.reserve_on(candidate, thread) {
-                return None;
-            }
-            let node = candidate.found.cell.node.load_arc(pin).expect("a slot that is held keeps the node in its cell");
-            let entry = node.jobs.add(record.id.place(), candidate.capacity());
-            Some(Held { node, pool: candidate.pool.clone(), entry })
-        })
-    }
-
-    fn attempt(&self, record: &JobRecord, number: u32, held: &Held) -> Box<Attempt> {
+    fn attempt(&self, record: &JobRecord, number: u32, held: Held) -> Attempt {
         let now = self.clock.now();
         let deadline = self.deadline(now, record.lease);
-        Attempt::new(number, held.entry, held.node.clone(), held.pool.clone(), now, deadline)
+        Attempt::new(number, held.entry, held.node, held.pool, now, deadline)
     }
 
     /// When a lease taken now runs out. The clock may be behind by a tick, which must not shorten the lease; a
@@ -244,8 +226,8 @@ impl Core {
     }
 
     /// What follows from an attempt having been bound.
-    fn bound(&self, record: &Arc<JobRecord>, attempt: &Attempt, pin: &Guard) {
-        self.wheel.insert(Lease { job: record.id, attempt: attempt.number, deadline: attempt.deadline() });
+    fn bound(&self, record: &JobRecord, attempt: &Attempt, pin: &Guard) {
+        self.wheel.note(self.jobs.places(), record.place, attempt.deadline(), self.threads.ordinal());
         // The node may have gone between the reservation and the entry: then whoever orphans its jobs may have missed
         // this one. Touching the slot word decides: either he came before and is seen here, or he will see the entry.
         let node = &attempt.node;
@@ -253,12 +235,6 @@ impl Core {
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
             self.orphan(record, node, pin);
         }
-    }
-
-    /// Undoes what [`hold`](Self::hold) did.
-    fn let_go(&self, record: &JobRecord, attempt: &Attempt) {
-        attempt.node.jobs.remove(attempt.entry, record.id.place());
-        self.release(attempt.node.cell, attempt.node.generation);
     }
 
     pub(crate) fn dispatched(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
@@ -275,6 +251,10 @@ impl Core {
         self.advance(job, attempt, JobState::Running, Phase::Running, &pin, from).map(drop)
     }
 
+    fn record<'g>(&self, job: JobId, pin: &'g Guard) -> Result<&'g JobRecord, JobError> {
+        self.jobs.get(job, pin).map(Shared::get).ok_or(JobError::UnknownJob { job })
+    }
+
     /// Moves an active attempt on; returns when it was reserved.
     fn advance(
         &self,
@@ -285,7 +265,7 @@ impl Core {
         pin: &Guard,
         from: impl Fn(Phase) -> bool,
     ) -> Result<u64, JobError> {
-        let record = self.jobs.get(job, pin).ok_or(JobError::UnknownJob { job })?;
+        let record = self.record(job, pin)?;
         loop {
             let (bound, current) = active(record, attempt)?;
             if !from(bound.phase()) {
@@ -301,7 +281,7 @@ impl Core {
 
     pub(crate) fn renew(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
         let pin = crossbeam_epoch::pin();
-        let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
+        let record = self.record(job, &pin)?;
         loop {
             let (bound, current) = active(record, attempt)?;
             if current.put_off(self.deadline(self.clock.now(), record.lease)) {
@@ -318,7 +298,7 @@ impl Core {
 
     /// Ends a job by a caller's word.
     pub(crate) fn end(&self, job: JobId, attempt: u32, end: End, pin: &Guard) -> Result<(), JobError> {
-        let record = self.jobs.get(job, pin).ok_or(JobError::UnknownJob { job })?;
+        let record = self.record(job, pin)?;
         loop {
             let (bound, current) = active(record, attempt)?;
             if record.binding.advance(bound, end.phase()) {
@@ -336,8 +316,8 @@ impl Core {
         if end == End::Completed {
             attempt.pool.tally.note_duration(now.saturating_sub(attempt.reserved_at));
         }
-        self.jobs.finished(record, attempt.number, now, pin);
-        let told = || (record.id, attempt.number, attempt.node.id.clone(), record.key.text.clone());
+        self.jobs.finished(record, attempt.number, (self.threads.ordinal(), now), pin);
+        let told = || (record.id, attempt.number, attempt.node.id.clone(), Arc::from(record.request.as_str()));
         self.count(match end {
             End::Completed => Count::completed,
             End::Failed => Count::failed,
@@ -361,9 +341,9 @@ impl Core {
 
     /// Orphans every job that holds a slot of a node that is out of use.
     pub(super) fn orphan_jobs(&self, node: &Arc<Node>, pin: &Guard) {
-        node.jobs.places(|place| {
-            if let Some(record) = self.jobs.at(place, pin) {
-                self.orphan(record, node, pin);
+        node.jobs.numbers(|number| {
+            if let Some(record) = self.jobs.numbered(number, pin) {
+                self.orphan(&record, node, pin);
             }
         });
     }
@@ -381,27 +361,38 @@ impl Core {
         }
     }
 
-    /// Looks at a lease whose time has come: it may have been renewed, or the job may have ended.
-    pub(super) fn look_at_lease(&self, lease: Lease, now: u64, pin: &Guard) {
-        let Some(record) = self.jobs.get(lease.job, pin) else { return };
+    /// Looks at the leases that may have run out by now. In their own order, not in that of the wheel, which hangs on when
+    /// places have become vacant: with a seed, a run repeats itself.
+    pub(super) fn look_at_leases(&self, now: u64, pin: &Guard) {
+        let places = self.jobs.places();
+        let mut due = Vec::new();
+        self.wheel.turn(places, now, |place| due.push(place));
+        due.sort_by_cached_key(|place| {
+            let record = places.record(*place, pin)?;
+            Some((record.binding.load().attempt()?.deadline(), record.id))
+        });
+        due.into_iter().for_each(|place| self.look_at_lease(place, now, pin));
+    }
+
+    /// Looks at a place because a lease of its job may have run out: it may have been renewed, the job may have ended, or
+    /// be another.
+    pub(super) fn look_at_lease(&self, place: u32, now: u64, pin: &Guard) {
+        let Some(record) = self.jobs.places().record(place, pin) else { return };
         loop {
             let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|attempt| attempt.number == lease.attempt) else { return };
-            if !bound.phase().is_active() {
-                return;
-            }
+            let Some(attempt) = bound.attempt().filter(|_| bound.phase().is_active()) else { return };
             if let Err(deadline) = attempt.run_out(now) {
-                return self.wheel.insert(Lease { deadline, ..lease });
+                return self.wheel.note(self.jobs.places(), place, deadline, self.threads.ordinal());
             }
             if record.binding.advance(bound, Phase::Expired) {
-                return self.ended(record, attempt, End::Expired, pin);
+                return self.ended(&record, attempt, End::Expired, pin);
             }
         }
     }
 
     pub(crate) fn retry(&self, job: JobId, attempt: u32) -> Result<Job, RetryError> {
         let pin = crossbeam_epoch::pin();
-        let record = self.jobs.get_arc(job, &pin).ok_or(JobError::UnknownJob { job })?;
+        let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
         let (_, current) = retryable(&record, attempt)?;
         if attempt >= self.config.max_attempts {
             return Err(RetryError::TooManyAttempts { job, limit: self.config.max_attempts });
@@ -416,8 +407,9 @@ impl Core {
         let pool = conversation.as_ref().and_then(|conversation| conversation.pool);
         let spread = conversation.as_ref().and_then(|conversation| self.spread(conversation, &pin));
         let extra = Extra { pool, spread, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
-        let held = self.hold(&record, Asked::Plain(&record.demand), extra, &pin)?;
-        let mut next = self.attempt(&record, attempt + 1, &held);
+        let demand = record.demand();
+        let held = self.hold(&record, Asked::Plain(&demand), extra, &pin)?;
+        let mut next = Box::new(self.attempt(&record, attempt + 1, held));
         loop {
             let (bound, current) = match retryable(&record, attempt) {
                 Ok(found) => found,
@@ -431,14 +423,14 @@ impl Core {
                     if bound.phase().is_active() {
                         self.let_go(&record, current);
                     } else {
-                        self.jobs.revived();
+                        self.jobs.revived(self.threads.ordinal());
                     }
                     self.bound(&record, next, &pin);
                     if let Some(conversation) = &conversation {
                         self.note(conversation, next, &pin);
                     }
                     self.count(Count::retried);
-                    return Job::new(&record, record.binding.load()).ok_or(JobError::UnknownJob { job }.into());
+                    return Job::new(record, record.binding.load()).ok_or(JobError::UnknownJob { job }.into());
                 }
                 Err(back) => next = back,
             }

@@ -1,8 +1,10 @@
 //! The engine behind [`Scheduler`](crate::Scheduler): what there is, and the pieces that every operation uses.
 //!
-//! `nodes`, `heartbeats`, `pools`, `selecting`, `jobs`, `upkeep` and `views` are its operations, by what they are about.
+//! `nodes`, `heartbeats`, `pools`, `selecting`, `holding`, `jobs`, `upkeep` and `views` are its operations, by what they
+//! are about.
 
 mod heartbeats;
+mod holding;
 mod jobs;
 mod nodes;
 mod pools;
@@ -60,7 +62,7 @@ pub(crate) struct Core {
     shards: Box<[Shard]>,
     incarnations: Sequence,
     live_nodes: Sequence,
-    jobs: Jobs,
+    jobs: Arc<Jobs>,
     sessions: Sessions,
     wheel: Wheel,
     upkeep: Upkeep,
@@ -93,7 +95,7 @@ impl Core {
             shards: (0..config.shards).map(|_| Shard::new()).collect(),
             incarnations: Sequence::new(1),
             live_nodes: Sequence::new(0),
-            jobs: Jobs::new(tag, config.max_jobs, config.max_finished_jobs, config.shards),
+            jobs: Arc::new(Jobs::new(tag, config.max_jobs, config.max_finished_jobs)),
             sessions: Sessions::new(config.max_sessions, config.shards),
             wheel: Wheel::new(grain),
             upkeep: Upkeep::default(),

@@ -75,7 +75,7 @@ impl Core {
 
     /// See the module's documentation. `None`: the short way does not lead there.
     #[inline(always)]
-    fn reserve_shortly(&self, demand: &Demand) -> Option<Chosen> {
+    pub(super) fn reserve_shortly(&self, demand: &Demand) -> Option<Chosen> {
         // Acquire: pairs with `publish`.
         let stamp = self.stamp.load(Ordering::Acquire);
         let number = demand.requirements.memo.known(stamp).filter(|_| demand.is_plain())?;

@@ -45,7 +45,7 @@ pub(super) struct Extra<'a> {
 impl Extra<'_> {
     /// Whether nothing is wished for.
     #[inline(always)]
-    fn is_none(&self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.pool.is_none() && self.avoid.is_empty() && self.spread.is_none()
     }
 }

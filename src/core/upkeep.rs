@@ -9,7 +9,6 @@ use super::Core;
 use super::nodes::managed;
 use crate::clock::millis;
 use crate::event::Event;
-use crate::job::Lease;
 use crate::node::cell::{Cell, Report};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Node, NodeState};
@@ -103,13 +102,17 @@ impl Core {
         let mut turn = self.upkeep.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = self.clock.advance(millis(now));
         let pin = crossbeam_epoch::pin();
-        self.wheel.turn(now, |lease: Lease| self.look_at_lease(lease, now, &pin));
+        self.look_at_leases(now, &pin);
         while let Some(timer) = self.upkeep.due(now) {
             self.act_on(timer, now, &pin);
         }
         drop(pin);
         self.sweep(&mut turn, now);
-        self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), &crossbeam_epoch::pin());
+        let pin = crossbeam_epoch::pin();
+        let thread = self.threads.ordinal();
+        self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), thread, &pin);
+        self.jobs.clear_all_later(&pin);
+        drop(pin);
         let ttl = millis(self.config.session_ttl);
         if now >= turn.last_sessions.saturating_add((ttl / 8).max(1)) {
             turn.last_sessions = now;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::node::Node;
-use crate::pool::Pool;
+use crate::pool::Lent;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The deadline of a lease that has run out; none ever ends that early.
@@ -12,24 +12,24 @@ const RUN_OUT: u64 = 0;
 /// An attempt. Nothing but the deadline changes once it is bound. Aligned for the state in the low bits of its
 /// address, see [`binding`](super::binding).
 #[derive(Debug)]
-#[repr(align(32))]
+#[repr(align(16))]
 pub(crate) struct Attempt {
     /// From 1 on.
     pub(crate) number: u32,
     /// Where the node has entered it.
     pub(crate) entry: u32,
     pub(crate) node: Arc<Node>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<Lent>,
     /// When the slot was reserved, in ms.
     pub(crate) reserved_at: u64,
     /// When the lease runs out, in ms; [`RUN_OUT`] when it has. It only grows until then, so that what was seen of it
     /// does not come back.
     deadline: AtomicU64,
-    /// The attempt before; owned.
+    /// The attempt before; owned by the binding.
     pub(super) previous: *mut Attempt,
 }
 
-// SAFETY: `previous` is owned like a box, and reached only through the binding, which shares it by reference.
+// SAFETY: `previous` is the binding's, and reached only through it; it is shared by reference.
 unsafe impl Send for Attempt {}
 // SAFETY: as above.
 unsafe impl Sync for Attempt {}
@@ -39,11 +39,11 @@ impl Attempt {
         number: u32,
         entry: u32,
         node: Arc<Node>,
-        pool: Arc<Pool>,
+        pool: Arc<Lent>,
         reserved_at: u64,
         deadline: u64,
-    ) -> Box<Self> {
-        Box::new(Self {
+    ) -> Self {
+        Self {
             number,
             entry,
             node,
@@ -51,7 +51,7 @@ impl Attempt {
             reserved_at,
             deadline: AtomicU64::new(deadline),
             previous: std::ptr::null_mut(),
-        })
+        }
     }
 
     /// When the lease runs out, in ms.

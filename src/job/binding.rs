@@ -1,11 +1,11 @@
 //! The binding of a job to its attempts: one word that says which attempt is current and what state it is in.
 //!
 //! ```text
-//!  63                                 5     4       3     0
-//! | address of the attempt (32-aligned) | forgotten | phase |
+//!  63                                 4 3     0
+//! | address of the attempt (16-aligned) | phase |
 //! ```
-//! - `phase` (4): see [`Phase`].
-//! - `forgotten` (1): the job has ended and is on its way out of memory; nothing changes any more.
+//! - `phase` (4): see [`Phase`]. From each in which a job has ended there is one in which it is forgotten, too: on its way
+//!   out of memory, and nothing changes any more.
 //!
 //! # Invariants
 //! 1. Every transition of a job is one compare-and-swap of this word, so of any number of calls that would end an
@@ -13,6 +13,8 @@
 //! 2. A job is bound by going from `Pending` to `Reserved` once; whoever else has reserved a slot for it gives that
 //!    back. So two creates of one request leave one job with one slot.
 //! 3. An attempt, once bound, stays in memory as long as the job does: each keeps the one before.
+//! 4. The first attempt is kept in place, if the job's owner has bound it, since only he may write there, once, before
+//!    others can see it ([`First`]); any other is in a box.
 //!
 //! ```text
 //! Pending ──bind──> Reserved -> Dispatched -> Running ──> Completed | Failed | Cancelled | Expired | Orphaned
@@ -25,7 +27,9 @@
 //! Every change is AcqRel, every load Acquire: an attempt's fields are written before it is bound and seen by whoever
 //! finds it; and what was done before a transition is seen by whoever makes the next.
 
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::JobState;
@@ -33,8 +37,8 @@ use super::attempt::Attempt;
 use crate::sync::{AtomicPtr, Ordering, owned};
 
 const PHASE: usize = 0xf;
-const FORGOTTEN: usize = 0x10;
-const TAG: usize = PHASE | FORGOTTEN;
+/// From the phase of an end to that of being forgotten.
+const FORGOTTEN: usize = Phase::ForgottenCompleted as usize - Phase::Completed as usize;
 
 /// Where a job is, as its binding keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +55,17 @@ pub(crate) enum Phase {
     Orphaned,
     /// No node was found; never bound.
     Refused,
+    // As the ends above, and forgotten.
+    ForgottenCompleted,
+    ForgottenFailed,
+    ForgottenCancelled,
+    ForgottenExpired,
+    ForgottenOrphaned,
 }
 
 impl Phase {
     fn of(bits: usize) -> Self {
-        const ALL: [Phase; 10] = [
+        const ALL: [Phase; 15] = [
             Phase::Pending,
             Phase::Reserved,
             Phase::Dispatched,
@@ -66,6 +76,11 @@ impl Phase {
             Phase::Expired,
             Phase::Orphaned,
             Phase::Refused,
+            Phase::ForgottenCompleted,
+            Phase::ForgottenFailed,
+            Phase::ForgottenCancelled,
+            Phase::ForgottenExpired,
+            Phase::ForgottenOrphaned,
         ];
         ALL[bits]
     }
@@ -73,6 +88,15 @@ impl Phase {
     /// Whether the attempt holds a slot.
     pub(crate) fn is_active(self) -> bool {
         matches!(self, Self::Reserved | Self::Dispatched | Self::Running)
+    }
+
+    /// Whether the job has ended, and is not forgotten.
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Expired | Self::Orphaned)
+    }
+
+    fn is_forgotten(self) -> bool {
+        self as usize > Self::Refused as usize
     }
 
     /// Whether the job has ended in a way that allows a further attempt.
@@ -86,11 +110,11 @@ impl Phase {
             Self::Reserved => JobState::Reserved,
             Self::Dispatched => JobState::Dispatched,
             Self::Running => JobState::Running,
-            Self::Completed => JobState::Completed,
-            Self::Failed => JobState::Failed,
-            Self::Cancelled => JobState::Cancelled,
-            Self::Expired => JobState::Expired,
-            Self::Orphaned => JobState::Orphaned,
+            Self::Completed | Self::ForgottenCompleted => JobState::Completed,
+            Self::Failed | Self::ForgottenFailed => JobState::Failed,
+            Self::Cancelled | Self::ForgottenCancelled => JobState::Cancelled,
+            Self::Expired | Self::ForgottenExpired => JobState::Expired,
+            Self::Orphaned | Self::ForgottenOrphaned => JobState::Orphaned,
             Self::Pending | Self::Refused => return None,
         })
     }
@@ -99,10 +123,17 @@ impl Phase {
 /// See the module's documentation.
 pub(crate) struct Binding {
     word: AtomicPtr<Attempt>,
+    /// Written if it is in the list of attempts.
+    first: UnsafeCell<MaybeUninit<Attempt>>,
     owns: PhantomData<Box<Attempt>>,
 }
 
-// SAFETY: it owns its attempts as a list of boxes would, and shares them by reference only.
+/// The right to bind a job's first attempt in place. There is one in the life of a binding.
+#[derive(Debug)]
+pub(crate) struct First<'a>(&'a Binding);
+
+// SAFETY: it owns its attempts as a list of boxes would, and shares them by reference only; `first` is written before it
+// is shared, by the one who has the `First`.
 unsafe impl Send for Binding where Attempt: Send + Sync {}
 // SAFETY: as above; the word itself is atomic.
 unsafe impl Sync for Binding where Attempt: Send + Sync {}
@@ -120,18 +151,18 @@ impl<'a> Bound<'a> {
     }
 
     pub(crate) fn is_forgotten(self) -> bool {
-        self.word.addr() & FORGOTTEN != 0
+        self.phase().is_forgotten()
     }
 
     pub(crate) fn attempt(self) -> Option<&'a Attempt> {
-        // SAFETY: null, or a box leaked by `bind` or `rebind` that the binding frees only when it is dropped; `'a`
-        // borrows the binding. The state bits are cleared, so the address is the box's.
+        // SAFETY: null, or an attempt that `install` has put there and the binding drops only when it is dropped itself;
+        // `'a` borrows the binding. The state bits are cleared, so the address is the attempt's.
         unsafe { untagged(self.word).as_ref() }
     }
 }
 
 fn untagged(word: *mut Attempt) -> *mut Attempt {
-    word.map_addr(|addr| addr & !TAG)
+    word.map_addr(|addr| addr & !PHASE)
 }
 
 fn tagged(attempt: *mut Attempt, phase: Phase) -> *mut Attempt {
@@ -141,8 +172,9 @@ fn tagged(attempt: *mut Attempt, phase: Phase) -> *mut Attempt {
 impl Binding {
     /// Of a job that is not bound yet.
     pub(crate) fn new() -> Self {
-        const { assert!(align_of::<Attempt>() > TAG, "the state lives in the low bits of the address") };
-        Self { word: AtomicPtr::new(tagged(ptr::null_mut(), Phase::Pending)), owns: PhantomData }
+        const { assert!(align_of::<Attempt>() > PHASE, "the state lives in the low bits of the address") };
+        let word = AtomicPtr::new(tagged(ptr::null_mut(), Phase::Pending));
+        Self { word, first: UnsafeCell::new(MaybeUninit::uninit()), owns: PhantomData }
     }
 
     pub(crate) fn load(&self) -> Bound<'_> {
@@ -155,9 +187,16 @@ impl Binding {
         self.load().phase().state().expect("a job that was handed out is bound")
     }
 
-    /// Binds a pending job. `Err` gives the attempt back: another create was first, or the job was refused.
-    pub(crate) fn bind(&self, attempt: Box<Attempt>) -> Result<&Attempt, Box<Attempt>> {
-        self.install(tagged(ptr::null_mut(), Phase::Pending), attempt)
+    /// # Safety
+    /// To be asked for once in the life of a binding, that is, before it is dropped or replaced.
+    pub(super) unsafe fn first(&self) -> First<'_> {
+        First(self)
+    }
+
+    /// Binds a pending job, for whoever is not its owner. `Err` gives the attempt back: another create was first, or the
+    /// job was refused.
+    pub(crate) fn bind(&self, attempt: Attempt) -> Result<&Attempt, Attempt> {
+        self.install(tagged(ptr::null_mut(), Phase::Pending), Box::new(attempt)).map_err(|attempt| *attempt)
     }
 
     /// Replaces the attempt found by a further one. `Err` gives it back: the job has moved on since.
@@ -192,7 +231,7 @@ impl Binding {
 
     /// Forgets a job that has ended. `false`: it has moved on since, or another has forgotten it.
     pub(crate) fn forget(&self, found: Bound<'_>) -> bool {
-        !found.is_forgotten() && self.exchange(found.word, found.word.map_addr(|addr| addr | FORGOTTEN))
+        found.phase().has_ended() && self.exchange(found.word, found.word.map_addr(|addr| addr + FORGOTTEN))
     }
 
     fn exchange(&self, from: *mut Attempt, to: *mut Attempt) -> bool {
@@ -201,13 +240,35 @@ impl Binding {
     }
 }
 
+impl<'a> First<'a> {
+    /// Binds a pending job, as [`Binding::bind`] does.
+    pub(crate) fn bind(self, attempt: Attempt) -> Result<&'a Attempt, Attempt> {
+        let (binding, first) = (self.0, self.0.first.get());
+        // SAFETY: this is the only right there is to write here, and it is used up by this; nobody reads before the exchange
+        // below shows it.
+        let attempt = unsafe { ptr::from_mut((*first).write(attempt)) };
+        if binding.exchange(tagged(ptr::null_mut(), Phase::Pending), tagged(attempt, Phase::Reserved)) {
+            // SAFETY: written just now; it stays until the binding is dropped.
+            Ok(unsafe { &*attempt })
+        } else {
+            // SAFETY: written just now, and nobody else has seen it; what is left is as if never written.
+            Err(unsafe { attempt.read() })
+        }
+    }
+}
+
 impl Drop for Binding {
     fn drop(&mut self) {
+        let first = self.first.get().cast::<Attempt>();
         let mut attempt = untagged(owned(&mut self.word));
         while !attempt.is_null() {
-            // SAFETY: every attempt of the list was leaked from a box by `install`, and is in the list once.
-            let owned = unsafe { Box::from_raw(attempt) };
-            attempt = owned.previous;
+            let this = attempt;
+            // SAFETY: every attempt of the list is in it once, and was put there by `install`, leaked from a box, or by `First`
+            // in place, and is not dropped yet.
+            unsafe {
+                attempt = (*this).previous;
+                if this == first { this.drop_in_place() } else { drop(Box::from_raw(this)) }
+            }
         }
     }
 }

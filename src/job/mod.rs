@@ -2,21 +2,37 @@
 
 pub(crate) mod attempt;
 pub(crate) mod binding;
+mod finished;
+mod ids;
+mod place;
 mod request;
+mod request_id;
+mod requests;
+mod reused;
 mod table;
+mod vacant;
+mod wanted;
 mod wheel;
 
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use requests::Requests;
 pub(crate) use table::{Claim, Jobs};
-pub(crate) use wheel::{Lease, Wheel};
+pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;
-use crate::id::{JobId, NodeId, PrehashedKey};
+use crate::id::{JobId, NodeId, Prehashed};
+use crate::publish::Shared;
 use attempt::Attempt;
+pub(crate) use binding::First;
 use binding::{Binding, Bound, Phase};
+use request_id::RequestId;
+use wanted::Wanted;
 
 /// What state a job is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,26 +82,59 @@ impl fmt::Display for JobState {
 #[derive(Debug)]
 pub(crate) struct JobRecord {
     pub(crate) id: JobId,
-    pub(crate) key: PrehashedKey,
+    /// Where it is kept.
+    pub(crate) place: u32,
+    pub(crate) request: RequestId,
     pub(crate) session: Option<Arc<str>>,
     pub(crate) session_mode: SessionMode,
-    pub(crate) demand: Demand,
-    pub(crate) fingerprint: u64,
+    /// `None`: there is no job here.
+    pub(crate) wanted: Option<Wanted>,
     /// Length of a lease, in ms.
     pub(crate) lease: u64,
     pub(crate) binding: Binding,
 }
 
 impl JobRecord {
-    pub(crate) fn new(
-        id: JobId,
-        key: PrehashedKey,
-        demand: Demand,
-        fingerprint: u64,
-        (session, session_mode): (Option<Arc<str>>, SessionMode),
-        lease: u64,
-    ) -> Self {
-        Self { id, key, session, session_mode, demand, fingerprint, lease, binding: Binding::new() }
+    #[inline(always)]
+    pub(crate) fn new(id: JobId, place: u32, request: &JobRequest, session_mode: SessionMode, lease: u64) -> Self {
+        Self {
+            id,
+            place,
+            request: RequestId::new(&request.request_id),
+            session: request.session.clone(),
+            session_mode,
+            wanted: Some(Wanted::new(&request.demand)),
+            lease,
+            binding: Binding::new(),
+        }
+    }
+
+    /// What is where no job is.
+    fn vacant() -> Self {
+        Self {
+            id: JobId::from_u128(0),
+            place: 0,
+            request: RequestId::none(),
+            session: None,
+            session_mode: SessionMode::Affinity,
+            wanted: None,
+            lease: 0,
+            binding: Binding::new(),
+        }
+    }
+
+    /// What a further attempt needs.
+    pub(crate) fn demand(&self) -> Demand {
+        self.wanted.as_ref().map(Wanted::demand).unwrap_or_default()
+    }
+
+    /// Of the demand.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.wanted.as_ref().map_or(0, Wanted::fingerprint)
+    }
+
+    fn is_of(&self, key: &Prehashed<&str>) -> bool {
+        self.request.as_bytes() == key.text.as_bytes()
     }
 }
 
@@ -103,13 +152,19 @@ unsafe impl Sync for Job {}
 
 impl Job {
     /// The attempt that `bound` found. `None` when the job is not bound.
-    pub(crate) fn new(record: &Arc<JobRecord>, bound: Bound<'_>) -> Option<Self> {
-        bound.attempt().map(|attempt| Self { record: record.clone(), attempt: std::ptr::from_ref(attempt) })
+    pub(crate) fn new(record: Shared<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
+        bound.attempt().map(|attempt| Self { record: record.to_arc(), attempt: std::ptr::from_ref(attempt) })
     }
 
     fn bound_attempt(&self) -> &Attempt {
         // SAFETY: an attempt of `record`, which keeps every attempt that was ever bound for as long as it lives.
         unsafe { &*self.attempt }
+    }
+
+    /// Where it is kept.
+    #[cfg(all(test, slotyard_loom))]
+    pub(crate) fn place(&self) -> u32 {
+        self.record.place
     }
 
     /// The job's id.
@@ -139,7 +194,7 @@ impl Job {
 
     /// The request id.
     pub fn request_id(&self) -> &str {
-        &self.record.key.text
+        self.record.request.as_str()
     }
 
     /// The session id, if the request named one.
@@ -193,7 +248,7 @@ impl JobView {
         let (state, attempt) = (bound.phase().state()?, bound.attempt()?);
         Some(Self {
             id: record.id,
-            request_id: record.key.text.to_string(),
+            request_id: record.request.as_str().to_owned(),
             session_id: record.session.as_deref().map(str::to_owned),
             state,
             attempt: attempt.number,

@@ -1,6 +1,6 @@
 //! The jobs that hold slots of one node, so that orphaning them costs what the node has and not what all have.
 //!
-//! A table of about as many entries as the node has slots; an entry names the place of a job, or is free. Who holds a
+//! A table of about as many entries as the node has slots; an entry names the number of a job's id, or is free. Who holds a
 //! slot finds a free entry, because there are at most as many jobs as slots; if not (the capacity has grown), the
 //! table gets another segment. Entries never move.
 //!
@@ -18,7 +18,7 @@ pub(crate) struct NodeJobs {
 
 #[derive(Debug)]
 struct Segment {
-    /// Place of a job plus one; 0: free.
+    /// Number of a job plus one; 0: free.
     entries: Box<[AtomicU32]>,
     next: OnceLock<Box<Segment>>,
 }
@@ -30,22 +30,22 @@ impl Segment {
 }
 
 impl NodeJobs {
-    /// Enters the job at `place`; returns the entry to be removed later. `capacity` is the node's, for the size of a
+    /// Enters the job of this number; returns the entry to be removed later. `capacity` is the node's, for the size of a
     /// table that there is not yet.
-    pub(crate) fn add(&self, place: u32, capacity: u32) -> u32 {
+    pub(crate) fn add(&self, number: u32, capacity: u32) -> u32 {
         // Some room to spare, so that a free entry is near where the search starts.
         let slots = (capacity as usize).clamp(1, 1 << 16);
         let mut segment = self.first.get_or_init(|| Segment::new(slots + slots / 2));
         let mut base = 0;
         loop {
             let len = segment.entries.len();
-            let start = place as usize % len;
+            let start = number as usize % len;
             for step in 0..len {
                 let at = (start + step) % len;
                 let entry = &segment.entries[at];
-                // Relaxed: a hint; the compare-and-swap decides. Release: publishes the job to `places`.
+                // Relaxed: a hint; the compare-and-swap decides. Release: publishes the job to `numbers`.
                 if entry.load(Ordering::Relaxed) == 0
-                    && entry.compare_exchange(0, place + 1, Ordering::Release, Ordering::Relaxed).is_ok()
+                    && entry.compare_exchange(0, number + 1, Ordering::Release, Ordering::Relaxed).is_ok()
                 {
                     return (base + at) as u32;
                 }
@@ -55,31 +55,31 @@ impl NodeJobs {
         }
     }
 
-    /// Frees the entry that `add` returned for `place`.
-    pub(crate) fn remove(&self, entry: u32, place: u32) {
+    /// Frees the entry that `add` returned for `number`.
+    pub(crate) fn remove(&self, entry: u32, number: u32) {
         let mut at = entry as usize;
         let mut segment = self.first.get();
         while let Some(found) = segment {
             if let Some(entry) = found.entries.get(at) {
-                // Relaxed suffices for the failure, which would be a bug; Release orders the job's end before reuse.
-                let freed = entry.compare_exchange(place + 1, 0, Ordering::Release, Ordering::Relaxed);
-                debug_assert!(freed.is_ok(), "an entry belongs to the job that added it");
-                return;
+                let found = entry.load(Ordering::Relaxed);
+                debug_assert_eq!(found, number + 1, "an entry belongs to the job that added it");
+                // Nobody else changes it. Release: orders the job's end before reuse.
+                return entry.store(0, Ordering::Release);
             }
             at -= found.entries.len();
             segment = found.next.get();
         }
     }
 
-    /// Calls `visit` with the place of every job that is entered.
-    pub(crate) fn places(&self, mut visit: impl FnMut(u32)) {
+    /// Calls `visit` with the number of every job that is entered.
+    pub(crate) fn numbers(&self, mut visit: impl FnMut(u32)) {
         let mut segment = self.first.get();
         while let Some(found) = segment {
             for entry in &found.entries {
                 // Acquire: pairs with `add`.
-                let place = entry.load(Ordering::Acquire);
-                if place != 0 {
-                    visit(place - 1);
+                let number = entry.load(Ordering::Acquire);
+                if number != 0 {
+                    visit(number - 1);
                 }
             }
             segment = found.next.get();
@@ -101,7 +101,7 @@ mod tests {
             jobs.remove(*entry, place * 7);
         }
         let mut left = BTreeSet::new();
-        jobs.places(|place| assert!(left.insert(place)));
+        jobs.numbers(|place| assert!(left.insert(place)));
         assert_eq!(left, (0..100).filter(|place| place % 2 == 1).map(|place| place * 7).collect());
     }
 }

@@ -4,6 +4,7 @@ mod config;
 pub(crate) mod index;
 mod indexes;
 mod layout;
+mod lent;
 mod occupancy;
 mod view;
 
@@ -17,6 +18,7 @@ pub(crate) use index::word::FANOUT;
 pub(crate) use index::{Found, Index};
 pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
+pub(crate) use lent::Lent;
 pub(crate) use occupancy::Occupancy;
 pub use view::{PoolKind, PoolView};
 
@@ -45,7 +47,9 @@ pub(crate) struct Pool {
     pub(crate) guarantee: Arc<Capabilities>,
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) index: Arc<Index>,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Arc<Tally>,
+    /// What its jobs keep of it.
+    lending: lent::Lending,
     /// The largest weight of a member.
     max_weight: Statistic,
     /// Positions of round robin, made when first used.
@@ -180,7 +184,8 @@ impl Pool {
             guarantee,
             tenant,
             index,
-            tally: Tally::default(),
+            tally: Arc::default(),
+            lending: lent::Lending::default(),
             max_weight: Statistic::new(0),
             rotors: OnceLock::new(),
             writer: WriterLock::new("pool", Roster::default()),

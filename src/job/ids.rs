@@ -1,0 +1,160 @@
+//! Which numbers job ids name, and the places of their jobs.
+//!
+//! A job's id names a number and how often that was used; the number leads to the place of the job. The two are kept
+//! apart because a number may be given to the next job as soon as the last one is withdrawn, but a place only when all
+//! pins have ended, which depends on what else runs: and with a seed, a run on one thread has the same ids every time.
+//!
+//! # Invariant
+//! A number belongs to one job from [`Ids::take`] until [`Ids::give_back`]. What it leads to at other times is a hint:
+//! whoever follows it compares the id of the job that he finds.
+//!
+//! # Orderings
+//! As of the lists in `vacant`.
+
+use crossbeam_utils::CachePadded;
+
+use super::vacant::{STRIPES, pack, pop, push, stripe_of, unpack};
+use crate::arena::Arena;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed, sized};
+
+/// Numbers that go from one stripe to another at once; a stripe keeps up to twice as many.
+const LOT: u32 = sized(64, 1);
+
+#[derive(Debug, Default)]
+struct Number {
+    /// The place of its job; while it is free, a link to the next free one.
+    place: AtomicU32,
+    uses: AtomicU32,
+    /// A link from the first of a lot to that of the next.
+    lot: AtomicU32,
+}
+
+// SAFETY: atomic integers.
+unsafe impl Zeroed for Number {}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Ids {
+    numbers: Arena<Number, { sized(8, 1) }>,
+    // Padded: neighbours are other threads'. Upper half: how many, or of the last, which is shared, changes.
+    free: Box<[CachePadded<AtomicU64>]>,
+    /// Free ones for whoever has none. Upper half: changes.
+    lots: CachePadded<AtomicU64>,
+    unused: AtomicU32,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Self {
+            numbers: Arena::new(),
+            free: (0..STRIPES).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            lots: CachePadded::new(AtomicU64::new(0)),
+            unused: AtomicU32::new(0),
+        }
+    }
+
+    fn link(&self, number: u32) -> &AtomicU32 {
+        &self.numbers.at(number).place
+    }
+
+    /// The place of the job of a number, if it is in use.
+    #[inline]
+    pub(super) fn place(&self, number: u32) -> Option<u32> {
+        // Acquire: pairs with `take`.
+        self.numbers.get(number).map(|number| number.place.load(Ordering::Acquire))
+    }
+
+    /// A number for the job at this place, and how often it was used, this time included.
+    pub(super) fn take(&self, thread: u32, place: u32) -> (u32, u32) {
+        let number = self.take_free(thread).unwrap_or_else(|| {
+            // Relaxed: only distinctness matters; the arena publishes it. There are no more of them than places.
+            let number = self.unused.fetch_add(1, Ordering::Relaxed);
+            self.numbers.ensure(number);
+            number
+        });
+        let taken = self.numbers.at(number);
+        // Relaxed: it is this thread's alone.
+        let uses = taken.uses.load(Ordering::Relaxed).wrapping_add(1);
+        taken.uses.store(uses, Ordering::Relaxed);
+        // Release: pairs with `place`.
+        taken.place.store(place, Ordering::Release);
+        (number, uses)
+    }
+
+    fn take_free(&self, thread: u32) -> Option<u32> {
+        let (stripe, own) = stripe_of(thread);
+        let free = &self.free[stripe];
+        let next = |number| self.link(number).load(Ordering::Relaxed);
+        if !own && let Some(number) = pop(free, next) {
+            return Some(number);
+        }
+        let (count, first) = unpack(free.load(Ordering::Relaxed));
+        if own && let Some(number) = first.checked_sub(1) {
+            free.store(pack(count - 1, next(number)), Ordering::Relaxed);
+            return Some(number);
+        }
+        let first = pop(&self.lots, |number| self.numbers.at(number).lot.load(Ordering::Relaxed))?;
+        let mut rest = next(first);
+        while let Some(number) = rest.checked_sub(1) {
+            rest = next(number);
+            self.give_back(number, thread);
+        }
+        Some(first)
+    }
+
+    /// The job of this number is withdrawn. For the one who has withdrawn it.
+    pub(super) fn give_back(&self, number: u32, thread: u32) {
+        let (stripe, own) = stripe_of(thread);
+        let free = &self.free[stripe];
+        if !own {
+            return push(free, number, |below| self.link(number).store(below, Ordering::Relaxed));
+        }
+        let (mut count, mut first) = unpack(free.load(Ordering::Relaxed));
+        if count == 2 * LOT {
+            (count, first) = (LOT, self.make_lot(first));
+        }
+        self.link(number).store(first, Ordering::Relaxed);
+        free.store(pack(count + 1, number + 1), Ordering::Relaxed);
+    }
+
+    /// Lets others have the first of a list; what is left of it.
+    #[cold]
+    fn make_lot(&self, list: u32) -> u32 {
+        let (first, mut last) = (list - 1, list - 1);
+        for _ in 1..LOT {
+            last = self.link(last).load(Ordering::Relaxed) - 1;
+        }
+        let rest = self.link(last).load(Ordering::Relaxed);
+        self.link(last).store(0, Ordering::Relaxed);
+        push(&self.lots, first, |below| self.numbers.at(first).lot.store(below, Ordering::Relaxed));
+        rest
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whoever takes and gives back: no number is used twice at once, and few more are made than are used at once.
+        #[test]
+        fn numbers_are_used_once_at_a_time(turns in proptest::collection::vec((0u32..40, any::<bool>()), 1..2000)) {
+            let ids = Ids::new();
+            let mut used = std::collections::BTreeMap::new();
+            let mut most = 0;
+            for (turn, (thread, take)) in (0..).zip(turns) {
+                if take {
+                    let (number, uses) = ids.take(thread, turn);
+                    prop_assert_eq!(used.insert(number, (turn, uses)), None);
+                    most = most.max(used.len());
+                } else if let Some((number, (place, _))) = used.pop_first() {
+                    prop_assert_eq!(ids.place(number), Some(place));
+                    ids.give_back(number, thread);
+                }
+            }
+            let made = ids.unused.load(Ordering::Relaxed) as usize;
+            prop_assert!(made <= most + STRIPES * 2 * LOT as usize);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Places: where jobs are kept, and what links them.
+//!
+//! A place is never freed, so it is named by a number and may be looked at at any time; all that is in it is atomic.
+//! Everything that has many jobs in it (the requests, the finished, the wheel, what is vacant) is a list through places:
+//! it allocates nothing, and to enter or leave it costs a link.
+//!
+//! # Invariants
+//! 1. A place is vacant, or belongs to one job: from [`Place::begin`] until its job is withdrawn. It is
+//!    vacant again only when every pin has ended that was there then. So while a caller is pinned, a place in which he has
+//!    found a job, or that he has found linked, is not used again.
+//! 2. Each link is used by one structure at a time: `next` by the requests, and by what is vacant; `link` by the
+//!    finished, by those put away, and by what is vacant; `note_next` by the wheel.
+
+use crossbeam_epoch::Guard;
+
+use super::reused::Reused;
+use super::vacant::{Lot, VacantPlace};
+use super::{First, JobRecord};
+use crate::arena::Arena;
+use crate::publish::Shared;
+use crate::sync::{AtomicU32, AtomicU64, Zeroed, sized};
+
+/// A place's number plus one; 0: none.
+pub(super) type Link = u32;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub(super) record: Reused<JobRecord>,
+    /// Where it comes among the requests.
+    pub(crate) order: AtomicU64,
+    /// When the wheel's note of this place comes due; 0: it has none.
+    pub(super) note: AtomicU64,
+    /// When its job has ended, see [`Ending`](super::finished).
+    pub(super) ended: AtomicU64,
+    pub(super) next: AtomicU32,
+    pub(super) note_next: AtomicU32,
+    pub(super) link: AtomicU32,
+    /// Not 0: it is among the finished, see there, or somebody sees to it that it is.
+    pub(super) listed: AtomicU64,
+}
+
+// SAFETY: atomic integers, and a `Reused`, which is `Zeroed` itself.
+unsafe impl Zeroed for Place {}
+
+impl Place {
+    /// A job begins here. What only its owner has comes with it.
+    #[inline(always)]
+    pub(super) fn begin<'g>(
+        &self,
+        vacant: VacantPlace,
+        pin: &'g Guard,
+        record: JobRecord,
+    ) -> (Shared<'g, JobRecord>, First<'g>) {
+        // Consumed: it is not vacant any more.
+        let VacantPlace { .. } = vacant;
+        // SAFETY: a place is vacant when it was never filled, or was cleared; and whoever has found it so has it alone. The
+        // job is withdrawn by the one who refuses it, which is its owner, or forgets it, and then put away once.
+        let record = unsafe { self.record.fill(record, pin) };
+        // SAFETY: the record has just begun, and this is the only place where that is asked for.
+        let first = unsafe { record.get().binding.first() };
+        (record, first)
+    }
+
+    /// Drops what is kept of a job that was withdrawn, but for whoever has a handle of it.
+    pub(super) fn clear(&self, _lot: &Lot) {
+        // SAFETY: a place is in one lot, from when it is put away, and lots are cleared when all pins have ended that were
+        // there then (`Jobs::clear_later`).
+        unsafe { self.record.clear(JobRecord::vacant) }
+    }
+}
+
+/// All of them.
+pub(crate) type Places = Arena<Place, { sized(8, 1) }>;
+
+impl Places {
+    /// The job at a place, if there is one, for as long as the pin.
+    pub(crate) fn record<'g>(&self, place: u32, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+        self.get(place)?.record.load(pin)
+    }
+}

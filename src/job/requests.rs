@@ -1,0 +1,276 @@
+//! Jobs by their request ids: a hash table that grows without moving anything (Shalev and Shavit, Split-Ordered Lists,
+//! 2006) over one sorted list of places (Harris 2001, Michael 2002).
+//!
+//! All jobs are in one list, in the order of their hashes. A bucket is a point of that list, from which the jobs follow
+//! whose hashes begin with the bucket's number read backwards; so when the number of buckets doubles, each is split by
+//! one more point in its middle, and the numbers of those that there are stay. A bucket is opened when it is first used:
+//! until then, the one that it was split from will do.
+//!
+//! # Invariants
+//! 1. Of jobs that are in the list one has a request id: who enters one has seen the whole run of its order, and enters
+//!    it at the end of that by an exchange of the link there, which fails if another was entered since.
+//! 2. A job leaves by a mark on its own link, once; from then on nothing is entered behind it. Whoever passes by takes it
+//!    out of the list, and whoever marks sees to it that it is out when he returns.
+//! 3. A place that has left is used again only after every pin that was there then (see `place`), so who has found it may
+//!    still follow its link.
+//! 4. A bucket's link says `PRIVATE` until its point is in the list: nobody begins there before.
+//!
+//! # Orderings
+//! A job is entered with Release and found with Acquire, so its record and order are seen by whoever finds it. Every
+//! change of a link is a read-modify-write, so what was published by earlier ones stays published.
+
+use super::place::{Link, Places};
+use crate::arena::Arena;
+use crate::sync::{AtomicU32, Ordering, sized};
+
+/// A link that is no place's and no bucket's: the end of the list.
+const END: Link = (1 << 30) - 1;
+/// In a link: to a bucket's point, not to a place.
+const POINT: Link = 1 << 30;
+/// In a place's own link: it has left.
+const LEFT: Link = 1 << 31;
+/// In a bucket's own link: its point is not known to be in the list.
+const PRIVATE: Link = 1 << 31;
+
+/// Places that there may be: their links are below [`END`].
+pub(super) const MOST_PLACES: u32 = END - 1;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    /// The link of each bucket's point; 0: not opened.
+    buckets: Arena<AtomicU32, { sized(8, 1) }>,
+    /// How many buckets are used, a power of two.
+    size: AtomicU32,
+}
+
+/// Where the search for an order has ended: the link to exchange, and what it said.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'a> {
+    link: &'a AtomicU32,
+    found: Link,
+}
+
+/// Where a hash comes in the list: after the point of any bucket that it can be in.
+pub(super) fn order_of(hash: u64) -> u64 {
+    hash | 1
+}
+
+/// The number of the bucket of an order, if there were so many buckets as can be.
+fn bucket_of(order: u64) -> u32 {
+    ((order >> 32) as u32).reverse_bits()
+}
+
+fn order_of_point(bucket: u32) -> u64 {
+    u64::from(bucket.reverse_bits()) << 32
+}
+
+impl Requests {
+    pub(crate) fn new() -> Self {
+        let buckets = Arena::new();
+        // Relaxed: nobody else has it yet.
+        AtomicU32::store(buckets.ensure(0), END, Ordering::Relaxed);
+        Self { buckets, size: AtomicU32::new(sized(64, 1)) }
+    }
+
+    /// Uses as many buckets as there are places.
+    pub(crate) fn grow(&self, places: u32) {
+        let size = self.size.load(Ordering::Relaxed);
+        if places > size && size < 1 << 29 {
+            // Here and not when they are first looked at, which may be where jobs end: that is to allocate nothing.
+            self.buckets.ensure(2 * size - 1);
+            // Relaxed: any size will do. A failure means that another has grown it.
+            let _ = self.size.compare_exchange(size, 2 * size, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of this order of which `is_it` says so; `Err` says where it would be entered.
+    pub(crate) fn find<'a>(
+        &'a self,
+        places: &'a Places,
+        order: u64,
+        is_it: impl Fn(u32) -> bool,
+    ) -> Result<u32, Spot<'a>> {
+        let bucket = bucket_of(order) & (self.size.load(Ordering::Relaxed) - 1);
+        self.find_from(self.bucket(places, bucket), places, order, is_it)
+    }
+
+    /// Enters a place, which has its order, where its request was not found. `false`: that has changed since.
+    pub(crate) fn enter(&self, places: &Places, place: u32, spot: Spot<'_>) -> bool {
+        // Relaxed: the exchange publishes it.
+        places.at(place).next.store(spot.found, Ordering::Relaxed);
+        spot.exchange(place + 1)
+    }
+
+    /// Takes a place out; it may have left already.
+    pub(crate) fn leave(&self, places: &Places, place: u32) {
+        let left = &places.at(place).next;
+        let mut next = left.load(Ordering::Acquire);
+        while next & LEFT == 0 {
+            // AcqRel: see the module's documentation.
+            match left.compare_exchange(next, next | LEFT, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(newer) => next = newer,
+            }
+        }
+        // Takes all that has left out on its way over the whole run.
+        let _ = self.find(places, places.at(place).order.load(Ordering::Relaxed), |_| false);
+    }
+
+    fn find_from<'a>(
+        &'a self,
+        start: &'a AtomicU32,
+        places: &'a Places,
+        order: u64,
+        is_it: impl Fn(u32) -> bool,
+    ) -> Result<u32, Spot<'a>> {
+        'again: loop {
+            let mut link = start;
+            let mut found = link.load(Ordering::Acquire);
+            loop {
+                let spot = Spot { link, found };
+                if found == END {
+                    return Err(spot);
+                }
+                if found & POINT != 0 {
+                    let bucket = found & !POINT;
+                    if order_of_point(bucket) > order {
+                        return Err(spot);
+                    }
+                    link = self.buckets.at(bucket);
+                    found = known_to_be_in(link);
+                    continue;
+                }
+                let place = places.at(found - 1);
+                // Acquire: pairs with whoever entered what comes next.
+                let next = place.next.load(Ordering::Acquire);
+                if next & LEFT != 0 {
+                    if !spot.exchange(next & !LEFT) {
+                        continue 'again;
+                    }
+                    found = next & !LEFT;
+                    continue;
+                }
+                // Relaxed: written before it was entered.
+                let its = place.order.load(Ordering::Relaxed);
+                if its > order {
+                    return Err(spot);
+                }
+                if its == order && is_it(found - 1) {
+                    return Ok(found - 1);
+                }
+                (link, found) = (&place.next, next);
+            }
+        }
+    }
+
+    /// The link of a bucket, or of one before it that will do.
+    fn bucket<'a>(&'a self, places: &'a Places, bucket: u32) -> &'a AtomicU32 {
+        match self.buckets.get(bucket) {
+            // Acquire: pairs with whoever opened it.
+            Some(link) if !matches!(link.load(Ordering::Acquire), 0 | PRIVATE..) => link,
+            _ => self.open(places, bucket),
+        }
+    }
+
+    /// Puts the point of a bucket into the list. If another is about to do that, he is not waited for.
+    #[cold]
+    fn open<'a>(&'a self, places: &'a Places, bucket: u32) -> &'a AtomicU32 {
+        // Bucket 0 was open from the beginning.
+        let before = self.bucket(places, bucket & !(1 << bucket.ilog2()));
+        let own = self.buckets.ensure(bucket);
+        // Relaxed: from now on it is this thread's, until it is in the list.
+        if own.compare_exchange(0, PRIVATE | END, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return before;
+        }
+        loop {
+            let Err(spot) = self.find_from(before, places, order_of_point(bucket), |_| false) else { continue };
+            own.store(PRIVATE | spot.found, Ordering::Relaxed);
+            if spot.exchange(POINT | bucket) {
+                known_to_be_in(own);
+                return own;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, slotyard_loom))]
+impl Requests {
+    /// Whether a place is in the list, with a mark or without. While nobody else enters or leaves behind it.
+    pub(crate) fn links_to(&self, places: &Places, place: u32) -> bool {
+        let mut link = self.buckets.at(0).load(Ordering::Acquire);
+        while link != END && link != place + 1 {
+            let next = if link & POINT != 0 { self.buckets.at(link & !POINT) } else { &places.at(link - 1).next };
+            link = next.load(Ordering::Acquire) & !LEFT;
+        }
+        link == place + 1
+    }
+}
+
+/// What the link of a point says that was found in the list.
+fn known_to_be_in(link: &AtomicU32) -> Link {
+    let found = link.load(Ordering::Acquire);
+    if found & PRIVATE == 0 {
+        return found;
+    }
+    // AcqRel: see the module's documentation. A failure means that another has done it, and more, perhaps.
+    match link.compare_exchange(found, found & !PRIVATE, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => found & !PRIVATE,
+        Err(newer) => newer,
+    }
+}
+
+impl Spot<'_> {
+    fn exchange(self, to: Link) -> bool {
+        // AcqRel: see the module's documentation. A link that has a mark by now is another.
+        self.link.compare_exchange(self.found, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_bucket_comes_before_its_jobs_and_after_those_of_the_one_it_was_split_from() {
+        for bucket in 1..1000u32 {
+            let size = bucket.next_power_of_two().max(bucket + 1).next_power_of_two();
+            let width = u64::MAX / u64::from(size);
+            let first = order_of_point(bucket);
+            let parent = bucket & !(1 << bucket.ilog2());
+            assert!(order_of_point(parent) < first);
+            for hash in [first, first + width] {
+                assert!(first < order_of(hash));
+                assert_eq!(bucket_of(order_of(hash)) & (size - 1), bucket);
+            }
+            assert_eq!(bucket_of(order_of(first - 1)) & (size / 2 - 1), parent & (size / 2 - 1));
+        }
+    }
+
+    proptest! {
+        /// Against a set: places come and go while the table grows; places that share a hash are kept apart.
+        #[test]
+        fn what_was_entered_is_found_until_it_leaves(turns in proptest::collection::vec((0u32..300, 0u64..64), 1..600)) {
+            let (places, requests) = (Places::new(), Requests::new());
+            let mut entered = std::collections::BTreeMap::new();
+            for (place, spread) in turns {
+                let order = order_of((u64::from(place) % 97).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ spread << 40);
+                if let Some(order) = entered.remove(&place) {
+                    prop_assert_eq!(requests.find(&places, order, |found| found == place).ok(), Some(place));
+                    requests.leave(&places, place);
+                    prop_assert!(requests.find(&places, order, |found| found == place).is_err());
+                } else {
+                    places.ensure(place).order.store(order, Ordering::Relaxed);
+                    let Err(spot) = requests.find(&places, order, |found| found == place) else { unreachable!() };
+                    prop_assert!(requests.enter(&places, place, spot));
+                    entered.insert(place, order);
+                    requests.grow(4 * entered.len() as u32);
+                }
+            }
+            for (place, order) in entered {
+                prop_assert_eq!(requests.find(&places, order, |found| found == place).ok(), Some(place));
+            }
+        }
+    }
+}
