@@ -3,6 +3,7 @@
 //! `nodes`, `heartbeats`, `pools`, `selecting`, `jobs`, `upkeep` and `views` are its operations, by what they are about.
 
 mod heartbeats;
+mod homes;
 mod jobs;
 mod nodes;
 mod pools;
@@ -36,6 +37,7 @@ use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use crate::stats::{Count, Meters};
 use crate::sync::{AtomicU64, Ordering, Sequence};
+use homes::Homes;
 use pools::Topology;
 pub(crate) use reserving::Chosen;
 pub(crate) use selecting::{Asked, Busyness};
@@ -53,6 +55,7 @@ pub(crate) struct Core {
     layout: Layout,
     cells: Arc<Cells>,
     indexes: Indexes,
+    homes: Homes,
     snapshot: Published<Snapshot>,
     /// That of the snapshot.
     stamp: AtomicU64,
@@ -87,6 +90,7 @@ impl Core {
             layout,
             cells: Arc::new(Cells::new()),
             indexes,
+            homes: Homes::new(),
             stamp: AtomicU64::new(snapshot.stamp()),
             snapshot: Published::new(Arc::new(snapshot)),
             topology,

@@ -81,8 +81,9 @@ impl Core {
         let number = demand.requirements.memo.known(stamp).filter(|_| demand.is_plain())?;
         let index = self.indexes.get(number)?;
         let (mut random, thread) = self.threads.stream();
+        let home = self.homes.of(thread);
         let chosen = loop {
-            let Some(found) = index.draw_lighter(&self.cells, &mut random) else { break None };
+            let Some(found) = index.draw_lighter(&self.cells, home, &mut random) else { break None };
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::homes::Census;
 use super::nodes::managed;
 use crate::clock::millis;
 use crate::event::Event;
@@ -40,6 +41,7 @@ struct Turn {
     deadlines: Vec<u64>,
     /// Sessions have been looked through at this time.
     last_sessions: u64,
+    census: Census,
 }
 
 /// Something to be done to a node at a time; nothing, if it is not that incarnation any more.
@@ -109,6 +111,7 @@ impl Core {
         }
         drop(pin);
         self.sweep(&mut turn, now);
+        self.share_out_homes(&mut turn.census);
         self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), &crossbeam_epoch::pin());
         let ttl = millis(self.config.session_ttl);
         if now >= turn.last_sessions.saturating_add((ttl / 8).max(1)) {
