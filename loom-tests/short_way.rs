@@ -11,12 +11,11 @@
 //!
 //! Seen to fail with `Core::reserve_of` not looking at the home again after the slot was taken: first model.
 
-use std::sync::atomic::AtomicBool;
-
 use loom::thread;
 
 use super::*;
 use crate::core::Asked;
+use crate::sync::AtomicU64;
 use crate::{Demand, NodeSpec};
 
 fn tts() -> Capabilities {
@@ -24,7 +23,7 @@ fn tts() -> Capabilities {
 }
 
 /// Reserves for nodes that do `asr` while another thread has the only one do something else.
-fn reserve_while(preemptions: usize, change: fn(&Fleet)) {
+fn reserve_while(preemptions: usize, vacates: bool, change: fn(&Fleet)) {
     explore(preemptions, &["it was reserved before", "it was refused"], move |seen| {
         let fleet = Fleet::new([1]);
         let demand = Demand::new().service(Service::ASR);
@@ -32,19 +31,20 @@ fn reserve_while(preemptions: usize, change: fn(&Fleet)) {
             let first = fleet.core.reserve(Asked::Plain(&demand)).expect("it is ready");
             fleet.core.give_back(first);
         }
-        let changed = Arc::new(AtomicBool::new(false));
+        let changed = Arc::new(AtomicU64::new(0));
         let other = thread::spawn({
             let (fleet, changed) = (fleet.clone(), changed.clone());
             move || {
                 fleet.stir();
                 change(&fleet);
-                changed.store(true, Ordering::SeqCst);
+                // Release: as whoever tells another that it is done.
+                changed.store(1, Ordering::Release);
                 fleet.stir();
                 crossbeam_epoch::pin().flush();
             }
         });
         fleet.stir();
-        let was_changed = changed.load(Ordering::SeqCst);
+        let was_changed = changed.load(Ordering::Acquire) == 1;
         match fleet.core.reserve(Asked::Plain(&demand)) {
             Ok(chosen) => {
                 assert!(!was_changed, "a slot was reserved of a node that does something else by then");
@@ -59,18 +59,19 @@ fn reserve_while(preemptions: usize, change: fn(&Fleet)) {
         assert!(fleet.core.reserve(Asked::Plain(&later)).is_err(), "it has one slot");
         fleet.core.give_back(held);
         assert_told(&fleet.core);
-        reclaim(|| true);
+        let (cell, generation) = (fleet.nodes[0].0.cell, fleet.nodes[0].0.generation);
+        reclaim(|| !vacates || fleet.core.cells.at(cell).word().generation() != generation);
     });
 }
 
 #[test]
 fn a_slot_is_reserved_while_the_node_moves() {
-    reserve_while(2, |fleet| fleet.core.update(&fleet.nodes[0], tts()).unwrap());
+    reserve_while(2, false, |fleet| fleet.core.update(&fleet.nodes[0], tts()).unwrap());
 }
 
 #[test]
 fn a_slot_is_reserved_while_the_node_is_replaced() {
-    reserve_while(1, |fleet| {
+    reserve_while(1, true, |fleet| {
         let spec = NodeSpec::new(fleet.nodes[0].0.id.clone()).capabilities(tts()).ready();
         fleet.core.register(spec.replace_existing()).unwrap();
     });
