@@ -309,8 +309,8 @@ impl Index {
 
     /// A member that can be selected, drawn at random; `None` when there was an instant with none.
     ///
-    /// While most members are available every one of them is equally likely. When few are, one in a sparse word is
-    /// likelier than one in a dense word, by the ratio of the words' counts at most.
+    /// While all members are available every one of them is equally likely. When some are not, one is the likelier the
+    /// fewer others are in its word, and the fewer words with any there are beside that; see the limitations.
     #[inline(always)]
     pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
         self.find(cells, self.high_water(), Stretch::WHOLE, random).map(|(found, _)| found)
