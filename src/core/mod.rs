@@ -78,8 +78,8 @@ impl Core {
             Some(seed) => ahash::RandomState::with_seeds(seed, mix(seed), mix(seed ^ 1), mix(seed ^ 2)),
             None => ahash::RandomState::new(),
         };
-        // As many numbers again for pools that were dropped and may still be seen.
-        let indexes = Indexes::new(2 * (config.max_pools + 1));
+        // Beside the mixed pool, and numbers of pools that were dropped and may still be seen.
+        let indexes = Indexes::new(config.max_pools + 1 + 2 * pools::REST);
         let (layout, topology, snapshot) = pools::lay_out(&config, &indexes);
         let grain = (config.tick_interval.as_millis() as u64).clamp(1, 100);
         Self {

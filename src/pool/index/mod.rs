@@ -348,12 +348,10 @@ impl Index {
         let (position, fraction) = ((draw >> 64) as u32, draw as u64);
         let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
         let (bits, seats) = (leaf.word.bits(), leaf.seats());
-        // Two cases, for a processor to foresee which: either all members are available, or one of those that are is sought.
-        let place = match bits {
-            0 => place,
-            _ if bits == seats.all_own() && bits >> place & 1 == 1 => place,
-            _ => random_bit(bits, fraction),
-        };
+        // Two cases, for a processor to foresee which: either all are available, or one of those that are is sought. (Not
+        // by where the members' cells are: that hangs on when cells were vacated, which no seed repeats.)
+        let all = u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
+        let place = if bits == all || bits == 0 { place } else { random_bit(bits, fraction) };
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
