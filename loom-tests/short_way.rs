@@ -1,6 +1,5 @@
 //! **The short way**: a slot that is reserved without a pin is one of a node of the right pool. When a node has been moved
-//! to another pool, or replaced by one that is there, nothing is reserved on it for demands of the old pool; what was
-//! taken on the way to finding that out is given back.
+//! to another pool, or replaced by one that is there, nothing is reserved on it for demands of the old pool.
 //!
 //! The demand has been reserved for before, so that it remembers its pool; see `core::reserving`.
 //!
@@ -9,7 +8,7 @@
 //! | the node moves while a slot of it is reserved | 2 | 2 |
 //! | the node is replaced by one of another pool | 2 | 1 |
 //!
-//! Seen to fail with `Core::reserve_of` not looking at the home again after the slot was taken: first model.
+//! Seen to fail with `Core::reserve_of` not looking at the home: first model.
 
 use loom::thread;
 
