@@ -350,8 +350,8 @@ impl Index {
         let (bits, seats) = (leaf.word.bits(), leaf.seats());
         // Two cases, for a processor to foresee which: either all are available, or one of those that are is sought. (Not
         // by where the members' cells are: that hangs on when cells were vacated, which no seed repeats.)
-        let all = u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
-        let place = if bits == all || bits == 0 { place } else { random_bit(bits, fraction) };
+        let all = || u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
+        let place = if bits == u32::MAX || bits == 0 || bits == all() { place } else { random_bit(bits, fraction) };
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
