@@ -22,7 +22,9 @@ use super::*;
 
 /// Takes in a member that is never selected: nobody moves into its cell.
 fn grow(fleet: &Fleet) {
+    fleet.stir();
     fleet.pool.join(None, &fleet.core.cells, 100, &fleet.core.meters.locks).expect("the pool is open");
+    fleet.stir();
 }
 
 #[test]
@@ -30,11 +32,12 @@ fn a_release_while_one_level_becomes_two() {
     for from in 0..2 {
         explore(4, &["the find saw the old size", "the find saw the new size"], move |seen| {
             let fleet = Fleet::from_position(from, [1, 1]);
-            let slots = fleet.take_all();
+            let slots = fleet.exhaust();
             let grower = thread::spawn({
                 let fleet = fleet.clone();
                 move || grow(&fleet)
             });
+            fleet.stir();
             fleet.give(slots[0]);
             let size = fleet.pool.index.high_water();
             seen.note(if size == 2 { "the find saw the old size" } else { "the find saw the new size" });
@@ -49,7 +52,8 @@ fn a_release_while_one_level_becomes_two() {
 fn a_release_and_a_clear_while_one_level_becomes_two() {
     explore(3, &["the other took the old one", "the other took the new one"], |seen| {
         let fleet = Fleet::new([1, 1]);
-        let slots = fleet.take_all();
+        let slots = fleet.exhaust();
+        fleet.stir();
         fleet.give(slots[1]);
         let grower = thread::spawn({
             let fleet = fleet.clone();
@@ -59,6 +63,7 @@ fn a_release_and_a_clear_while_one_level_becomes_two() {
             let fleet = fleet.clone();
             move || fleet.take().expect("there are more free ones than takers").cell
         });
+        fleet.stir();
         fleet.give(slots[0]);
         fleet.find().expect("there are more free ones than takers");
         let taken = taker.join().unwrap();
@@ -73,11 +78,12 @@ fn a_release_while_two_levels_become_three() {
     for from in [0, 3] {
         explore(4, &[], move |_| {
             let fleet = Fleet::from_position(from, [1, 1, 1, 1]);
-            let slots = fleet.take_all();
+            let slots = fleet.exhaust();
             let grower = thread::spawn({
                 let fleet = fleet.clone();
                 move || grow(&fleet)
             });
+            fleet.stir();
             fleet.give(slots[2]);
             fleet.find().expect("a slot is free, and nobody takes one");
             grower.join().unwrap();
@@ -90,7 +96,7 @@ fn a_release_while_two_levels_become_three() {
 fn a_new_node_is_found_as_soon_as_it_is_ready() {
     explore(4, &["the other's was found first"], |seen| {
         let fleet = Fleet::new([1, 1]);
-        let slots = fleet.take_all();
+        let slots = fleet.exhaust();
         let releaser = thread::spawn({
             let (fleet, slot) = (fleet.clone(), slots[1]);
             move || {

@@ -38,6 +38,7 @@ mod replacement;
 mod requests;
 mod routes;
 mod session;
+mod short_way;
 mod slot_word;
 mod stale_bits;
 mod wheel;
@@ -132,6 +133,8 @@ struct Fleet {
     nodes: Vec<NodeHandle>,
     /// Seed of every find.
     seed: u64,
+    /// See [`Fleet::stir`].
+    stirred: crate::sync::AtomicU64,
 }
 
 /// A slot that is held: its cell, and the generation under which it is.
@@ -162,11 +165,18 @@ impl Fleet {
         let nodes: Vec<_> = capacities.iter().enumerate().map(node).collect();
         let pool = core.find_pool(&Arc::new(asr())).expect("registering has made it");
         assert!(nodes.iter().enumerate().all(|(number, node)| node.0.cell == number as u32));
-        Arc::new(Self { core, pool, nodes, seed })
+        Arc::new(Self { core, pool, nodes, seed, stirred: Default::default() })
     }
 
     fn word(&self, node: usize) -> SlotWord {
         self.core.cells.at(self.nodes[node].0.cell).word()
+    }
+
+    /// Makes loom try each order of this and the other threads' calls of it. It tries another order of two accesses only
+    /// when it sees that they conflict, and of a thread that reads a word before it writes it, it does not see that with
+    /// an earlier read by another. Orders nothing else: it is Relaxed.
+    fn stir(&self) {
+        self.stirred.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What a selection does in a pool: draws until it finds a member with a free slot, or none.
@@ -194,6 +204,14 @@ impl Fleet {
 
     fn give(&self, slot: Slot) {
         self.core.release(slot.cell, slot.generation);
+    }
+
+    /// Takes every slot, and has a find notice that: no bit is left set, up to that of the pool.
+    fn exhaust(&self) -> Vec<Slot> {
+        let slots = self.take_all();
+        assert!(self.find().is_none());
+        self.pool.index.mend_occupancy();
+        slots
     }
 
     /// Takes every slot, one after the other, node by node.

@@ -33,6 +33,13 @@ fn fleet(capacity: u32) -> Arc<Fleet> {
     fleet
 }
 
+/// Moves the node to the pool of those that do both.
+fn move_it(fleet: &Fleet) {
+    fleet.stir();
+    fleet.core.update(&fleet.nodes[0], both()).unwrap();
+    fleet.stir();
+}
+
 /// The pool in which the node is to end up has it, and has its free slot.
 fn assert_moved(fleet: &Fleet) {
     assert_told(&fleet.core);
@@ -49,9 +56,10 @@ fn the_last_slot_is_released_while_the_node_moves() {
         let slots = fleet.take_all();
         let mover = thread::spawn({
             let fleet = fleet.clone();
-            move || fleet.core.update(&fleet.nodes[0], both()).unwrap()
+            move || move_it(&fleet)
         });
         let moved_before = fleet.core.find_pool(&Arc::new(asr())).is_none();
+        fleet.stir();
         fleet.give(slots[0]);
         let moved_after = fleet.core.find_pool(&Arc::new(asr())).is_none();
         seen.note(if moved_after { "the release came last" } else { "the release came first" });
@@ -68,12 +76,13 @@ fn both_slots_are_released_while_the_node_moves() {
         let slots = fleet.take_all();
         let mover = thread::spawn({
             let fleet = fleet.clone();
-            move || fleet.core.update(&fleet.nodes[0], both()).unwrap()
+            move || move_it(&fleet)
         });
         let other = thread::spawn({
             let (fleet, slot) = (fleet.clone(), slots[1]);
             move || fleet.give(slot)
         });
+        fleet.stir();
         fleet.give(slots[0]);
         other.join().unwrap();
         mover.join().unwrap();
@@ -87,8 +96,9 @@ fn a_slot_is_taken_and_released_while_the_node_moves() {
         let fleet = fleet(1);
         let mover = thread::spawn({
             let fleet = fleet.clone();
-            move || fleet.core.update(&fleet.nodes[0], both()).unwrap()
+            move || move_it(&fleet)
         });
+        fleet.stir();
         match fleet.take() {
             Some(slot) => {
                 fleet.give(slot);

@@ -4,8 +4,8 @@
 //!
 //! The stale bit comes about as it does in practice: a release marks late, when its slot has been taken again.
 //!
-//! Two and three threads, 3 preemptions. Seen to fail with `Pool::look` without `mend` (a find that never ends: loom
-//! stops at 20,000 branches), and with `Pool::mend` that does not look (`|| true`): second model.
+//! Two and three threads, 3 preemptions. Seen to fail with `Index::look` without `mend` (a find that never ends: loom
+//! stops at 20,000 branches), and with `Index::mend` that does not look (`|| true`): second model.
 
 use loom::thread;
 

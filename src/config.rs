@@ -77,6 +77,10 @@ pub struct SchedulerConfig {
     /// Into how many pools nodes without capabilities are spread, by the hash of their id, when no pools are configured.
     /// Default 1.
     pub hash_pools: usize,
+    /// Whether threads that draw much keep to a part of a large pool each, so that they do not take nodes from one another's
+    /// caches; the parts are as large as the threads are busy, and wander, so every node is drawn as often as any other.
+    /// Default true.
+    pub homes: bool,
     /// Partitions of the nodes: who waits for whom when nodes change. A power of two. Default 16.
     pub shards: usize,
 }
@@ -144,6 +148,7 @@ impl Default for SchedulerConfig {
             routing_labels: BTreeSet::new(),
             pools: Vec::new(),
             hash_pools: 1,
+            homes: true,
             shards: 16,
         }
     }
@@ -223,6 +228,8 @@ impl SchedulerBuilder {
         max_id_len: usize,
         /// Sets [`SchedulerConfig::hash_pools`].
         hash_pools: usize,
+        /// Sets [`SchedulerConfig::homes`].
+        homes: bool,
         /// Sets [`SchedulerConfig::shards`].
         shards: usize,
     }

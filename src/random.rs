@@ -3,8 +3,9 @@
 //! With a seed, the first thread that uses a scheduler draws the same numbers in every run.
 
 use std::cell::{Cell, RefCell};
+use std::sync::{Arc, PoisonError, Weak};
 
-use crate::sync::{Ordering, Sequence};
+use crate::sync::{Ordering, PlainMutex, Sequence};
 
 /// A stream of random numbers (wyrand).
 #[derive(Debug, Clone)]
@@ -27,14 +28,35 @@ impl Random {
     }
 }
 
+/// A part of the unit circle, from which positions are drawn: where it begins and how long it is, in parts of 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) origin: u64,
+    pub(crate) width: u64,
+}
+
+impl Stretch {
+    pub(crate) const WHOLE: Self = Self { origin: 0, width: u64::MAX };
+
+    /// The place in it that a random number stands for.
+    #[inline(always)]
+    pub(crate) fn place(self, random: u64) -> u64 {
+        // A branch, which is foreseen, and not a multiplication more to wait for.
+        if self == Self::WHOLE {
+            return random;
+        }
+        let place = (u128::from(random) * u128::from(self.width)) >> 64;
+        self.origin.wrapping_add(place as u64)
+    }
+}
+
 /// What a thread keeps for one scheduler.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Local {
     scheduler: u64,
     /// State of the random stream.
     state: u64,
-    /// The thread's number with this scheduler, from 0 in order of first use.
-    ordinal: u32,
+    lease: Lease,
 }
 
 /// The threads that use a scheduler.
@@ -42,7 +64,58 @@ struct Local {
 pub(crate) struct Threads {
     scheduler: u64,
     seed: u64,
+    /// Streams begun.
+    streams: Sequence,
+    numbers: Arc<Numbers>,
+}
+
+/// The numbers by which threads are known: from 0 on, and again when a thread has ended.
+#[derive(Debug, Default)]
+struct Numbers {
+    returned: PlainMutex<Vec<u32>>,
     next: Sequence,
+}
+
+/// A thread's number, until it ends or forgets the scheduler.
+#[derive(Debug)]
+struct Lease {
+    ordinal: u32,
+    numbers: Weak<Numbers>,
+}
+
+/// The number of all threads that have none of their own: of one that is ending.
+const NOBODY: u32 = u32::MAX;
+
+impl Numbers {
+    fn lease(self: &Arc<Self>) -> Lease {
+        let returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Relaxed: only distinctness matters.
+        let ordinal = returned.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed) as u32);
+        Lease { ordinal, numbers: Arc::downgrade(self) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(numbers) = self.numbers.upgrade() {
+            numbers.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.ordinal);
+        }
+    }
+}
+
+/// What a thread keeps beside the stream in use.
+#[derive(Debug, Default)]
+struct Kept {
+    /// For the scheduler used last.
+    last: Option<Lease>,
+    others: Vec<Local>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // The thread ends, and its numbers become other threads'. Should it use a scheduler once more, it has none.
+        SCHEDULER.set(0);
+    }
 }
 
 /// Far off in the stream, which the state runs through by adding another odd number.
@@ -57,7 +130,7 @@ thread_local! {
     static SCHEDULER: Cell<u64> = const { Cell::new(0) };
     static STATE: Cell<u64> = const { Cell::new(0) };
     static ORDINAL: Cell<u32> = const { Cell::new(0) };
-    static OTHERS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { last: None, others: Vec::new() }) };
 }
 
 impl Threads {
@@ -65,7 +138,12 @@ impl Threads {
         static SCHEDULERS: Sequence = Sequence::new(1);
         // Relaxed: only distinctness matters.
         let scheduler = SCHEDULERS.fetch_add(1, Ordering::Relaxed);
-        Self { scheduler, seed: seed.unwrap_or_else(|| fastrand::u64(..)), next: Sequence::new(0) }
+        Self {
+            scheduler,
+            seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            streams: Sequence::new(0),
+            numbers: Arc::default(),
+        }
     }
 
     /// The number of the scheduler, unlike that of any other in this process.
@@ -122,27 +200,32 @@ impl Threads {
     #[cold]
     #[inline(never)]
     fn switch(&self) {
-        OTHERS.with_borrow_mut(|others| {
-            let last = Local { scheduler: SCHEDULER.get(), state: STATE.get(), ordinal: ORDINAL.get() };
-            if last.scheduler != 0 {
+        let local = KEPT.try_with(|kept| {
+            let Kept { last, others } = &mut *kept.borrow_mut();
+            if let Some(lease) = last.take() {
                 if others.len() == REMEMBERED {
                     others.remove(0);
                 }
-                others.push(last);
+                others.push(Local { scheduler: SCHEDULER.get(), state: STATE.get(), lease });
             }
-            let local = match others.iter().position(|other| other.scheduler == self.scheduler) {
-                Some(at) => others.remove(at),
-                None => {
-                    // Relaxed: only distinctness matters.
-                    let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
-                    let mut seeds = fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(ELSEWHERE));
-                    Local { scheduler: self.scheduler, state: seeds.u64(..), ordinal: ordinal as u32 }
-                }
-            };
-            SCHEDULER.set(local.scheduler);
-            STATE.set(local.state);
-            ORDINAL.set(local.ordinal);
+            let known = others.iter().position(|other| other.scheduler == self.scheduler);
+            let local = known.map_or_else(|| self.begin(), |at| others.remove(at));
+            let found = (local.state, local.lease.ordinal);
+            *last = Some(local.lease);
+            found
         });
+        let (state, ordinal) = local.unwrap_or_else(|_| (self.begin().state, NOBODY));
+        SCHEDULER.set(self.scheduler);
+        STATE.set(state);
+        ORDINAL.set(ordinal);
+    }
+
+    /// A new stream, for this thread.
+    fn begin(&self) -> Local {
+        // Relaxed: only distinctness matters.
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let mut seeds = fastrand::Rng::with_seed(self.seed ^ stream.wrapping_mul(ELSEWHERE));
+        Local { scheduler: self.scheduler, state: seeds.u64(..), lease: self.numbers.lease() }
     }
 }
 
@@ -197,5 +280,47 @@ mod tests {
         let there = std::thread::scope(|scope| scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap());
         assert_ne!(here, there);
         assert_eq!((here.1, there.1), (0, 1));
+    }
+
+    #[test]
+    fn numbers_are_used_again_when_a_thread_has_ended_and_streams_are_not() {
+        let threads = Threads::new(Some(7));
+        let (here, _) = (threads.ordinal(), draw(&threads));
+        let elsewhere =
+            || std::thread::scope(|scope| scope.spawn(|| (threads.ordinal(), draw(&threads))).join().unwrap());
+        let (first, second) = (elsewhere(), elsewhere());
+        assert_eq!((here, first.0, second.0), (0, 1, 1));
+        assert_ne!(first.1, second.1);
+    }
+
+    #[test]
+    fn who_uses_many_schedulers_gives_numbers_of_forgotten_ones_back() {
+        let all: Vec<Threads> = (0..REMEMBERED + 2).map(|_| Threads::new(Some(7))).collect();
+        for threads in all.iter().chain(&all) {
+            assert_eq!(threads.ordinal(), 0);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_ending_may_use_a_scheduler() {
+        struct Last(Arc<Threads>, std::sync::mpsc::Sender<u32>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                self.1.send(self.0.ordinal()).unwrap();
+            }
+        }
+        thread_local!(static LAST: RefCell<Option<Last>> = const { RefCell::new(None) });
+        let threads = Arc::new(Threads::new(Some(7)));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = threads.clone();
+        // Thread-locals are dropped in an order that nobody promises: either it still has its number, or it has none.
+        std::thread::spawn(move || {
+            LAST.with_borrow_mut(|last| *last = Some(Last(other.clone(), sender)));
+            assert_eq!(other.ordinal(), 0);
+        })
+        .join()
+        .unwrap();
+        assert!([0, NOBODY].contains(&receiver.recv().unwrap()));
+        assert_eq!(threads.ordinal(), 0);
     }
 }

@@ -75,12 +75,12 @@ counters! {
 }
 
 /// Threads with a stripe of their own.
-const STRIPES: usize = 32;
+pub(crate) const OWN_STRIPES: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Striped {
     // Padded: neighbours are other threads' counters.
-    stripes: Box<[CachePadded<[Statistic; COUNTS]>; STRIPES + 1]>,
+    stripes: Box<[CachePadded<[Statistic; COUNTS]>; OWN_STRIPES + 1]>,
 }
 
 impl Striped {
@@ -93,13 +93,18 @@ impl Striped {
     #[inline(always)]
     pub(crate) fn add(&self, thread: u32, count: Count) {
         let thread = thread as usize;
-        if thread < STRIPES {
+        if thread < OWN_STRIPES {
             // Only this thread writes the stripe, so nothing is lost between the two.
             let counter = &self.stripes[thread][count as usize];
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         } else {
-            self.stripes[STRIPES][count as usize].fetch_add(1, Ordering::Relaxed);
+            self.stripes[OWN_STRIPES][count as usize].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What a thread with a stripe of its own has counted.
+    pub(crate) fn of(&self, thread: usize, count: Count) -> u64 {
+        self.stripes[thread][count as usize].load(Ordering::Relaxed)
     }
 
     fn sum(&self, count: Count) -> u64 {

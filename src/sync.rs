@@ -39,6 +39,8 @@ pub(crate) use imp::{
 };
 pub(crate) use std::sync::atomic::Ordering;
 
+/// Not modelled: numbering of threads and schedulers.
+pub(crate) use std::sync::Mutex as PlainMutex;
 /// Not modelled: numbers that are only ever read to be shown, or to guess by.
 pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.

@@ -12,7 +12,6 @@
 //! ```
 
 #[path = "../fleet/mod.rs"]
-#[allow(dead_code, reason = "other suites register nodes later, or want to know how long it took")]
 mod fleet;
 #[path = "../floor/mod.rs"]
 mod floor;

@@ -120,7 +120,9 @@ impl Core {
     /// The cell of the session's last node, if the session spreads, and whether it must be kept off.
     fn spread(&self, conversation: &Conversation<'_>, pin: &Guard) -> Option<(u32, ExclusionMode)> {
         let SessionMode::Spread(mode) = conversation.mode else { return None };
-        let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin)?.incarnation);
+        // One that is gone needs no keeping off, whoever is in its cell by now.
+        let present = |node: &&Node| self.is_current(node);
+        let incarnation_of = |cell| Some(self.cells.get(cell)?.node.load(pin).filter(present)?.incarnation);
         Some((conversation.session.as_ref()?.last_node(incarnation_of)?, mode))
     }
 

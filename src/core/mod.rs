@@ -5,6 +5,7 @@
 
 mod heartbeats;
 mod holding;
+mod homes;
 mod jobs;
 mod nodes;
 mod pools;
@@ -38,6 +39,7 @@ use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use crate::stats::{Count, Meters};
 use crate::sync::{AtomicU64, Ordering, Sequence};
+use homes::Homes;
 use pools::Topology;
 pub(crate) use reserving::Chosen;
 pub(crate) use selecting::{Asked, Busyness};
@@ -55,6 +57,7 @@ pub(crate) struct Core {
     layout: Layout,
     cells: Arc<Cells>,
     indexes: Indexes,
+    homes: Homes,
     snapshot: Published<Snapshot>,
     /// That of the snapshot.
     stamp: AtomicU64,
@@ -77,8 +80,8 @@ impl Core {
             Some(seed) => ahash::RandomState::with_seeds(seed, mix(seed), mix(seed ^ 1), mix(seed ^ 2)),
             None => ahash::RandomState::new(),
         };
-        // As many numbers again for pools that were dropped and may still be seen.
-        let indexes = Indexes::new(2 * (config.max_pools + 1));
+        // Beside the mixed pool, and numbers of pools that were dropped and may still be seen.
+        let indexes = Indexes::new(config.max_pools + 1 + 2 * pools::REST);
         let (layout, topology, snapshot) = pools::lay_out(&config, &indexes);
         let grain = (config.tick_interval.as_millis() as u64).clamp(1, 100);
         Self {
@@ -89,6 +92,7 @@ impl Core {
             layout,
             cells: Arc::new(Cells::new()),
             indexes,
+            homes: Homes::new(),
             stamp: AtomicU64::new(snapshot.stamp()),
             snapshot: Published::new(Arc::new(snapshot)),
             topology,

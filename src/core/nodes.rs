@@ -326,7 +326,7 @@ impl Core {
     pub(super) fn remind_to_restore(&self, managed: &mut Managed) {
         let node = &managed.node;
         let next = managed.off.iter().map(|(_, until)| *until).min();
-        let timer = |at| Timer { at, cell: node.cell, generation: node.generation, what: What::Restore };
+        let timer = |at| Timer { at, incarnation: node.incarnation, cell: node.cell, what: What::Restore };
         if next != managed.restore_at {
             managed.restore_at.into_iter().for_each(|at| self.upkeep.forget(timer(at)));
             next.into_iter().for_each(|at| self.upkeep.remind(timer(at)));
@@ -337,7 +337,8 @@ impl Core {
     /// When and that a node that is offline is forgotten.
     fn retention(&self, managed: &Managed) -> Option<Timer> {
         let at = managed.offline_since?.saturating_add(millis(self.config.offline_retention));
-        Some(Timer { at, cell: managed.node.cell, generation: managed.node.generation, what: What::Forget })
+        let node = &managed.node;
+        Some(Timer { at, incarnation: node.incarnation, cell: node.cell, what: What::Forget })
     }
 
     /// Runs a change of one node under its shard's writer lock.

@@ -14,7 +14,7 @@ use crate::lock::{WriterGuard, WriterLock};
 use crate::node::Membership;
 use crate::pool::{Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
-use crate::sync::{Flag, Map, Ordering};
+use crate::sync::{Flag, Map, Ordering, sized};
 
 /// The automatic pools, found without a lock and changed under one.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Core {
 
 /// So many pools are dropped before the number of the first is used again: by then nobody should see that any more, so
 /// which number a pool gets does not hang on how fast readers are, and runs with a seed can be repeated.
-const REST: usize = 64;
+pub(super) const REST: usize = sized(4096, 4) as usize;
 
 impl Numbers {
     /// A number, below `limit`, of no pool that anybody can still see. `None` when there is none: as many pools as that

@@ -5,17 +5,17 @@
 //! requirements remember that pool, and under which stamp of the snapshot it was that (see [`Memo`]). Then a slot is
 //! reserved without a pin, for nothing is followed that could be freed: indexes and cells stay for as long as the
 //! scheduler. What may happen meanwhile is that the node in the cell moves to another pool, or is replaced by one, and
-//! that the pool's number, and with it the index, is given to another pool. So the slot is taken first, and then it is
-//! looked whether
+//! that the pool's number, and with it the index, is given to another pool. So between reading the slot word and the
+//! compare-and-swap that takes the slot it is looked whether
 //!
 //! - the node is at home in that index: whoever moves a node writes its home before he announces the move in the slot
-//!   word, and whoever takes a cell for a node writes its home before the word lets slots be taken. The compare-and-swap
-//!   that took the slot either came before that change of the word, and the slot was taken before the move; or it sees
-//!   the new home;
-//! - the stamp is still the same: the set of pools is published with a new one before a node joins a pool that is new.
+//!   word, and whoever takes a cell for a node writes its home before the word lets slots be taken. So either the home
+//!   is the one that belongs to the word that was read, or the word is about to be changed, and the compare-and-swap
+//!   fails, unless it comes first: then the slot was taken before the move;
+//! - the stamp is still the same: the set of pools is published with a new one before a node joins a pool that is new, and
+//!   a pool is dropped after its last node has left, which changes that node's word.
 //!
-//! If not, the slot is given back, and it is done again the long way, under a pin. It was held for an instant, in which
-//! others may have been refused for it: by the pool in which the node is now, and there, too, it was taken.
+//! If not, it is done again the long way, under a pin.
 //!
 //! [`Memo`]: crate::capability::Memo
 
@@ -81,8 +81,9 @@ impl Core {
         let number = demand.requirements.memo.known(stamp).filter(|_| demand.is_plain())?;
         let index = self.indexes.get(number)?;
         let (mut random, thread) = self.threads.stream();
+        let home = self.homes.of(thread);
         let chosen = loop {
-            let Some(found) = index.draw_lighter(&self.cells, &mut random) else { break None };
+            let Some(found) = index.draw_lighter(&self.cells, home, &mut random) else { break None };
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);
@@ -99,25 +100,15 @@ impl Core {
     #[inline(always)]
     fn reserve_of(&self, index: &Index, number: u32, stamp: u64, found: &Found<'_>) -> Taken {
         let cell = found.cell;
-        // A node of several pools goes the long way.
-        if !cell.is_at_home_in(number) {
+        // A node of several pools goes the long way. Acquire: pairs with `publish`.
+        if !cell.is_at_home_in(number) || self.stamp.load(Ordering::Acquire) != stamp {
             return Taken::Elsewhere;
         }
         let Ok((edge, word)) = cell.reserve(found.word) else { return Taken::No };
         if edge != Edge::None {
             self.reserved(cell, edge, word, index, number);
         }
-        // Acquire: pairs with `publish`.
-        if cell.is_at_home_in(number) && self.stamp.load(Ordering::Acquire) == stamp {
-            return Taken::Yes;
-        }
-        self.give_up(found);
-        Taken::Elsewhere
-    }
-
-    #[cold]
-    fn give_up(&self, found: &Found<'_>) {
-        self.release(found.number, found.word.generation());
+        Taken::Yes
     }
 
     #[inline(never)]

@@ -110,8 +110,9 @@ impl Core {
             && let Some(pool) = self.sole_pool(asked, pin)
         {
             let (mut random, thread) = self.threads.stream();
+            let home = self.homes.of(thread);
             let taken = loop {
-                let Some(found) = pool.index.draw_lighter(&self.cells, &mut random) else { break None };
+                let Some(found) = pool.index.draw_lighter(&self.cells, home, &mut random) else { break None };
                 let taken = take(&Candidate { pool, found }, thread);
                 if taken.is_some() {
                     break taken;

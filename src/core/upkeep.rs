@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::homes::Census;
 use super::nodes::managed;
 use crate::clock::millis;
 use crate::event::Event;
@@ -39,14 +40,16 @@ struct Turn {
     deadlines: Vec<u64>,
     /// Sessions have been looked through at this time.
     last_sessions: u64,
+    census: Census,
 }
 
-/// Something to be done to a node at a time; nothing, if it is not that incarnation any more.
+/// Something to be done to a node at a time; nothing, if it is not that incarnation any more. Those of one time come in
+/// the order in which the nodes registered, and not in that of their cells, which no seed repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timer {
     pub(super) at: u64,
+    pub(super) incarnation: u64,
     pub(super) cell: u32,
-    pub(super) generation: u32,
     pub(super) what: What,
 }
 
@@ -108,6 +111,7 @@ impl Core {
         }
         drop(pin);
         self.sweep(&mut turn, now);
+        self.share_out_homes(&mut turn.census);
         let pin = crossbeam_epoch::pin();
         let thread = self.threads.ordinal();
         self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), thread, &pin);
@@ -123,7 +127,7 @@ impl Core {
 
     fn act_on(&self, timer: Timer, now: u64, pin: &Guard) {
         let Some(node) =
-            self.cells.at(timer.cell).node.load_arc(pin).filter(|node| node.generation == timer.generation)
+            self.cells.at(timer.cell).node.load_arc(pin).filter(|node| node.incarnation == timer.incarnation)
         else {
             return;
         };
@@ -153,11 +157,17 @@ impl Core {
     fn sweep(&self, turn: &mut Turn, now: u64) {
         let all = now >= turn.next_sweep;
         let mut free = FreeSlots::default();
+        let mut silent = Vec::new();
         turn.deadlines.resize(self.cells.high_water().div_ceil(BLOCK) as usize, 0);
         for (deadline, block) in turn.deadlines.iter_mut().zip(0..) {
             if all || *deadline <= now {
-                *deadline = self.look_at_block(block, now, all.then_some(&mut free));
+                *deadline = self.look_at_block(block, now, all.then_some(&mut free), &mut silent);
             }
+        }
+        // In the order in which they registered: that of cells is not repeated by a seed.
+        silent.sort_unstable();
+        for (_, cell) in silent {
+            self.take_offline(self.cells.at(cell), now.saturating_sub(self.timeout()), &crossbeam_epoch::pin());
         }
         if all {
             let soonest = self.config.heartbeat_timeout.min(self.config.external_load_decay);
@@ -172,12 +182,20 @@ impl Core {
         }
     }
 
-    /// Looks at the nodes of one block; when the next of them may be overdue.
-    fn look_at_block(&self, block: u32, now: u64, mut free: Option<&mut FreeSlots>) -> u64 {
+    /// Looks at the nodes of one block; when the next of them may be overdue. Those that are go into `silent`, by
+    /// incarnation and cell.
+    fn look_at_block(
+        &self,
+        block: u32,
+        now: u64,
+        mut free: Option<&mut FreeSlots>,
+        silent: &mut Vec<(u64, u32)>,
+    ) -> u64 {
         let pin = crossbeam_epoch::pin();
         let timeout = self.timeout();
         let mut next = u64::MAX;
-        for cell in (block * BLOCK..(block + 1) * BLOCK).filter_map(|number| self.cells.get(number)) {
+        for number in block * BLOCK..(block + 1) * BLOCK {
+            let Some(cell) = self.cells.get(number) else { continue };
             let word = cell.word();
             let flags = word.flags();
             // Generation 0: the cell is being given to its first node.
@@ -190,7 +208,7 @@ impl Core {
             }
             let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
             if deadline <= now {
-                self.take_offline(cell, word, now.saturating_sub(timeout), &pin);
+                silent.extend(cell.node.load(&pin).map(|node: &Node| (node.incarnation, number)));
                 continue;
             }
             next = next.min(deadline);
@@ -208,8 +226,12 @@ impl Core {
     }
 
     /// Takes a node out of use that has not been heard of since `since`, and orphans its jobs.
-    fn take_offline(&self, cell: &Cell, word: SlotWord, since: u64, pin: &Guard) {
-        let Some(node) = cell.node.load_arc(pin).filter(|node| node.generation == word.generation()) else { return };
+    fn take_offline(&self, cell: &Cell, since: u64, pin: &Guard) {
+        let Some(node) = cell.node.load_arc(pin) else { return };
+        // Also of a node that has come into the cell since, which has just been heard of.
+        if cell.last_seen.load(Ordering::Relaxed) > since {
+            return;
+        }
         let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
         let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
         self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, true));

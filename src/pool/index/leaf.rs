@@ -41,12 +41,6 @@ impl Seats {
         (self.0 >> OWN_SHIFT >> place & 1 == 1).then(|| (self.0 as u32).wrapping_sub(1).wrapping_add(place))
     }
 
-    /// The places whose members are in the leaf's own cells.
-    #[inline(always)]
-    pub(super) fn all_own(self) -> u32 {
-        (self.0 >> OWN_SHIFT) as u32
-    }
-
     /// The leaf's cell for this place, if it has cells.
     pub(super) fn cell(self, place: u32) -> Option<u32> {
         (self.0 as u32).checked_sub(1).map(|first| first + place)

@@ -47,7 +47,7 @@ use crate::node::Cells;
 use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
-use crate::random::Random;
+use crate::random::{Random, Stretch};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 use leaf::{Leaf, Seats};
 use rank::random_bit;
@@ -57,6 +57,10 @@ use word::{FANOUT, IndexWord, next_bit};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
 const MAX_LEVELS: usize = 6;
+
+/// In a pool of fewer positions, threads have no homes: these would be words that several share, and few nodes to choose
+/// from.
+const WITH_HOMES: u32 = 512;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -305,23 +309,25 @@ impl Index {
 
     /// A member that can be selected, drawn at random; `None` when there was an instant with none.
     ///
-    /// While most members are available every one of them is equally likely. When few are, one in a sparse word is
-    /// likelier than one in a dense word, by the ratio of the words' counts at most.
+    /// While all members are available every one of them is equally likely. When some are not, one is the likelier the
+    /// fewer others are in its word, and the fewer words with any there are beside that; see the limitations.
     #[inline(always)]
     pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, self.high_water(), random).map(|(found, _)| found)
+        self.find(cells, self.high_water(), Stretch::WHOLE, random).map(|(found, _)| found)
     }
 
-    /// The less loaded of two members that are drawn as by [`draw`](Self::draw).
+    /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
+    /// somebody is found there.
     #[inline(always)]
-    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        let (first, rest) = self.find(cells, high_water, random)?;
+        let home = if high_water < WITH_HOMES { Stretch::WHOLE } else { home };
+        let (first, rest) = self.find(cells, high_water, home, random)?;
         if rest == ONLY {
             return Some(first);
         }
         // The second may be the same node again, or find the pool empty by now.
-        match self.find(cells, high_water, random) {
+        match self.find(cells, high_water, home, random) {
             Some((second, coin)) => Some(first.lighter(second, coin)),
             None => Some(first),
         }
@@ -330,18 +336,22 @@ impl Index {
     /// A member that can be selected, at a random position or near; and a random number that it does not hang on, or
     /// [`ONLY`].
     #[inline(always)]
-    fn find<'a>(&self, cells: &'a Cells, high_water: u32, random: &mut Random) -> Option<(Found<'a>, u64)> {
+    fn find<'a>(
+        &self,
+        cells: &'a Cells,
+        high_water: u32,
+        home: Stretch,
+        random: &mut Random,
+    ) -> Option<(Found<'a>, u64)> {
         // The position, and the fraction by which the number drawn is past it: what that has not said yet.
-        let draw = u128::from(random.next()) * u128::from(high_water);
+        let draw = u128::from(home.place(random.next())) * u128::from(high_water);
         let (position, fraction) = ((draw >> 64) as u32, draw as u64);
         let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
         let (bits, seats) = (leaf.word.bits(), leaf.seats());
-        // Two cases, for a processor to foresee which: either all members are available, or one of those that are is sought.
-        let place = match bits {
-            0 => place,
-            _ if bits == seats.all_own() && bits >> place & 1 == 1 => place,
-            _ => random_bit(bits, fraction),
-        };
+        // Two cases, for a processor to foresee which: either all are available, or one of those that are is sought. (Not
+        // by where the members' cells are: that hangs on when cells were vacated, which no seed repeats.)
+        let all = || u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
+        let place = if bits == u32::MAX || bits == 0 || bits == all() { place } else { random_bit(bits, fraction) };
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {

@@ -20,7 +20,7 @@ pub(crate) fn random_bit(bits: u32, random: u64) -> u32 {
 /// The rank among `count`, from a number that is uniform in its upper half.
 #[inline(always)]
 fn rank(random: u64, count: u32) -> u32 {
-    ((random >> 32) * u64::from(count) >> 32) as u32
+    (((random >> 32) * u64::from(count)) >> 32) as u32
 }
 
 /// Counts how many bits are set in each two, four and eight of them, and up to each eight (Warren, Hacker's Delight, 2012,
@@ -47,7 +47,7 @@ fn worked_out(bits: u32, random: u64) -> u32 {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86 {
     use std::arch::asm;
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::arch::x86_64::__cpuid;
 
     use crate::sync::{Ordering, Statistic};
 
@@ -77,7 +77,6 @@ mod x86 {
         let version = __cpuid(1).eax;
         let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
         let slow = amd && family < 0x19;
-        let _ = __cpuid_count;
         std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("popcnt") && !slow
     }
 
