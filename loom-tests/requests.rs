@@ -111,13 +111,14 @@ fn neighbours_that_leave_are_out_of_the_list() {
 fn what_is_entered_while_a_bucket_is_opened_is_found() {
     explore(4, &[], |_| {
         // The point of bucket 1 comes between the two.
-        let table = Table::new([3, 1 << 63 | 1, 1 << 63 | 3]);
+        let table = Table::new([3, 1 << 63 | 1, 1 << 63 | 3, 5]);
         assert!(table.enter(0) && table.enter(1));
         table.requests.grow(2);
-        let other = table.beside(|table| assert!(table.enter(2)));
+        // The second is entered where the point is to be.
+        let other = table.beside(|table| assert!(table.enter(2) && table.enter(3)));
         assert_eq!((table.find(1), table.find(0)), (Some(1), Some(0)));
         other.join().unwrap();
         table.leave(1);
-        assert_eq!([0, 1, 2].map(|place| table.find(place)), [Some(0), None, Some(2)]);
+        assert_eq!([0, 1, 2, 3].map(|place| table.find(place)), [Some(0), None, Some(2), Some(3)]);
     });
 }

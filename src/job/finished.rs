@@ -186,7 +186,7 @@ impl Finished {
         let own = &self.queues[stripe_of(thread).0];
         let calls = own.calls.load(Ordering::Relaxed);
         own.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        if calls % LOOK_AROUND != 0 {
+        if !calls.is_multiple_of(LOOK_AROUND) {
             let from = &self.queues[own.from.load(Ordering::Relaxed) as usize % STRIPES];
             if let Some(place) = from.take_if(places, |_| true) {
                 return Some(place);

@@ -291,7 +291,9 @@ impl Jobs {
     /// Forgets the jobs that ended at `deadline` or before.
     pub(crate) fn forget_until(&self, deadline: Option<u64>, thread: u32, pin: &Guard) {
         let Some(deadline) = deadline else { return };
-        self.finished.take_until(&self.places, deadline, |place| drop(self.forget_listed(place, thread, pin)));
+        self.finished.take_until(&self.places, deadline, |place| {
+            self.forget_listed(place, thread, pin);
+        });
         while let Some(again) = self.finished.take_again(deadline) {
             if self.forget_again(again, thread, pin) == Seen::Listed {
                 return;
