@@ -16,7 +16,6 @@
 //! Seen to fail with:
 //! - `Binding::bind` by a swap instead of the exchange: first model, two slots are held;
 //! - `Core::bind` without `let_go` for whoever binds second: first model, two slots are held;
-//! - `Spot::exchange` storing instead of exchanging, so that `Jobs::claim` enters whatever is there: first model, two jobs;
 //! - `Core::bound` without `touch`, reading the word instead: deregistered model, an active job on a node that is gone;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 

@@ -10,10 +10,8 @@
 //! | one is looked for while a bucket is opened between it and its neighbour | 2 | 4 |
 //!
 //! Seen to fail with:
-//! - `Spot::exchange` storing: first model, both are entered;
-//! - `Requests::leave` without the mark: second model, the one entered is lost;
-//! - `Requests::leave` without going over the run: third model, one that has left is still in the list;
-//! - `Requests::open` without `PRIVATE`: fourth model, the one entered is lost.
+//! - `Requests::leave` without the mark: second model, a place that has left is found;
+//! - `Requests::leave` without going over the run: third model, one that has left is still in the list.
 
 use loom::thread;
 

@@ -1,8 +1,8 @@
 //! **The wheel of leases**: a place whose job has a lease is looked at by the first turn that begins after both the entry
 //! and its deadline, even if a turn went past its bucket while it was entered, or took off the note on which it relies.
 //!
-//! Two threads, 5 preemptions; four buckets. Seen to fail without either fence, without those that are entered apart,
-//! and, third model, with a load instead of the exchange where `Wheel::note` changes nothing.
+//! Two threads, 5 preemptions; four buckets. Seen to fail, third model, with a load instead of the exchange where
+//! `Wheel::note` changes nothing; and, before the wheel was linked through places, without either fence.
 
 use loom::thread;
 
