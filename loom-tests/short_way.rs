@@ -25,6 +25,10 @@ fn tts() -> Capabilities {
 fn reserve_while(preemptions: usize, vacates: bool, change: fn(&Fleet)) {
     explore(preemptions, &["it was reserved before", "it was refused"], move |seen| {
         let fleet = Fleet::new([1]);
+        // Both pools are there all the while, so that the stamp says nothing.
+        for (id, capabilities) in [("stays", asr()), ("elsewhere", tts())] {
+            fleet.core.register(NodeSpec::new(id).capabilities(capabilities)).unwrap();
+        }
         let demand = Demand::new().service(Service::ASR);
         for _ in 0..2 {
             let first = fleet.core.reserve(Asked::Plain(&demand)).expect("it is ready");
