@@ -271,7 +271,9 @@ mod tests {
             }
             let (mut seen, pin) = (BTreeMap::new(), crossbeam_epoch::pin());
             if let Some(cells) = fixture.cells.as_deref() {
-                fixture.roll.for_each(cells, &pin, |node| drop(seen.insert(node.id.to_string(), node.cell)));
+                fixture.roll.for_each(cells, &pin, |node| {
+                    seen.insert(node.id.to_string(), node.cell);
+                });
             }
             prop_assert_eq!(seen, fixture.kept);
         }
