@@ -3,6 +3,7 @@
 //! Nodes come by the thousand with the same capabilities: so a clone copies nothing, what is in it is hashed once, and
 //! clones are equal without a look at what is in them.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +11,6 @@ use std::sync::{Arc, LazyLock};
 use super::{CapabilityError, Labels, Languages, Service};
 use crate::id::fixed_hasher;
 use crate::sync::{Ordering, Statistic};
-use std::collections::BTreeMap;
 
 /// See the module's documentation.
 #[derive(Clone)]

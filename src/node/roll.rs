@@ -206,7 +206,7 @@ mod tests {
 
     /// Few hashes, so that ids share them and their neighbours.
     fn hash(id: &str) -> u64 {
-        crate::id::stable_hash(id) % 8 | 7 << 40
+        (crate::id::stable_hash(id) % 8) | (7 << 40)
     }
 
     impl Fixture {
