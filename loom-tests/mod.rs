@@ -35,6 +35,7 @@ mod one_end;
 mod one_job;
 mod publication;
 mod replacement;
+mod roll;
 mod routes;
 mod session;
 mod short_way;

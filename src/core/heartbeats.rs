@@ -1,18 +1,16 @@
 //! Heartbeats: what a node says of itself. One that changes nothing in what the node can do touches only its cell.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use super::nodes::managed;
 use crate::capability::Service;
 use crate::config::MAX_CAPACITY;
 use crate::error::HeartbeatError;
 use crate::node::cell::{Basis, Cell, Report};
 use crate::node::word::Flags;
-use crate::node::{Heartbeat, Managed, Node, NodeHandle, Readiness, ResourceUse, pack_usage};
+use crate::node::{Heartbeat, Node, NodeHandle, Readiness, ResourceUse, ShardState, pack_usage};
 use crate::stats::Count;
 use crate::sync::Ordering;
 
@@ -23,13 +21,15 @@ impl Core {
 
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let key = self.prehash(id);
-        self.shard(key.hash)
-            .with(&key, |node| self.heartbeat_node(node, beat, &crossbeam_epoch::pin()))
-            .unwrap_or_else(|| Err(HeartbeatError::UnknownNode { id: id.to_owned() }))
+        let pin = crossbeam_epoch::pin();
+        match self.shard(key.hash).find(&key, &pin) {
+            Some(node) => self.heartbeat_node(&node, beat, &pin),
+            None => Err(HeartbeatError::UnknownNode { id: id.to_owned() }),
+        }
     }
 
     /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
-    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
+    fn heartbeat_node(&self, node: &Node, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
         let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
         if !self.is_current(node) {
             return Err(stale());
@@ -37,25 +37,22 @@ impl Core {
         if let Some(usage) = &beat.resources {
             check_usage(node, usage)?;
         }
-        let with_managed = |change: &dyn Fn(&mut Managed) -> Result<(), HeartbeatError>| {
-            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-            change(managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?)
+        let locked = || {
+            let state = self.shard(node.hash).writer.lock(&self.meters.locks);
+            if self.is_current(node) { Ok(state) } else { Err(stale()) }
         };
         // The only part that can be refused comes first.
         if let Some(services) =
             beat.services.as_ref().filter(|services| node.ready_services.load(pin) != Some(*services))
         {
-            with_managed(&|managed| self.set_ready_services(managed, services, pin))?;
+            self.set_ready_services(&*locked()?, node, services, pin)?;
         }
         let cell = self.cells.at(node.cell);
         self.note_heartbeat(node, cell, beat);
         let wanted = |flags: Flags| self.flags_after(flags, beat);
         let flags = cell.word().flags();
         if wanted(flags) != flags {
-            with_managed(&|managed| {
-                self.set_flags(managed, wanted);
-                Ok(())
-            })?;
+            self.set_flags(&mut *locked()?, node, wanted);
         }
         self.count(Count::heartbeats);
         Ok(())
@@ -106,16 +103,17 @@ impl Core {
 
     fn set_ready_services(
         &self,
-        managed: &mut Managed,
+        state: &ShardState,
+        node: &Node,
         services: &[Service],
         pin: &Guard,
     ) -> Result<(), HeartbeatError> {
-        if let Some(unknown) = services.iter().find(|service| !managed.declared.offers(service)) {
-            return Err(HeartbeatError::UnknownService { id: managed.node.id.clone(), service: unknown.clone() });
+        let declared = &node.declared(pin).get().capabilities;
+        if let Some(unknown) = services.iter().find(|service| !declared.offers(service)) {
+            return Err(HeartbeatError::UnknownService { id: node.id.clone(), service: unknown.clone() });
         }
-        managed.ready = Some(services.iter().cloned().collect::<BTreeSet<_>>());
-        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
-        self.reseat(managed, pin);
+        node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
+        self.reseat(state, node, pin);
         Ok(())
     }
 }

@@ -7,13 +7,12 @@ use crossbeam_epoch::Guard;
 
 use super::Core;
 use super::homes::Census;
-use super::nodes::managed;
 use crate::clock::millis;
 use crate::event::Event;
 use crate::job::Lease;
 use crate::node::cell::{Cell, Report};
 use crate::node::word::{Flags, SlotWord};
-use crate::node::{Node, NodeState};
+use crate::node::{Node, NodeState, Special};
 use crate::select::Route;
 use crate::sync::{Mutex, Ordering, Statistic};
 
@@ -60,6 +59,12 @@ pub(super) enum What {
     Restore,
     /// A node that is still offline is forgotten.
     Forget,
+}
+
+impl Timer {
+    pub(super) fn of(node: &Node, at: u64, what: What) -> Self {
+        Self { at, incarnation: node.incarnation, cell: node.cell, what }
+    }
 }
 
 /// Free slots by pool number.
@@ -130,16 +135,19 @@ impl Core {
         };
         match timer.what {
             What::Restore => {
-                let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-                let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
-                managed.off.retain(|(_, until)| *until > now);
-                self.remind_to_restore(managed);
-                self.reseat(managed, pin);
+                let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
+                if !self.is_current(&node) {
+                    return;
+                }
+                state.specially(&node, |special| special.off.retain(|(_, until)| *until > now));
+                self.remind_to_restore(&mut state, &node);
+                self.reseat(&state, &node, pin);
             }
             What::Forget => {
                 let retention = millis(self.config.offline_retention);
-                let still_offline = |managed: &crate::node::Managed| {
-                    managed.offline_since.is_some_and(|since| now >= since.saturating_add(retention))
+                let still_offline = |special: Option<&Special>| {
+                    let since = special.and_then(|special| special.offline_since);
+                    since.is_some_and(|since| now >= since.saturating_add(retention))
                 };
                 if self.forget_node(&node, pin, still_offline).is_some() {
                     tracing::debug!(node = %node.id, incarnation = node.incarnation, "offline node forgotten");
@@ -229,13 +237,15 @@ impl Core {
         if cell.last_seen.load(Ordering::Relaxed) > since {
             return;
         }
-        let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-        let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
-        self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, true));
+        let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
+        if !self.is_current(&node) {
+            return;
+        }
+        self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, true));
         // A heartbeat that came meanwhile is seen here, but for one that is just being written: then the next one
         // brings the node up again.
         if cell.last_seen.load(Ordering::Relaxed) > since {
-            self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, false));
+            self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, false));
             return;
         }
         // Under the lock: a heartbeat that brings the node up again waits for it, so no job created after that is taken

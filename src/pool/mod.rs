@@ -5,6 +5,7 @@ pub(crate) mod index;
 mod indexes;
 mod layout;
 mod occupancy;
+mod profile;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +19,9 @@ pub(crate) use index::{Found, Index};
 pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use occupancy::Occupancy;
+#[cfg(all(test, not(slotyard_loom)))]
+pub(crate) use profile::Seating;
+pub(crate) use profile::{Automatic, Profile, Profiles};
 pub use view::{PoolKind, PoolView};
 
 use crate::capability::Capabilities;
