@@ -106,7 +106,7 @@ impl Scheduler {
     /// [`HeartbeatError`]: the handle's incarnation has ended (the node must register again), or the heartbeat is
     /// malformed; then nothing of it was taken in.
     pub fn heartbeat(&self, node: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        self.core().heartbeat(node, beat, &crossbeam_epoch::pin())
+        self.core().heartbeat(node, beat)
     }
 
     /// As [`heartbeat`](Self::heartbeat), for whoever has only the id.
@@ -122,16 +122,7 @@ impl Scheduler {
         &self,
         beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
     ) -> Vec<(usize, HeartbeatError)> {
-        let mut pin = crossbeam_epoch::pin();
-        let mut refused = Vec::new();
-        for (place, (node, beat)) in beats.into_iter().enumerate() {
-            if place % 1024 == 1023 {
-                // So that what others retire meanwhile can be freed.
-                pin.repin();
-            }
-            refused.extend(self.core().heartbeat(node, beat, &pin).err().map(|error| (place, error)));
-        }
-        refused
+        self.core().heartbeat_batch(beats)
     }
 
     /// Changes what a node can do, and with it the pools that it is in, while its jobs run on.

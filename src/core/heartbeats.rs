@@ -15,8 +15,49 @@ use crate::stats::Count;
 use crate::sync::Ordering;
 
 impl Core {
-    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
-        self.heartbeat_node(&handle.0, beat, pin)
+    #[inline]
+    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        if self.heartbeat_shortly(&handle.0, beat) {
+            return Ok(());
+        }
+        self.heartbeat_node(&handle.0, beat, &crossbeam_epoch::pin())
+    }
+
+    pub(crate) fn heartbeat_batch<'a>(
+        &self,
+        beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
+    ) -> Vec<(usize, HeartbeatError)> {
+        let mut pin = crossbeam_epoch::pin();
+        let mut refused = Vec::new();
+        for (place, (node, beat)) in beats.into_iter().enumerate() {
+            if place % 1024 == 1023 {
+                // So that what others retire meanwhile can be freed.
+                pin.repin();
+            }
+            if !self.heartbeat_shortly(&node.0, beat) {
+                refused.extend(self.heartbeat_node(&node.0, beat, &pin).err().map(|error| (place, error)));
+            }
+        }
+        refused
+    }
+
+    /// Takes in a heartbeat that says nothing new, as most often: that the node was heard of is all that is written, and
+    /// says of which node, so no pin has to keep the cell from being given to another. `false`: nothing was done.
+    #[inline(always)]
+    fn heartbeat_shortly(&self, node: &Node, beat: &Heartbeat) -> bool {
+        // None: it is another scheduler's.
+        let Some(cell) = self.cells.get(node.cell) else { return false };
+        let (word, basis) = (cell.word(), cell.basis());
+        let flags = word.flags();
+        let says_more = beat.resources.is_some() || beat.services.is_some();
+        // What it says of others' jobs is written beside what is known of them, if there are any.
+        let others = beat.running.is_some_and(|running| running > word.in_flight()) || basis.external > 0;
+        if says_more || others || !self.is_current(node) || self.flags_after(flags, beat) != flags {
+            return false;
+        }
+        cell.hear(node.generation, self.clock.now());
+        self.count(Count::heartbeats);
+        true
     }
 
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
@@ -61,7 +102,7 @@ impl Core {
     /// The part of a heartbeat that touches nothing but the node's cell.
     fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat) {
         let now = self.clock.now();
-        cell.last_seen.store(now, Ordering::Relaxed);
+        cell.hear(node.generation, now);
         if let Some(usage) = &beat.resources {
             cell.usage.store(pack_usage(usage), Ordering::Relaxed);
         }

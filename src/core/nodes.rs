@@ -79,7 +79,7 @@ impl Core {
         let (number, places) = self.settle(&seats, &id, weight, &pin);
         let cell = self.cells.at(number);
         let generation = cell.occupy(slots, weight, flags);
-        cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
+        cell.hear(generation, self.clock.now());
         let share = Share { state: NodeState::of(flags), capacity: slots };
         places.iter().for_each(|place| place.pool.tally.add(share));
         let (home, memberships) = homes(places);

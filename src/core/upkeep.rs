@@ -211,7 +211,12 @@ impl Core {
             if flags.has(Flags::OFFLINE) {
                 continue;
             }
-            let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
+            let heard = cell.heard(word.generation()).unwrap_or_else(|| {
+                // A late heartbeat of the node before has overwritten when this one was heard of.
+                cell.hear(word.generation(), now);
+                now
+            });
+            let deadline = heard.saturating_add(timeout);
             if deadline <= now {
                 silent.extend(cell.node.load(&pin).map(|node: &Node| (node.incarnation, number)));
                 continue;
@@ -234,7 +239,8 @@ impl Core {
     fn take_offline(&self, cell: &Cell, since: u64, pin: &Guard) {
         let Some(node) = cell.node.load_arc(pin) else { return };
         // Also of a node that has come into the cell since, which has just been heard of.
-        if cell.last_seen.load(Ordering::Relaxed) > since {
+        let heard_since = || cell.heard(node.generation).is_none_or(|at| at > since);
+        if heard_since() {
             return;
         }
         let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
@@ -244,7 +250,7 @@ impl Core {
         self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, true));
         // A heartbeat that came meanwhile is seen here, but for one that is just being written: then the next one
         // brings the node up again.
-        if cell.last_seen.load(Ordering::Relaxed) > since {
+        if heard_since() {
             self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, false));
             return;
         }

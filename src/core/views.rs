@@ -151,7 +151,7 @@ impl Core {
             return reason;
         }
         let timeout = crate::clock::millis(self.config.heartbeat_timeout);
-        if cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout) <= self.clock.now() {
+        if cell.heard(word.generation()).is_some_and(|at| at.saturating_add(timeout) <= self.clock.now()) {
             return Reason::Stale;
         }
         if demand.exclusions.nodes.contains(&node.id) {
