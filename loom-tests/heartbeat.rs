@@ -29,7 +29,7 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
             let core = fleet.core.clone();
             move || core.tick(Duration::from_secs(16))
         });
-        fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready(), unpinned()).unwrap();
+        fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready()).unwrap();
         let request = JobRequest::new("request", Demand::new().service(Service::ASR));
         let job = fleet.core.create_job(&request, &crossbeam_epoch::pin()).ok();
         upkeep.join().unwrap();
@@ -56,7 +56,7 @@ fn a_report_is_not_faded_by_an_earlier_one() {
         let minute = Duration::from_secs(60);
         let times = |builder: SchedulerBuilder| builder.heartbeat_timeout(minute).external_load_decay(minute / 2);
         let fleet = Fleet::of(scheduler(times), [8]);
-        let report = |jobs| fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready().running(jobs), unpinned());
+        let report = |jobs| fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready().running(jobs));
         report(5).unwrap();
         fleet.core.tick(Duration::from_secs(15));
         let faded = fleet.core.cells.at(0).basis().external;

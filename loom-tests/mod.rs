@@ -36,6 +36,7 @@ mod one_job;
 mod publication;
 mod replacement;
 mod requests;
+mod roll;
 mod routes;
 mod session;
 mod short_way;

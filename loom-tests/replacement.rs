@@ -58,11 +58,12 @@ fn start_user(core: &Arc<Core>, gone: &Arc<AtomicBool>, incarnation: u64) -> thr
     })
 }
 
-/// Both cells are vacated and given out once.
+/// The cell, which belongs to a place in an index, is vacated once, and given out once.
 fn assert_vacated_once(core: &Core, cell: u32, generation: u32) {
-    reclaim(|| core.cells.at(cell).word().generation() != generation);
-    let next = core.cells.high_water();
-    assert_eq!([core.cells.take(), core.cells.take()], [cell, next], "a cell was vacated twice, or another one was");
+    let now = || core.cells.at(cell).word().generation();
+    reclaim(|| now() != generation);
+    assert_eq!(now(), SlotWord::next_generation(generation), "the cell was vacated twice");
+    assert_eq!([core.cells.take_this(cell), core.cells.take_this(cell)], [true, false], "it is not vacant");
 }
 
 #[test]

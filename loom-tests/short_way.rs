@@ -7,8 +7,9 @@
 //! |---|---|---|
 //! | the node moves while a slot of it is reserved | 2 | 2 |
 //! | the node is replaced by one of another pool | 2 | 1 |
+//! | a node that has come from another pool goes, and a node of that pool gets its cell | 2 | 2 |
 //!
-//! Seen to fail with `Core::reserve_of` not looking at the home: first model.
+//! Seen to fail with `Core::reserve_of` not looking at the home: last model.
 
 use loom::thread;
 
@@ -25,6 +26,10 @@ fn tts() -> Capabilities {
 fn reserve_while(preemptions: usize, vacates: bool, change: fn(&Fleet)) {
     explore(preemptions, &["it was reserved before", "it was refused"], move |seen| {
         let fleet = Fleet::new([1]);
+        // Both pools are there all the while, so that the stamp says nothing.
+        for (id, capabilities) in [("stays", asr()), ("elsewhere", tts())] {
+            fleet.core.register(NodeSpec::new(id).capabilities(capabilities)).unwrap();
+        }
         let demand = Demand::new().service(Service::ASR);
         for _ in 0..2 {
             let first = fleet.core.reserve(Asked::Plain(&demand)).expect("it is ready");
@@ -73,5 +78,48 @@ fn a_slot_is_reserved_while_the_node_is_replaced() {
     reserve_while(1, true, |fleet| {
         let spec = NodeSpec::new(fleet.nodes[0].0.id.clone()).capabilities(tts()).ready();
         fleet.core.register(spec.replace_existing()).unwrap();
+    });
+}
+
+#[test]
+fn a_slot_is_reserved_while_the_cell_gets_a_node_of_another_pool() {
+    explore(2, &["it was reserved of the one", "it was refused", "the other has the cell"], |seen| {
+        let core = scheduler(|builder| builder);
+        for (id, capabilities) in [("stays", asr()), ("elsewhere", tts())] {
+            core.register(NodeSpec::new(id).capabilities(capabilities)).unwrap();
+        }
+        let one = core.register(NodeSpec::new("one").capabilities(tts()).ready()).unwrap();
+        core.update(&one, asr()).unwrap();
+        let demand = Demand::new().service(Service::ASR);
+        for _ in 0..2 {
+            let first = core.reserve(Asked::Plain(&demand)).expect("it is ready");
+            core.give_back(first);
+        }
+        let other = thread::spawn({
+            let (core, one) = (core.clone(), one.clone());
+            move || {
+                core.deregister(&one).unwrap();
+                for _ in 0..3 {
+                    crossbeam_epoch::pin().flush();
+                }
+                let other = core.register(NodeSpec::new("other").capabilities(tts()).ready()).unwrap();
+                crossbeam_epoch::pin().flush();
+                other.0.cell
+            }
+        });
+        match core.reserve(Asked::Plain(&demand)) {
+            Ok(chosen) => {
+                let node = core.cells.at(chosen.cell).node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
+                assert_eq!(node.incarnation, one.incarnation(), "a slot was taken of a node that cannot do it");
+                seen.note("it was reserved of the one");
+                core.give_back(chosen);
+            }
+            Err(_) => seen.note("it was refused"),
+        }
+        if other.join().unwrap() == one.0.cell {
+            seen.note("the other has the cell");
+        }
+        assert_told(&core);
+        reclaim(|| core.cells.at(one.0.cell).word().generation() != one.0.generation);
     });
 }

@@ -27,7 +27,7 @@ impl Scheduler {
         let mut refused = Vec::new();
         for (place, (node, beat)) in beats.into_iter().enumerate() {
             let_others_free(&mut pin, place);
-            refused.extend(self.core().heartbeat(node, beat, &pin).err().map(|error| (place, error)));
+            refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
         }
         refused
     }

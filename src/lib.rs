@@ -44,6 +44,7 @@ mod core;
 mod error;
 mod event;
 mod explain;
+mod few;
 mod id;
 mod job;
 mod lock;
@@ -57,6 +58,7 @@ mod session;
 mod snapshot;
 mod stats;
 mod sync;
+mod text;
 
 /// Bounds that no configuration lifts.
 pub mod limits {

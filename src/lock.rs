@@ -4,6 +4,7 @@
 //! of each kind.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::stats::LockStats;
@@ -33,12 +34,19 @@ impl<T> WriterLock<T> {
     }
 
     pub(crate) fn lock<'a>(&'a self, stats: &'a LockStats) -> WriterGuard<'a, T> {
-        let asked = Instant::now();
         // A writer that panicked left its change half done at worst in counters; refusing all later changes for it
         // would turn one bug into an outage.
-        let guard = self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let since = Instant::now();
-        let waited = since - asked;
+        let (guard, since, waited) = match self.value.try_lock() {
+            // Most often. It was not waited for, so no clock has to say how long.
+            Ok(guard) => (guard, Instant::now(), Duration::ZERO),
+            Err(TryLockError::Poisoned(broken)) => (broken.into_inner(), Instant::now(), Duration::ZERO),
+            Err(TryLockError::WouldBlock) => {
+                let asked = Instant::now();
+                let guard = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+                let since = Instant::now();
+                (guard, since, since - asked)
+            }
+        };
         stats.waited(waited);
         if waited >= ERROR {
             tracing::error!(lock = self.name, ?waited, "waited very long for a writer lock");

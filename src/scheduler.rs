@@ -106,7 +106,7 @@ impl Scheduler {
     /// [`HeartbeatError`]: the handle's incarnation has ended (the node must register again), or the heartbeat is
     /// malformed; then nothing of it was taken in.
     pub fn heartbeat(&self, node: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        self.core().heartbeat(node, beat, &crossbeam_epoch::pin())
+        self.core().heartbeat(node, beat)
     }
 
     /// As [`heartbeat`](Self::heartbeat), for whoever has only the id.

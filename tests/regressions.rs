@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -213,7 +213,7 @@ fn nodes_could_be_found_dead_between_two_ticks() {
 fn a_late_heartbeat_was_written_to_the_next_node_in_the_cell() {
     let scheduler = build(builder().heartbeat_timeout(secs(36_000)));
     let beating: Mutex<Option<NodeHandle>> = Mutex::new(None);
-    let stop = AtomicBool::new(false);
+    let (stop, beats) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -221,7 +221,11 @@ fn a_late_heartbeat_was_written_to_the_next_node_in_the_cell() {
                 while !stop.load(Ordering::Relaxed) {
                     let handle = beating.lock().unwrap().clone();
                     match handle {
-                        Some(handle) => while scheduler.heartbeat(&handle, &beat).is_ok() {},
+                        Some(handle) => {
+                            while scheduler.heartbeat(&handle, &beat).is_ok() {
+                                beats.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
                         None => std::thread::yield_now(),
                     }
                 }
@@ -230,8 +234,11 @@ fn a_late_heartbeat_was_written_to_the_next_node_in_the_cell() {
         let (start, mut silent, mut number, mut hit) = (Instant::now(), VecDeque::new(), 0, None);
         while start.elapsed() < RACE && hit.is_none() {
             let loud = add(&scheduler, worker("loud", 10));
+            let before = beats.load(Ordering::Relaxed);
             *beating.lock().unwrap() = Some(loud.clone());
-            std::thread::sleep(ms(6));
+            while beats.load(Ordering::Relaxed) < before + 2000 {
+                std::thread::yield_now();
+            }
             *beating.lock().unwrap() = None;
             scheduler.deregister(&loud).unwrap();
             for _ in 0..400 {

@@ -114,22 +114,23 @@ impl Capabilities {
     /// Holds the requirements against these capabilities.
     pub(crate) fn satisfies(&self, wanted: &Requirements) -> Result<(), Unmet> {
         for service in &wanted.services {
-            if !self.services.contains_key(service) {
+            if !self.0.services.contains_key(service) {
                 return Err(Unmet::Service(service.clone()));
             }
         }
-        labels_met(&self.labels, &wanted.labels)?;
+        labels_met(&self.0.labels, &wanted.labels)?;
         let source = match &wanted.source {
             Some(Source::Known(language)) => Some(language),
             Some(Source::Auto) | None => None,
         };
         let target = wanted.target.as_ref();
         for service in &wanted.services {
-            self.services[service].serves(service, source, target)?;
+            self.0.services[service].serves(service, source, target)?;
         }
         if wanted.services.is_empty() {
             // Languages without a service: some service must know each of them.
-            let known = |language: &Language| self.services.values().any(|l| l.source(language) || l.target(language));
+            let known =
+                |language: &Language| self.0.services.values().any(|l| l.source(language) || l.target(language));
             let any = || Service::ANY;
             if source.is_some_and(|language| !known(language)) {
                 return Err(Unmet::Source(any()));
@@ -143,13 +144,13 @@ impl Capabilities {
 
     /// All that these capabilities lack of the requirements; empty if they satisfy them. For telling people.
     pub(crate) fn lacks(&self, wanted: &Requirements) -> BTreeSet<Unmet> {
-        let missing = wanted.services.iter().filter(|service| !self.services.contains_key(service));
+        let missing = wanted.services.iter().filter(|service| !self.0.services.contains_key(service));
         let mut lacks: BTreeSet<Unmet> = missing.cloned().map(Unmet::Service).collect();
-        let labels = wanted.labels.iter().filter(|(name, value)| self.labels.get(*name) != Some(value));
+        let labels = wanted.labels.iter().filter(|(name, value)| self.0.labels.get(*name) != Some(value));
         lacks.extend(labels.map(|(name, value)| Unmet::Label(name.clone(), value.clone())));
         // What is wrong with the languages of the services that are there.
         let mut there = wanted.clone();
-        there.services.retain(|service| self.services.contains_key(service));
+        there.services.retain(|service| self.0.services.contains_key(service));
         there.labels.clear();
         for service in std::mem::take(&mut there.services) {
             let mut alone = there.clone();
@@ -165,27 +166,27 @@ impl Capabilities {
     /// Whether a node that can do this can do all that `other` asks: every service in at least its languages, and
     /// every label. The order in which configured pools are the more or the less specific.
     pub(crate) fn includes(&self, other: &Capabilities) -> bool {
-        other.services.iter().all(|(service, theirs)| match self.services.get(service) {
+        other.0.services.iter().all(|(service, theirs)| match self.0.services.get(service) {
             Some(mine) => mine.covers(theirs),
             None => false,
-        }) && labels_met(&self.labels, &other.labels).is_ok()
+        }) && labels_met(&self.0.labels, &other.0.labels).is_ok()
     }
 
     /// Whether this is nothing but what `wanted`, a requirement, asks for. A service that is asked for in no particular
     /// language may be offered in any.
     pub(crate) fn adds_nothing_to(&self, wanted: &Capabilities) -> bool {
-        let asked_for = |(service, mine): (&Service, &Languages)| match wanted.services.get(service) {
+        let asked_for = |(service, mine): (&Service, &Languages)| match wanted.0.services.get(service) {
             Some(Languages::Set(none)) if none.is_empty() => true,
             Some(asked) => asked.covers(mine),
             None => false,
         };
-        self.services.iter().all(asked_for) && labels_met(&wanted.labels, &self.labels).is_ok()
+        self.0.services.iter().all(asked_for) && labels_met(&wanted.0.labels, &self.0.labels).is_ok()
     }
 
     /// These capabilities as what is asked of a node: a service without languages is asked for in no particular one.
     pub(crate) fn as_requirement(&self) -> Capabilities {
         let mut asked = self.clone();
-        for languages in asked.services.values_mut() {
+        for languages in asked.0.change().services.values_mut() {
             *languages = match &*languages {
                 Languages::Any => Languages::Set(BTreeSet::new()),
                 named => named.canonical(),
@@ -196,7 +197,7 @@ impl Capabilities {
 
     /// How many languages are recognised; decides who is preferred when the source language is `auto`.
     pub(crate) fn asr_coverage(&self) -> Coverage {
-        self.services.get(&Service::ASR).map_or(Coverage::Some(0), Languages::coverage)
+        self.0.services.get(&Service::ASR).map_or(Coverage::Some(0), Languages::coverage)
     }
 }
 

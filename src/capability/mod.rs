@@ -1,17 +1,20 @@
 //! What nodes can do and what jobs need: services, languages, labels, and how the one is held against the other.
 
 mod demand;
+mod described;
 mod language;
 mod matching;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 #[cfg(doc)]
 pub(crate) use demand::Memo;
 pub use demand::{Demand, ExclusionMode, MAX_EXCLUSIONS};
 pub(crate) use demand::{Exclusions, Requirements, Source};
+use described::Described;
 pub use language::{IntoLanguage, Language, LanguageError, MAX_TAG_LEN};
 pub(crate) use matching::{Coverage, Unmet};
 pub use service::{MAX_SERVICE_LEN, Service};
@@ -27,7 +30,7 @@ pub const MAX_LABEL_LEN: usize = 128;
 
 pub(crate) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// What a node can do: its services, each with its languages, and its labels.
+/// What a node can do: its services, each with its languages, and its labels. Cheap to clone.
 ///
 /// The builder methods never fail; what is wrong with their arguments is told by the call that takes the finished
 /// value ([`register`](crate::Scheduler::register), [`update`](crate::Scheduler::update)).
@@ -40,11 +43,14 @@ pub(crate) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 /// let vision = Capabilities::new().service("ocr").label("model", "trocr");
 /// assert!(!vision.offers(&Service::ASR));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Capabilities {
-    pub(crate) services: BTreeMap<Service, Languages>,
-    pub(crate) labels: Labels,
-    error: Option<CapabilityError>,
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities(Described);
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Capabilities");
+        shown.field("services", &self.0.services).field("labels", &self.0.labels).field("error", &self.0.error).finish()
+    }
 }
 
 /// The languages in which one service is offered.
@@ -181,7 +187,7 @@ impl Capabilities {
     pub fn label(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         match check_label(name, value) {
-            Ok(()) => drop(self.labels.insert(name.into(), value.into())),
+            Ok(()) => drop(self.0.change().labels.insert(name.into(), value.into())),
             Err(error) => self.note(error),
         }
         self
@@ -189,23 +195,23 @@ impl Capabilities {
 
     /// Whether the service is among them, in whatever language.
     pub fn offers(&self, service: &Service) -> bool {
-        self.services.contains_key(service)
+        self.0.services.contains_key(service)
     }
 
     /// The services, sorted by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.keys()
+        self.0.services.keys()
     }
 
     /// The labels, sorted by name.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.labels.iter().map(|(name, value)| (&**name, &**value))
+        self.0.labels.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// Every language that some service names, sorted, each once.
     pub fn languages(&self) -> BTreeSet<&Language> {
-        self.services
-            .values()
+        let services = self.0.services.values();
+        services
             .flat_map(|languages| -> Box<dyn Iterator<Item = &Language>> {
                 match languages {
                     Languages::Any => Box::new(std::iter::empty()),
@@ -221,12 +227,12 @@ impl Capabilities {
     /// # Errors
     /// [`CapabilityError`] says what.
     pub fn validate(&self) -> Result<(), CapabilityError> {
-        if let Some(error) = &self.error {
+        if let Some(error) = &self.0.error {
             return Err(error.clone());
         }
-        check_count("services", self.services.len(), MAX_SERVICES)?;
-        check_count("labels", self.labels.len(), MAX_LABELS)?;
-        for languages in self.services.values() {
+        check_count("services", self.0.services.len(), MAX_SERVICES)?;
+        check_count("labels", self.0.labels.len(), MAX_LABELS)?;
+        for languages in self.0.services.values() {
             let found = match languages {
                 Languages::Any => 0,
                 Languages::Set(set) => set.len(),
@@ -239,30 +245,27 @@ impl Capabilities {
 
     fn insert(&mut self, service: Service, languages: Languages) {
         match check_service(&service) {
-            Ok(()) => drop(self.services.insert(service, languages)),
+            Ok(()) => drop(self.0.change().services.insert(service, languages)),
             Err(error) => self.note(error),
         }
     }
 
     fn note(&mut self, error: CapabilityError) {
-        self.error.get_or_insert(error);
+        self.0.change().error.get_or_insert(error);
     }
 
     /// The part that tells pools apart: languages by what they match, and only the routing labels.
     pub(crate) fn signature(&self, routing_labels: &BTreeSet<Arc<str>>) -> Capabilities {
-        let services = self.services.iter().map(|(service, languages)| (service.clone(), languages.canonical()));
-        let labels = self.labels.iter().filter(|(name, _)| routing_labels.contains(*name));
-        Capabilities {
-            services: services.collect(),
-            labels: labels.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            error: None,
-        }
+        let services = self.0.services.iter().map(|(service, languages)| (service.clone(), languages.canonical()));
+        let labels = self.0.labels.iter().filter(|(name, _)| routing_labels.contains(*name));
+        let labels = labels.map(|(name, value)| (name.clone(), value.clone()));
+        Self(Described::new(services.collect(), labels.collect()))
     }
 
     /// These capabilities without the services that `keep` turns down.
     pub(crate) fn retain(&self, mut keep: impl FnMut(&Service) -> bool) -> Capabilities {
         let mut left = self.clone();
-        left.services.retain(|service, _| keep(service));
+        left.0.change().services.retain(|service, _| keep(service));
         left
     }
 }

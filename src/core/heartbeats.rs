@@ -1,35 +1,71 @@
 //! Heartbeats: what a node says of itself. One that changes nothing in what the node can do touches only its cell.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use super::nodes::managed;
 use crate::capability::Service;
 use crate::config::MAX_CAPACITY;
 use crate::error::HeartbeatError;
 use crate::node::cell::{Basis, Cell, Report};
 use crate::node::word::Flags;
-use crate::node::{Heartbeat, Managed, Node, NodeHandle, Readiness, ResourceUse, pack_usage};
+use crate::node::{Heartbeat, Node, NodeHandle, Readiness, ResourceUse, ShardState, pack_usage};
 use crate::stats::Count;
 use crate::sync::Ordering;
 
 impl Core {
-    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
+    #[inline]
+    pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        if self.heartbeat_shortly(&handle.0, beat) {
+            return Ok(());
+        }
+        self.heartbeat_node(&handle.0, beat, &crossbeam_epoch::pin())
+    }
+
+    /// As [`heartbeat`](Self::heartbeat), for whoever has a pin.
+    pub(crate) fn heartbeat_under(
+        &self,
+        handle: &NodeHandle,
+        beat: &Heartbeat,
+        pin: &Guard,
+    ) -> Result<(), HeartbeatError> {
+        if self.heartbeat_shortly(&handle.0, beat) {
+            return Ok(());
+        }
         self.heartbeat_node(&handle.0, beat, pin)
+    }
+
+    /// Takes in a heartbeat that says nothing new, as most often: that the node was heard of is all that is written, and
+    /// says of which node, so no pin has to keep the cell from being given to another. `false`: nothing was done.
+    #[inline(always)]
+    fn heartbeat_shortly(&self, node: &Node, beat: &Heartbeat) -> bool {
+        // None: it is another scheduler's.
+        let Some(cell) = self.cells.get(node.cell) else { return false };
+        let (word, basis) = (cell.word(), cell.basis());
+        let flags = word.flags();
+        let says_more = beat.resources.is_some() || beat.services.is_some();
+        // What it says of others' jobs is written beside what is known of them, if there are any.
+        let others = beat.running.is_some_and(|running| running > word.in_flight()) || basis.external > 0;
+        if says_more || others || !self.is_current(node) || self.flags_after(flags, beat) != flags {
+            return false;
+        }
+        cell.hear(node.generation, self.clock.now());
+        self.count(Count::heartbeats);
+        true
     }
 
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let key = self.prehash(id);
-        self.shard(key.hash)
-            .with(&key, |node| self.heartbeat_node(node, beat, &crossbeam_epoch::pin()))
-            .unwrap_or_else(|| Err(HeartbeatError::UnknownNode { id: id.to_owned() }))
+        let pin = crossbeam_epoch::pin();
+        match self.shard(key.hash).find(&key, &pin) {
+            Some(node) => self.heartbeat_node(&node, beat, &pin),
+            None => Err(HeartbeatError::UnknownNode { id: id.to_owned() }),
+        }
     }
 
     /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
-    fn heartbeat_node(&self, node: &Arc<Node>, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
+    fn heartbeat_node(&self, node: &Node, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
         let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
         if !self.is_current(node) {
             return Err(stale());
@@ -37,25 +73,22 @@ impl Core {
         if let Some(usage) = &beat.resources {
             check_usage(node, usage)?;
         }
-        let with_managed = |change: &dyn Fn(&mut Managed) -> Result<(), HeartbeatError>| {
-            let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-            change(managed(&mut state, node, self.threads.scheduler()).ok_or_else(stale)?)
+        let locked = || {
+            let state = self.shard(node.hash).writer.lock(&self.meters.locks);
+            if self.is_current(node) { Ok(state) } else { Err(stale()) }
         };
         // The only part that can be refused comes first.
         if let Some(services) =
             beat.services.as_ref().filter(|services| node.ready_services.load(pin) != Some(*services))
         {
-            with_managed(&|managed| self.set_ready_services(managed, services, pin))?;
+            self.set_ready_services(&*locked()?, node, services, pin)?;
         }
         let cell = self.cells.at(node.cell);
         self.note_heartbeat(node, cell, beat);
         let wanted = |flags: Flags| self.flags_after(flags, beat);
         let flags = cell.word().flags();
         if wanted(flags) != flags {
-            with_managed(&|managed| {
-                self.set_flags(managed, wanted);
-                Ok(())
-            })?;
+            self.set_flags(&mut *locked()?, node, wanted);
         }
         self.count(Count::heartbeats);
         Ok(())
@@ -64,7 +97,7 @@ impl Core {
     /// The part of a heartbeat that touches nothing but the node's cell.
     fn note_heartbeat(&self, node: &Node, cell: &Cell, beat: &Heartbeat) {
         let now = self.clock.now();
-        cell.last_seen.store(now, Ordering::Relaxed);
+        cell.hear(node.generation, now);
         if let Some(usage) = &beat.resources {
             cell.usage.store(pack_usage(usage), Ordering::Relaxed);
         }
@@ -106,16 +139,17 @@ impl Core {
 
     fn set_ready_services(
         &self,
-        managed: &mut Managed,
+        state: &ShardState,
+        node: &Node,
         services: &[Service],
         pin: &Guard,
     ) -> Result<(), HeartbeatError> {
-        if let Some(unknown) = services.iter().find(|service| !managed.declared.offers(service)) {
-            return Err(HeartbeatError::UnknownService { id: managed.node.id.clone(), service: unknown.clone() });
+        let declared = &node.declared(pin).get().capabilities;
+        if let Some(unknown) = services.iter().find(|service| !declared.offers(service)) {
+            return Err(HeartbeatError::UnknownService { id: node.id.clone(), service: unknown.clone() });
         }
-        managed.ready = Some(services.iter().cloned().collect::<BTreeSet<_>>());
-        managed.node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
-        self.reseat(managed, pin);
+        node.ready_services.swap(Some(Arc::new(services.to_vec())), pin);
+        self.reseat(state, node, pin);
         Ok(())
     }
 }

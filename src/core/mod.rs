@@ -32,7 +32,7 @@ use crate::job::{Jobs, Wheel};
 use crate::node::cell::{Cell, Change, Edge, Home};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
-use crate::pool::{Index, Indexes, Layout, Pool};
+use crate::pool::{Index, Indexes, Layout, Pool, Profiles};
 use crate::publish::Published;
 use crate::random::Threads;
 use crate::session::Sessions;
@@ -55,6 +55,7 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     hasher: ahash::RandomState,
     layout: Layout,
+    profiles: Profiles,
     cells: Arc<Cells>,
     indexes: Indexes,
     homes: Homes,
@@ -83,6 +84,7 @@ impl Core {
         // Beside the mixed pool, and numbers of pools that were dropped and may still be seen.
         let indexes = Indexes::new(config.max_pools + 1 + 2 * pools::REST);
         let (layout, topology, snapshot) = pools::lay_out(&config, &indexes);
+        let cells = Arc::new(Cells::new());
         let grain = (config.tick_interval.as_millis() as u64).clamp(1, 100);
         Self {
             clock: Clock::new(),
@@ -90,13 +92,14 @@ impl Core {
             events: Events::default(),
             hasher,
             layout,
-            cells: Arc::new(Cells::new()),
+            profiles: Profiles::new(),
+            shards: (0..config.shards).map(|_| Shard::new(cells.clone())).collect(),
+            cells,
             indexes,
             homes: Homes::new(),
             stamp: AtomicU64::new(snapshot.stamp()),
             snapshot: Published::new(Arc::new(snapshot)),
             topology,
-            shards: (0..config.shards).map(|_| Shard::new()).collect(),
             incarnations: Sequence::new(1),
             live_nodes: Sequence::new(0),
             jobs: Arc::new(Jobs::new(tag, config.max_jobs, config.max_finished_jobs)),
@@ -187,13 +190,10 @@ impl Core {
         }
     }
 
-    /// The node in a cell, if it is still this incarnation's and not gone.
+    /// Whether this incarnation is still in its cell and not gone. One of another scheduler is in no cell of this one.
     fn is_current(&self, node: &Node) -> bool {
-        if node.scheduler != self.threads.scheduler() {
-            return false;
-        }
-        let cell = self.cells.at(node.cell);
-        cell.node.is(node) && !cell.word().flags().has(Flags::GONE)
+        let cell = self.cells.get(node.cell);
+        cell.is_some_and(|cell| cell.node.is(node) && !cell.word().flags().has(Flags::GONE))
     }
 
     fn live_nodes(&self) -> usize {

@@ -11,15 +11,17 @@ use crossbeam_epoch::Guard;
 
 use super::Core;
 use super::upkeep::{Timer, What};
-use crate::capability::{Capabilities, Service};
+use crate::capability::{Capabilities, CapabilityError, Service};
 use crate::clock::millis;
 use crate::config::MAX_CAPACITY;
 use crate::error::{InvalidId, NodeError, RegisterError};
 use crate::event::Event;
+use crate::few::Few;
+use crate::id::NodeId;
 use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
-use crate::node::{Managed, Membership, Node, NodeHandle, NodeSpec, NodeState, Shard, ShardState};
-use crate::pool::{Pool, Seat, Share};
+use crate::node::{Membership, Node, NodeHandle, NodeSpec, NodeState, ShardState, Special};
+use crate::pool::{Profile, Seat, Share};
 use crate::publish::Published;
 use crate::sync::Ordering;
 
@@ -46,23 +48,24 @@ impl Core {
         let Some(slots) = slots(capacity) else {
             return Err(RegisterError::InvalidCapacity { id, capacity, limit: MAX_CAPACITY });
         };
-        if let Err(error) = capabilities.validate() {
-            return Err(RegisterError::InvalidCapabilities { id, error });
-        }
+        let profile = match self.profile(capabilities) {
+            Ok(profile) => profile,
+            Err(error) => return Err(RegisterError::InvalidCapabilities { id, error }),
+        };
         // All that can be worked out is, before any lock.
-        let seats = self.layout.seats(&id, &capabilities);
+        let seats = self.layout.seats(&id, &profile);
         if seats.is_empty() {
             return Err(RegisterError::NoPool { id });
         }
-        let declared = Arc::new(capabilities);
-        let key = self.prehash(&id).owned();
-        let shard = self.shard(key.hash);
+        let key = self.prehash(&id);
+        let hash = key.hash;
+        let shard = self.shard(hash);
         let pin = crossbeam_epoch::pin();
 
         let mut state = shard.writer.lock(&self.meters.locks);
-        let old = shard.find(&self.prehash(&id));
-        if let Some(old) = old.as_ref().filter(|_| !replace) {
-            return Err(RegisterError::AlreadyRegistered { id, incarnation: old.incarnation });
+        let old = shard.find(&key, &pin);
+        if let Some(old) = old.filter(|_| !replace) {
+            return Err(RegisterError::AlreadyRegistered { incarnation: old.incarnation, id });
         }
         if old.is_none() {
             let more = |nodes| (nodes < self.config.max_nodes as u64).then_some(nodes + 1);
@@ -71,50 +74,35 @@ impl Core {
             }
         }
         // Nothing fails from here on.
-        let left = old.and_then(|old| self.take_out(&mut state, &old, &pin));
+        let left = old.and_then(|old| self.take_out(&mut state, &old.to_arc(), &pin));
         let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
-        // A node of one pool lives where it stands in that pool's index.
-        let (first, number) = match &seats[..] {
-            [only] => {
-                let (first, number) = self.join(only, &id, None, weight, &pin);
-                (Some(first), number)
-            }
-            _ => (None, self.cells.take()),
-        };
+        let (number, places) = self.settle(&seats, &id, weight, &pin);
         let cell = self.cells.at(number);
         let generation = cell.occupy(slots, weight, flags);
-        cell.last_seen.store(self.clock.now(), Ordering::Relaxed);
+        cell.hear(generation, self.clock.now());
+        let share = Share { state: NodeState::of(flags), capacity: slots };
+        places.iter().for_each(|place| place.pool.tally.add(share));
+        let (home, memberships) = homes(places);
+        // Nobody has a slot of this generation yet, so no release has to be asked to tell the index there.
+        cell.set_home(home);
         let node = Arc::new(Node {
             id,
-            key,
-            // Relaxed: only distinctness and growth matter, and a node's shard is locked.
-            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
-            scheduler: self.threads.scheduler(),
             cell: number,
             generation,
-            effective: Published::new(declared.clone()),
+            hash,
+            // Relaxed: only distinctness and growth matter, and a node's shard is locked.
+            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
+            effective: Published::new(profile.capabilities.clone()),
+            declared: Published::new(profile),
             ready_services: Published::default(),
-            memberships: Published::default(),
+            memberships: memberships.map(Published::new).unwrap_or_default(),
             jobs: Default::default(),
         });
         cell.node.swap(Some(node.clone()), &pin);
-        let mut managed = Managed {
-            node: node.clone(),
-            declared,
-            ready: None,
-            off: Vec::new(),
-            memberships: Vec::new(),
-            share: Share { state: NodeState::of(flags), capacity: slots },
-            weight,
-            offline_since: None,
-            restore_at: None,
-        };
-        self.seat(&mut managed, &seats, first, &pin);
-        shard.insert(node.clone());
+        shard.insert(&mut state, &node, old.as_deref(), &pin);
         if ready {
-            self.set_flags(&mut managed, |flags| flags.with(Flags::REGISTERING, false));
+            self.set_flags(&mut state, &node, |flags| flags.with(Flags::REGISTERING, false));
         }
-        state.managed.insert(number, managed);
         drop(state);
         if let Some(old) = left {
             self.take_leave(&old, &pin);
@@ -123,9 +111,37 @@ impl Core {
         Ok(NodeHandle(node))
     }
 
+    /// What nodes that can do this share; made, if these are the first.
+    fn profile(&self, capabilities: Capabilities) -> Result<Arc<Profile>, CapabilityError> {
+        match self.profiles.find(&capabilities) {
+            Some(profile) => Ok(profile),
+            None => {
+                capabilities.validate()?;
+                Ok(self.profiles.of(capabilities, &self.layout))
+            }
+        }
+    }
+
+    /// Takes these seats for a node that is to come, and a cell. A node of one pool lives where it stands in that pool's
+    /// index.
+    fn settle(&self, seats: &[Seat], id: &NodeId, weight: u16, pin: &Guard) -> (u32, Few<Membership>) {
+        match seats {
+            [only] => {
+                let (place, cell) = self.join(only, id, None, weight, pin);
+                (cell, Few::One(place))
+            }
+            several => {
+                let cell = self.cells.take();
+                let join = |seat: &Seat| self.join(seat, id, Some(cell), weight, pin).0;
+                (cell, several.iter().map(join).collect())
+            }
+        }
+    }
+
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
         let key = self.prehash(id);
-        self.shard(key.hash).find(&key).map(NodeHandle)
+        let pin = crossbeam_epoch::pin();
+        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle(node.to_arc()))
     }
 
     pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
@@ -142,13 +158,15 @@ impl Core {
         &self,
         node: &Arc<Node>,
         pin: &Guard,
-        provided: impl FnOnce(&Managed) -> bool,
+        provided: impl FnOnce(Option<&Special>) -> bool,
     ) -> Option<()> {
-        let shard = self.shard(node.key.hash);
+        let shard = self.shard(node.hash);
         let mut state = shard.writer.lock(&self.meters.locks);
-        managed(&mut state, node, self.threads.scheduler()).filter(|managed| provided(managed))?;
+        if !self.is_current(node) || !provided(state.special(node)) {
+            return None;
+        }
         let left = self.take_out(&mut state, node, pin)?;
-        shard.remove(node);
+        shard.remove(&mut state, node, pin);
         self.live_nodes.fetch_sub(1, Ordering::Relaxed);
         drop(state);
         self.take_leave(&left, pin);
@@ -157,71 +175,81 @@ impl Core {
 
     /// Takes a node out of use for good and orphans its jobs. It still has its places in the pools, to be left after
     /// a successor has taken its own, so that a pool is not dropped and made again.
-    fn take_out(&self, state: &mut ShardState, node: &Arc<Node>, pin: &Guard) -> Option<Managed> {
-        let mut managed = state.managed.remove(&node.cell)?;
-        managed.off.clear();
-        self.remind_to_restore(&mut managed);
-        self.retention(&managed).into_iter().for_each(|timer| self.upkeep.forget(timer));
+    fn take_out(&self, state: &mut ShardState, node: &Arc<Node>, pin: &Guard) -> Option<Left> {
         let cell = self.cells.at(node.cell);
+        let (basis, places) = (cell.basis(), self.places(node, pin));
         let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
+        let share = Share { state: NodeState::of(change.before.flags()), capacity: basis.capacity };
+        self.forget_timers(state, node);
         // It leaves its cell with its last slot: now, or when that is released.
         self.released(node.cell, cell, &change);
-        if managed.share.state != NodeState::Offline {
+        if share.state != NodeState::Offline {
             self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
         }
         self.orphan_jobs(node, pin);
-        Some(managed)
+        Some(Left { places, share, weight: basis.weight })
     }
 
     /// Leaves the pools of a node that was taken out.
-    fn take_leave(&self, managed: &Managed, pin: &Guard) {
-        for membership in &managed.memberships {
-            membership.pool.tally.remove(managed.share);
-            self.leave(membership, managed.weight, pin);
+    fn take_leave(&self, left: &Left, pin: &Guard) {
+        for place in left.places.iter() {
+            place.pool.tally.remove(left.share);
+            self.leave(place, left.weight, pin);
+        }
+    }
+
+    /// Where the node stands. For whoever has its shard locked, so that it stays there.
+    fn places(&self, node: &Node, pin: &Guard) -> Few<Membership> {
+        match self.cells.at(node.cell).home() {
+            Home::None => Few::Several(Vec::new()),
+            Home::At { pool, position } => {
+                let pool = self.snapshot(pin).table().get(pool).expect("a pool with a member is there").clone();
+                Few::One(Membership { pool, position })
+            }
+            Home::Several => Few::Several(node.memberships.load(pin).cloned().unwrap_or_default()),
         }
     }
 
     /// Gives the node these seats in place of those that it has. New ones are taken and made known before old ones
-    /// are left, so the node can be found all the while. `first`: the first seat, if it was taken already.
-    fn seat(&self, managed: &mut Managed, seats: &[Seat], mut first: Option<Membership>, pin: &Guard) {
-        let node = managed.node.clone();
-        let mut before = std::mem::take(&mut managed.memberships);
-        let mut joined = Vec::new();
-        for seat in seats {
-            let kept = before.iter().position(|old| self.is_seated(old, seat));
-            let membership = match kept {
+    /// are left, so the node can be found all the while.
+    fn seat(&self, node: &Node, seats: &[Seat], pin: &Guard) {
+        let cell = self.cells.at(node.cell);
+        let basis = cell.basis();
+        // Neither changes while the shard is locked.
+        let share = Share { state: NodeState::of(cell.word().flags()), capacity: basis.capacity };
+        let mut before = self.places(node, pin).to_vec();
+        let had = before.len();
+        let mut joined = 0;
+        let places: Few<Membership> = seats
+            .iter()
+            .map(|seat| match before.iter().position(|old| self.is_seated(old, seat)) {
                 Some(place) => before.swap_remove(place),
                 None => {
-                    let join = || self.join(seat, &node.id, Some(node.cell), managed.weight, pin).0;
-                    let new = first.take().unwrap_or_else(join);
-                    new.pool.tally.add(managed.share);
-                    joined.push(new.clone());
-                    new
+                    let place = self.join(seat, &node.id, Some(node.cell), basis.weight, pin).0;
+                    place.pool.tally.add(share);
+                    joined += 1;
+                    place
                 }
-            };
-            managed.memberships.push(membership);
-        }
-        if joined.is_empty() && before.is_empty() {
+            })
+            .collect();
+        if joined == 0 && places.len() == had {
             return;
         }
-        let cell = self.cells.at(node.cell);
-        match &managed.memberships[..] {
-            [] => cell.set_home(Home::None),
-            [Membership { pool, position }] => cell.set_home(Home::At { pool: pool.number, position: *position }),
-            several => {
-                node.memberships.swap(Some(Arc::new(several.to_vec())), pin);
-                cell.set_home(Home::Several);
-            }
+        let marks = places.clone();
+        let (home, memberships) = homes(places);
+        if memberships.is_some() {
+            node.memberships.swap(memberships, pin);
         }
+        cell.set_home(home);
         // A release that does not know the new places yet is seen here.
         let word = cell.announce();
         if word.selectable() {
-            managed.memberships.iter().for_each(|at| at.pool.index.mark(at.position));
+            marks.iter().for_each(|at| at.pool.index.mark(at.position));
             cell.settle(word);
         }
         for old in &before {
-            old.pool.tally.remove(managed.share);
-            self.leave(old, managed.weight, pin);
+            old.pool.tally.remove(share);
+            self.leave(old, basis.weight, pin);
         }
     }
 
@@ -229,38 +257,45 @@ impl Core {
         match seat {
             Seat::Fixed(pool) => Arc::ptr_eq(pool, &membership.pool),
             // In the mixed pool there is no knowing whether its own could be made by now.
-            Seat::Automatic(signature) => {
-                membership.pool.guarantee == *signature && membership.pool.kind == crate::PoolKind::Automatic
+            Seat::Automatic(profile) => {
+                membership.pool.guarantee == profile.automatic().signature
+                    && membership.pool.kind == crate::PoolKind::Automatic
             }
         }
     }
 
     /// Gives the node the seats that it should have now. Where a configuration has none for what is left of its
     /// services, it has none until more are back.
-    pub(super) fn reseat(&self, managed: &mut Managed, pin: &Guard) {
-        let effective = managed.effective();
-        let seats = self.layout.seats(&managed.node.id, &effective);
-        managed.node.effective.swap(Some(effective), pin);
-        self.seat(managed, &seats, None, pin);
+    pub(super) fn reseat(&self, state: &ShardState, node: &Node, pin: &Guard) {
+        let declared = node.declared(pin);
+        let is_on = |service: &Service| state.is_on(node, service, pin);
+        let profile = if declared.capabilities.services().all(is_on) {
+            declared.to_arc()
+        } else {
+            self.profiles.of(declared.capabilities.retain(is_on), &self.layout)
+        };
+        node.effective.swap(Some(profile.capabilities.clone()), pin);
+        self.seat(node, &self.layout.seats(&node.id, &profile), pin);
     }
 
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
         let node = &handle.0;
-        if let Err(error) = capabilities.validate() {
-            return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error });
-        }
-        if self.layout.seats(&node.id, &capabilities).is_empty() {
+        let profile = match self.profile(capabilities) {
+            Ok(profile) => profile,
+            Err(error) => return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error }),
+        };
+        if self.layout.seats(&node.id, &profile).is_empty() {
             return Err(NodeError::NoPool { id: node.id.clone() });
         }
-        self.manage(node, |managed, pin| {
-            let declared = Arc::new(capabilities);
-            managed.off.retain(|(service, _)| declared.offers(service));
-            self.remind_to_restore(managed);
+        self.manage(node, |state, pin| {
+            state.specially(node, |special| {
+                special.off.retain(|(service, _)| profile.capabilities.offers(service));
+            });
+            self.remind_to_restore(state, node);
             // What it said of its old services says nothing of the new ones.
-            managed.ready = None;
-            managed.node.ready_services.swap(None, pin);
-            managed.declared = declared;
-            self.reseat(managed, pin);
+            node.ready_services.swap(None, pin);
+            node.declared.swap(Some(profile), pin);
+            self.reseat(state, node, pin);
             Ok(())
         })
     }
@@ -270,28 +305,29 @@ impl Core {
         let Some(slots) = slots(capacity) else {
             return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
         };
-        self.manage(node, |managed, _| {
-            self.change_basis(managed, |basis| Basis { capacity: slots, ..basis });
+        self.manage(node, |state, _| {
+            self.change_basis(state, node, |basis| Basis { capacity: slots, ..basis });
             Ok(())
         })
     }
 
     pub(crate) fn set_weight(&self, handle: &NodeHandle, weight: u16) -> Result<(), NodeError> {
-        self.manage(&handle.0, |managed, _| {
-            for membership in &managed.memberships {
-                membership.pool.change_weight(managed.weight, weight, &self.meters.locks);
+        let node = &handle.0;
+        self.manage(node, |state, pin| {
+            let before = self.cells.at(node.cell).basis().weight;
+            for place in self.places(node, pin).iter() {
+                place.pool.change_weight(before, weight, &self.meters.locks);
             }
-            managed.weight = weight;
-            self.change_basis(managed, |basis| Basis { weight, ..basis });
-            self.set_flags(managed, |flags| flags.with(Flags::WEIGHTLESS, weight == 0));
+            self.change_basis(state, node, |basis| Basis { weight, ..basis });
+            self.set_flags(state, node, |flags| flags.with(Flags::WEIGHTLESS, weight == 0));
             Ok(())
         })
     }
 
     pub(crate) fn set_draining(&self, handle: &NodeHandle, draining: bool) -> Result<(), NodeError> {
         let node = &handle.0;
-        self.manage(node, |managed, _| {
-            let change = self.set_flags(managed, |flags| flags.with(Flags::DRAINING, draining));
+        self.manage(node, |state, _| {
+            let change = self.set_flags(state, node, |flags| flags.with(Flags::DRAINING, draining));
             if draining && change.is_some_and(|change| !change.before.flags().has(Flags::DRAINING)) {
                 self.events.emit(|| Event::NodeDrained { node: node.id.clone(), incarnation: node.incarnation });
             }
@@ -309,86 +345,95 @@ impl Core {
         if time.is_zero() || time > Duration::from_secs(366 * 24 * 3600) {
             return Err(NodeError::InvalidTime { id: node.id.clone(), time });
         }
-        self.manage(node, |managed, pin| {
-            if !managed.declared.offers(service) {
+        self.manage(node, |state, pin| {
+            if !node.declared(pin).capabilities.offers(service) {
                 return Err(NodeError::UnknownService { id: node.id.clone(), service: service.clone() });
             }
             let until = self.clock.now().saturating_add(millis(time).max(1));
-            managed.off.retain(|(off, _)| off != service);
-            managed.off.push((service.clone(), until));
-            self.reseat(managed, pin);
-            self.remind_to_restore(managed);
+            state.specially(node, |special| {
+                special.off.retain(|(off, _)| off != service);
+                special.off.push((service.clone(), until));
+            });
+            self.reseat(state, node, pin);
+            self.remind_to_restore(state, node);
             Ok(())
         })
     }
 
     /// Sees to it that the node is looked at when the first of its services that are off may be on again.
-    pub(super) fn remind_to_restore(&self, managed: &mut Managed) {
-        let node = &managed.node;
-        let next = managed.off.iter().map(|(_, until)| *until).min();
-        let timer = |at| Timer { at, incarnation: node.incarnation, cell: node.cell, what: What::Restore };
-        if next != managed.restore_at {
-            managed.restore_at.into_iter().for_each(|at| self.upkeep.forget(timer(at)));
-            next.into_iter().for_each(|at| self.upkeep.remind(timer(at)));
-            managed.restore_at = next;
+    pub(super) fn remind_to_restore(&self, state: &mut ShardState, node: &Node) {
+        let next = state.off(node).iter().map(|(_, until)| *until).min();
+        let before = state.special(node).and_then(|special| special.restore_at);
+        if next != before {
+            before.into_iter().for_each(|at| self.upkeep.forget(Timer::of(node, at, What::Restore)));
+            next.into_iter().for_each(|at| self.upkeep.remind(Timer::of(node, at, What::Restore)));
+            state.specially(node, |special| special.restore_at = next);
         }
     }
 
+    /// Nothing has to be done to a node that is gone.
+    fn forget_timers(&self, state: &mut ShardState, node: &Node) {
+        let Some(special) = state.forget(node) else { return };
+        let restore = special.restore_at.map(|at| Timer::of(node, at, What::Restore));
+        let forget = special.offline_since.map(|since| self.retention(node, since));
+        restore.into_iter().chain(forget).for_each(|timer| self.upkeep.forget(timer));
+    }
+
     /// When and that a node that is offline is forgotten.
-    fn retention(&self, managed: &Managed) -> Option<Timer> {
-        let at = managed.offline_since?.saturating_add(millis(self.config.offline_retention));
-        let node = &managed.node;
-        Some(Timer { at, incarnation: node.incarnation, cell: node.cell, what: What::Forget })
+    fn retention(&self, node: &Node, since: u64) -> Timer {
+        Timer::of(node, since.saturating_add(millis(self.config.offline_retention)), What::Forget)
     }
 
     /// Runs a change of one node under its shard's writer lock.
     fn manage(
         &self,
-        node: &Arc<Node>,
-        change: impl FnOnce(&mut Managed, &Guard) -> Result<(), NodeError>,
+        node: &Node,
+        change: impl FnOnce(&mut ShardState, &Guard) -> Result<(), NodeError>,
     ) -> Result<(), NodeError> {
-        let shard: &Shard = self.shard(node.key.hash);
-        let mut state = shard.writer.lock(&self.meters.locks);
-        let managed = managed(&mut state, node, self.threads.scheduler()).ok_or_else(|| stale(node))?;
-        change(managed, &crossbeam_epoch::pin())
+        let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
+        if self.is_current(node) { change(&mut state, &crossbeam_epoch::pin()) } else { Err(stale(node)) }
     }
 
-    fn change_basis(&self, managed: &mut Managed, to: impl Fn(Basis) -> Basis) {
-        let cell = self.cells.at(managed.node.cell);
-        if let Some(word) = cell.change_basis(managed.node.generation, to, |change| self.tell(cell, change.edge)) {
-            self.account(managed, word);
+    fn change_basis(&self, state: &mut ShardState, node: &Node, to: impl Fn(Basis) -> Basis) {
+        let cell = self.cells.at(node.cell);
+        let before = cell.basis();
+        if let Some(word) = cell.change_basis(node.generation, to, |change| self.tell(cell, change.edge)) {
+            let share = |basis: Basis| Share { state: NodeState::of(word.flags()), capacity: basis.capacity };
+            self.account(state, node, share(before), share(cell.basis()));
         }
     }
 
-    /// Changes the flags of a node as `to` says, tells the indexes and the tallies, and reports what became of it.
-    pub(super) fn set_flags(&self, managed: &mut Managed, to: impl Fn(Flags) -> Flags) -> Option<Change> {
-        let cell = self.cells.at(managed.node.cell);
-        let change = cell.change(managed.node.generation, |word| word.with_flags(to(word.flags())))?;
+    /// Changes the flags of a node as `to` says, tells the indexes and the tallies, and reports what became of it. For the
+    /// shard's writer.
+    pub(super) fn set_flags(&self, state: &mut ShardState, node: &Node, to: impl Fn(Flags) -> Flags) -> Option<Change> {
+        let cell = self.cells.at(node.cell);
+        let change = cell.change(node.generation, |word| word.with_flags(to(word.flags())))?;
         self.tell(cell, change.edge);
-        self.account(managed, change.after);
+        let capacity = cell.basis().capacity;
+        let share = |word: SlotWord| Share { state: NodeState::of(word.flags()), capacity };
+        self.account(state, node, share(change.before), share(change.after));
         Some(change)
     }
 
-    /// Brings the tallies of a node's pools up to its present state and capacity.
-    fn account(&self, managed: &mut Managed, word: SlotWord) {
-        let capacity = self.cells.at(managed.node.cell).basis().capacity;
-        let share = Share { state: NodeState::of(word.flags()), capacity };
-        if share == managed.share {
+    /// Brings the tallies of a node's pools up to its present state and capacity. Both change under the shard's lock only,
+    /// each change being accounted for at once: so what it added before is what they were.
+    fn account(&self, state: &mut ShardState, node: &Node, before: Share, share: Share) {
+        if share == before {
             return;
         }
-        let before = std::mem::replace(&mut managed.share, share);
-        let pools = managed.memberships.iter().map(|at| -> &Pool { &at.pool });
-        pools.for_each(|pool| pool.tally.replace(before, share));
-        let node = managed.node.clone();
+        self.for_each_home(self.cells.at(node.cell), &crossbeam_epoch::pin(), |pool, _| {
+            pool.tally.replace(before, share);
+        });
         match (before.state, share.state) {
             (before, after) if before == after => return,
             (NodeState::Offline, _) => {
-                self.retention(managed).into_iter().for_each(|timer| self.upkeep.forget(timer));
-                managed.offline_since = None;
+                let since = state.specially(node, |special| special.offline_since.take());
+                since.into_iter().for_each(|since| self.upkeep.forget(self.retention(node, since)));
             }
             (_, NodeState::Offline) => {
-                managed.offline_since = Some(self.clock.now());
-                self.retention(managed).into_iter().for_each(|timer| self.upkeep.remind(timer));
+                let since = self.clock.now();
+                state.specially(node, |special| special.offline_since = Some(since));
+                self.upkeep.remind(self.retention(node, since));
                 self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
             }
             _ => {}
@@ -400,8 +445,18 @@ impl Core {
     }
 }
 
-/// What the shard's writer knows of this incarnation, if it is still there.
-pub(super) fn managed<'a>(state: &'a mut ShardState, node: &Arc<Node>, scheduler: u64) -> Option<&'a mut Managed> {
-    let managed = state.managed.get_mut(&node.cell)?;
-    (node.scheduler == scheduler && Arc::ptr_eq(&managed.node, node)).then_some(managed)
+/// What a node that was taken out leaves behind.
+struct Left {
+    places: Few<Membership>,
+    share: Share,
+    weight: u16,
+}
+
+/// These places as the cell has them, and those that the node's record has to have.
+fn homes(places: Few<Membership>) -> (Home, Option<Arc<Vec<Membership>>>) {
+    match places {
+        Few::One(Membership { pool, position }) => (Home::At { pool: pool.number, position }, None),
+        Few::Several(none) if none.is_empty() => (Home::None, None),
+        Few::Several(several) => (Home::Several, Some(Arc::new(several))),
+    }
 }

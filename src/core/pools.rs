@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
 use crate::node::Membership;
-use crate::pool::{Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
+use crate::pool::{Automatic, Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
 use crate::sync::{Flag, Map, Ordering, sized};
 
@@ -86,18 +86,35 @@ impl Core {
     ) -> (Membership, u32) {
         let mut pool = match seat {
             Seat::Fixed(pool) => pool.clone(),
-            Seat::Automatic(signature) => {
-                self.find_pool(signature).unwrap_or_else(|| self.make_pool(signature, id, pin))
-            }
+            Seat::Automatic(profile) => self.pool_of(profile.automatic(), id, pin),
         };
         loop {
             if let Some(Seated { position, cell }) = pool.join(cell, &self.cells, weight, &self.meters.locks) {
                 return (Membership { pool, position }, cell);
             }
             // It was being dropped, which is done by the time that the topology can be locked.
-            let Seat::Automatic(signature) = seat else { unreachable!("only automatic pools are dropped") };
-            pool = self.make_pool(signature, id, pin);
+            let Seat::Automatic(profile) = seat else { unreachable!("only automatic pools are dropped") };
+            pool = self.make_pool(&profile.automatic().signature, id, pin);
         }
+    }
+
+    /// The pool of a signature, made if need be.
+    fn pool_of(&self, automatic: &Automatic, id: &NodeId, pin: &Guard) -> Arc<Pool> {
+        if let Some(pool) = automatic.last().and_then(|key| self.pool_by_key(key, pin)) {
+            return pool.clone();
+        }
+        let signature = &automatic.signature;
+        let pool = self.find_pool(signature).unwrap_or_else(|| self.make_pool(signature, id, pin));
+        // The mixed pool takes the place of the signature's own only until that can be made.
+        if pool.kind == PoolKind::Automatic {
+            automatic.note(&pool);
+        }
+        pool
+    }
+
+    /// The pool of this key, if it has not been dropped.
+    fn pool_by_key<'g>(&self, key: u64, pin: &'g Guard) -> Option<&'g Arc<Pool>> {
+        self.snapshot(pin).table().get(key as u32).filter(|pool| pool.key == key)
     }
 
     pub(super) fn find_pool(&self, signature: &Arc<Capabilities>) -> Option<Arc<Pool>> {

@@ -7,12 +7,11 @@ use crossbeam_epoch::Guard;
 
 use super::Core;
 use super::homes::Census;
-use super::nodes::managed;
 use crate::clock::millis;
 use crate::event::Event;
 use crate::node::cell::{Cell, Report};
 use crate::node::word::{Flags, SlotWord};
-use crate::node::{Node, NodeState};
+use crate::node::{Node, NodeState, Special};
 use crate::select::Route;
 use crate::sync::{Mutex, Ordering, Statistic};
 
@@ -59,6 +58,12 @@ pub(super) enum What {
     Restore,
     /// A node that is still offline is forgotten.
     Forget,
+}
+
+impl Timer {
+    pub(super) fn of(node: &Node, at: u64, what: What) -> Self {
+        Self { at, incarnation: node.incarnation, cell: node.cell, what }
+    }
 }
 
 /// Free slots by pool number.
@@ -133,16 +138,19 @@ impl Core {
         };
         match timer.what {
             What::Restore => {
-                let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-                let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
-                managed.off.retain(|(_, until)| *until > now);
-                self.remind_to_restore(managed);
-                self.reseat(managed, pin);
+                let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
+                if !self.is_current(&node) {
+                    return;
+                }
+                state.specially(&node, |special| special.off.retain(|(_, until)| *until > now));
+                self.remind_to_restore(&mut state, &node);
+                self.reseat(&state, &node, pin);
             }
             What::Forget => {
                 let retention = millis(self.config.offline_retention);
-                let still_offline = |managed: &crate::node::Managed| {
-                    managed.offline_since.is_some_and(|since| now >= since.saturating_add(retention))
+                let still_offline = |special: Option<&Special>| {
+                    let since = special.and_then(|special| special.offline_since);
+                    since.is_some_and(|since| now >= since.saturating_add(retention))
                 };
                 if self.forget_node(&node, pin, still_offline).is_some() {
                     tracing::debug!(node = %node.id, incarnation = node.incarnation, "offline node forgotten");
@@ -206,7 +214,12 @@ impl Core {
             if flags.has(Flags::OFFLINE) {
                 continue;
             }
-            let deadline = cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout);
+            let heard = cell.heard(word.generation()).unwrap_or_else(|| {
+                // A late heartbeat of the node before has overwritten when this one was heard of.
+                cell.hear(word.generation(), now);
+                now
+            });
+            let deadline = heard.saturating_add(timeout);
             if deadline <= now {
                 silent.extend(cell.node.load(&pin).map(|node: &Node| (node.incarnation, number)));
                 continue;
@@ -229,16 +242,19 @@ impl Core {
     fn take_offline(&self, cell: &Cell, since: u64, pin: &Guard) {
         let Some(node) = cell.node.load_arc(pin) else { return };
         // Also of a node that has come into the cell since, which has just been heard of.
-        if cell.last_seen.load(Ordering::Relaxed) > since {
+        let heard_since = || cell.heard(node.generation).is_none_or(|at| at > since);
+        if heard_since() {
             return;
         }
-        let mut state = self.shard(node.key.hash).writer.lock(&self.meters.locks);
-        let Some(managed) = managed(&mut state, &node, self.threads.scheduler()) else { return };
-        self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, true));
+        let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
+        if !self.is_current(&node) {
+            return;
+        }
+        self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, true));
         // A heartbeat that came meanwhile is seen here, but for one that is just being written: then the next one
         // brings the node up again.
-        if cell.last_seen.load(Ordering::Relaxed) > since {
-            self.set_flags(managed, |flags| flags.with(Flags::OFFLINE, false));
+        if heard_since() {
+            self.set_flags(&mut state, &node, |flags| flags.with(Flags::OFFLINE, false));
             return;
         }
         // Under the lock: a heartbeat that brings the node up again waits for it, so no job created after that is taken

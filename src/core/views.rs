@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
+
 use super::Core;
 use crate::capability::Demand;
 use crate::explain::{Explanation, Reason};
 use crate::id::JobId;
 use crate::job::JobView;
-use crate::node::{Managed, Node, NodeState, NodeView, unpack_usage};
+use crate::node::{Node, NodeState, NodeView, ShardState, unpack_usage};
 use crate::pool::PoolView;
 use crate::snapshot::Snapshot;
 use crate::stats::{Gauges, Stats};
@@ -17,25 +19,31 @@ impl Core {
     pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
         let key = self.prehash(id);
         let shard = self.shard(key.hash);
-        let node = shard.find(&key)?;
+        let pin = crossbeam_epoch::pin();
+        // Who is not there needs no lock to say so.
+        shard.find(&key, &pin)?;
         let state = shard.writer.lock(&self.meters.locks);
-        state.managed.get(&node.cell).map(|managed| self.node_view(managed))
+        shard.find(&key, &pin).map(|node| self.node_view(&state, &node, &pin))
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeView> {
         let mut nodes = Vec::with_capacity(self.live_nodes());
         for shard in &self.shards {
             let state = shard.writer.lock(&self.meters.locks);
-            nodes.extend(state.managed.values().map(|managed| self.node_view(managed)));
+            let pin = crossbeam_epoch::pin();
+            shard.for_each(&pin, |node| nodes.push(self.node_view(&state, &node, &pin)));
         }
         nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         nodes
     }
 
-    fn node_view(&self, managed: &Managed) -> NodeView {
-        let node = &managed.node;
+    /// For whoever has the node's shard locked.
+    fn node_view(&self, state: &ShardState, node: &Node, pin: &Guard) -> NodeView {
+        let capabilities = &*node.declared(pin).get().capabilities;
+        let mut pools = Vec::new();
         let cell = self.cells.at(node.cell);
         let (word, basis) = (cell.word(), cell.basis());
+        self.for_each_home(cell, pin, |pool, _| pools.push(pool.name.to_string()));
         NodeView {
             id: node.id.clone(),
             incarnation: node.incarnation,
@@ -44,9 +52,9 @@ impl Core {
             in_flight: word.in_flight(),
             external: basis.external.into(),
             weight: basis.weight,
-            pools: managed.memberships.iter().map(|at| at.pool.name.to_string()).collect(),
-            capabilities: (*managed.declared).clone(),
-            services_off: managed.declared.services().filter(|service| !managed.is_on(service)).cloned().collect(),
+            pools,
+            capabilities: capabilities.clone(),
+            services_off: capabilities.services().filter(|service| !state.is_on(node, service, pin)).cloned().collect(),
             resources: unpack_usage(cell.usage.load(Ordering::Relaxed)),
         }
     }
@@ -68,7 +76,7 @@ impl Core {
     }
 
     /// The node of a cell that cannot be given to another while the caller pins it, or holds a slot of it.
-    pub(crate) fn node_in<'g>(&self, cell: u32, pin: &'g crossbeam_epoch::Guard) -> Option<&'g Node> {
+    pub(crate) fn node_in<'g>(&self, cell: u32, pin: &'g Guard) -> Option<&'g Node> {
         self.cells.get(cell)?.node.load(pin)
     }
 
@@ -110,8 +118,8 @@ impl Core {
         }
         let pin = crossbeam_epoch::pin();
         for shard in &self.shards {
-            shard.for_each(|node| {
-                let reason = self.reason(node, demand, &pin);
+            shard.for_each(&pin, |node| {
+                let reason = self.reason(&node, demand, &pin);
                 let mut pools = Vec::new();
                 let cell = self.cells.at(node.cell);
                 self.for_each_home(cell, &pin, |pool, _| pools.push(pool.name.clone()));
@@ -123,7 +131,7 @@ impl Core {
     }
 
     /// Why a node cannot be used for a demand: what it cannot do at all first, then what it cannot do now.
-    fn reason(&self, node: &Node, demand: &Demand, pin: &crossbeam_epoch::Guard) -> Reason {
+    fn reason(&self, node: &Node, demand: &Demand, pin: &Guard) -> Reason {
         let cell = self.cells.at(node.cell);
         let word = cell.word();
         let flags = word.flags();
@@ -144,7 +152,7 @@ impl Core {
             return reason;
         }
         let timeout = crate::clock::millis(self.config.heartbeat_timeout);
-        if cell.last_seen.load(Ordering::Relaxed).saturating_add(timeout) <= self.clock.now() {
+        if cell.heard(word.generation()).is_some_and(|at| at.saturating_add(timeout) <= self.clock.now()) {
             return Reason::Stale;
         }
         if demand.exclusions.nodes.contains(&node.id) {

@@ -29,8 +29,8 @@ pub(crate) struct Cell {
     basis: AtomicU64,
     /// [`Home`]: where the node stands in its pool's index.
     home: AtomicU64,
-    /// Coarse time of the last heartbeat, in ms.
-    pub(crate) last_seen: AtomicU64,
+    /// [`Heard`]: the last heartbeat.
+    heard: AtomicU64,
     /// Resource use, four times 16 bits.
     pub(crate) usage: AtomicU64,
     /// [`Report`]: the node's own count of jobs.
@@ -281,6 +281,20 @@ impl Cell {
         self.vacancy.store(vacancy as u32, Ordering::Release);
     }
 
+    /// The node of this generation was heard of. Needs no pin: should the cell be another's by now, that one's last time is
+    /// lost, which is seen.
+    #[inline(always)]
+    pub(crate) fn hear(&self, generation: u32, at: u64) {
+        self.heard.store(Heard { at, generation }.pack(), Ordering::Relaxed);
+    }
+
+    /// When the node of this generation was last heard of; `None` when somebody who was late has overwritten that.
+    #[inline(always)]
+    pub(crate) fn heard(&self, generation: u32) -> Option<u64> {
+        let heard = Heard::unpack(self.heard.load(Ordering::Relaxed));
+        (heard.generation == generation).then_some(heard.at)
+    }
+
     #[inline(always)]
     pub(crate) fn basis(&self) -> Basis {
         // Relaxed: a load is a guess, whatever its age.
@@ -331,6 +345,27 @@ impl Cell {
     pub(crate) fn set_home(&self, home: Home) {
         // Release: pairs with `home`.
         self.home.store(home.pack(), Ordering::Release);
+    }
+}
+
+/// The last heartbeat: `at` (54 bits from 10) which coarse time in ms, of the node of which `generation` (10 bits from 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    at: u64,
+    generation: u32,
+}
+
+impl Heard {
+    const GENERATION_BITS: u32 = 10;
+
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        self.at << Self::GENERATION_BITS | u64::from(self.generation)
+    }
+
+    #[inline(always)]
+    fn unpack(bits: u64) -> Self {
+        Self { at: bits >> Self::GENERATION_BITS, generation: bits as u32 & ((1 << Self::GENERATION_BITS) - 1) }
     }
 }
 
@@ -464,6 +499,15 @@ mod tests {
         assert_eq!(second.edge, Edge::Pending(second.after));
         cell.settle(second.after);
         assert_eq!(cell.release(generation).unwrap().edge, Edge::None);
+    }
+
+    #[test]
+    fn a_time_heard_is_that_of_one_generation() {
+        let cell = Cell::default();
+        for (generation, at) in [(1, 0), (1023, 7), (5, (1 << 54) - 1)] {
+            cell.hear(generation, at);
+            assert_eq!((cell.heard(generation), cell.heard(generation ^ 1)), (Some(at), None));
+        }
     }
 
     #[test]

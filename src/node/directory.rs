@@ -1,92 +1,104 @@
 //! The directory: nodes by id, in shards. A shard has a writer lock, which whoever changes one of its nodes takes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Membership, Node};
-use crate::capability::{Capabilities, Service};
-use crate::id::{CarriedHash, Prehashed, PrehashedKey};
+use crossbeam_epoch::Guard;
+
+use super::roll::{Roll, Tenancy};
+use super::{Cells, Node};
+use crate::capability::Service;
+use crate::id::Prehashed;
 use crate::lock::WriterLock;
-use crate::pool::Share;
-use crate::sync::Map;
+use crate::publish::Shared;
 
 /// A partition of the nodes, by the hash of their id.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    nodes: Map<PrehashedKey, Arc<Node>, CarriedHash>,
+    roll: Roll,
+    cells: Arc<Cells>,
     pub(crate) writer: WriterLock<ShardState>,
 }
 
-/// What the shard's writer knows of its nodes, by their cells.
+/// What the shard's writer knows besides the nodes' records and cells.
 #[derive(Debug, Default)]
 pub(crate) struct ShardState {
-    pub(crate) managed: HashMap<u32, Managed, ahash::RandomState>,
+    tenancy: Tenancy,
+    /// By cell. Most nodes have nothing special, and no entry.
+    special: HashMap<u32, Special, ahash::RandomState>,
 }
 
-/// What the writer knows of one node.
-#[derive(Debug)]
-pub(crate) struct Managed {
-    pub(crate) node: Arc<Node>,
-    pub(crate) declared: Arc<Capabilities>,
-    /// Services that a heartbeat said are ready; `None`: all.
-    pub(crate) ready: Option<BTreeSet<Service>>,
+/// What is special about a node just now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Special {
     /// Services that are off, and until when, in ms.
     pub(crate) off: Vec<(Service, u64)>,
-    pub(crate) memberships: Vec<Membership>,
-    /// What it adds to the tallies of its pools.
-    pub(crate) share: Share,
-    pub(crate) weight: u16,
-    pub(crate) offline_since: Option<u64>,
     /// When the first service that is off may be on again; there is a timer for it.
     pub(crate) restore_at: Option<u64>,
+    pub(crate) offline_since: Option<u64>,
 }
 
-impl Managed {
-    pub(crate) fn is_on(&self, service: &Service) -> bool {
-        self.ready.as_ref().is_none_or(|ready| ready.contains(service))
-            && !self.off.iter().any(|(off, _)| off == service)
+impl ShardState {
+    pub(crate) fn special(&self, node: &Node) -> Option<&Special> {
+        self.special.get(&node.cell)
     }
 
-    /// What it can do now.
-    pub(crate) fn effective(&self) -> Arc<Capabilities> {
-        if self.ready.is_none() && self.off.is_empty() {
-            self.declared.clone()
-        } else {
-            Arc::new(self.declared.retain(|service| self.is_on(service)))
+    /// Changes what is special about a node.
+    pub(crate) fn specially<R>(&mut self, node: &Node, change: impl FnOnce(&mut Special) -> R) -> R {
+        let special = self.special.entry(node.cell).or_default();
+        let result = change(special);
+        if *special == Special::default() {
+            self.special.remove(&node.cell);
         }
+        result
+    }
+
+    /// What was special about a node that is gone.
+    pub(crate) fn forget(&mut self, node: &Node) -> Option<Special> {
+        self.special.remove(&node.cell)
+    }
+
+    /// Services that are off, and until when.
+    pub(crate) fn off(&self, node: &Node) -> &[(Service, u64)] {
+        self.special(node).map_or(&[], |special| &special.off)
+    }
+
+    /// Whether a service that the node declared is on.
+    pub(crate) fn is_on(&self, node: &Node, service: &Service, pin: &Guard) -> bool {
+        node.says_is_ready(service, pin) && !self.off(node).iter().any(|(off, _)| off == service)
     }
 }
 
 impl Shard {
-    pub(crate) fn new() -> Self {
-        Self {
-            nodes: Map::with_hasher(CarriedHash::default()),
-            writer: WriterLock::new("shard", ShardState::default()),
+    pub(crate) fn new(cells: Arc<Cells>) -> Self {
+        Self { roll: Roll::default(), cells, writer: WriterLock::new("shard", ShardState::default()) }
+    }
+
+    /// The node of this id.
+    #[inline]
+    pub(crate) fn find<'g>(&self, id: &Prehashed<&str>, pin: &'g Guard) -> Option<Shared<'g, Node>> {
+        self.roll.find(id, &self.cells, pin)
+    }
+
+    /// Calls `then` with the node of this id.
+    pub(crate) fn with<R>(&self, id: &Prehashed<&str>, then: impl FnOnce(&Node) -> R) -> Option<R> {
+        self.find(id, &crossbeam_epoch::pin()).map(|node| then(&node))
+    }
+
+    /// Enters a node that is in its cell, in place of `old`. For the shard's writer.
+    pub(crate) fn insert(&self, state: &mut ShardState, node: &Node, old: Option<&Node>, pin: &Guard) {
+        match old {
+            Some(old) => self.roll.replace(node.hash, old.cell, node.cell, pin),
+            None => self.roll.enter(&mut state.tenancy, node.hash, node.cell, pin),
         }
     }
 
-    pub(crate) fn find(&self, id: &Prehashed<&str>) -> Option<Arc<Node>> {
-        self.nodes.pin().get(id).cloned()
+    /// Removes a node. For the shard's writer.
+    pub(crate) fn remove(&self, state: &mut ShardState, node: &Node, pin: &Guard) {
+        self.roll.strike(&mut state.tenancy, node.hash, node.cell, pin);
     }
 
-    /// Calls `then` with the node of this id, without counting a reference.
-    #[inline]
-    pub(crate) fn with<R>(&self, id: &Prehashed<&str>, then: impl FnOnce(&Arc<Node>) -> R) -> Option<R> {
-        self.nodes.pin().get(id).map(then)
-    }
-
-    /// For the shard's writer.
-    pub(crate) fn insert(&self, node: Arc<Node>) {
-        self.nodes.pin().insert(node.key.clone(), node);
-    }
-
-    /// Removes this incarnation, and no other. For the shard's writer.
-    pub(crate) fn remove(&self, node: &Arc<Node>) {
-        let key = Prehashed { hash: node.key.hash, text: &*node.key.text };
-        let _ = self.nodes.pin().remove_if(&key, |_, found| Arc::ptr_eq(found, node));
-    }
-
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Node>)) {
-        self.nodes.pin().values().for_each(&mut visit);
+    pub(crate) fn for_each<'g>(&self, pin: &'g Guard, visit: impl FnMut(Shared<'g, Node>)) {
+        self.roll.for_each(&self.cells, pin, visit);
     }
 }

@@ -4,40 +4,60 @@ pub(crate) mod cell;
 mod cells;
 mod directory;
 mod jobs;
+mod roll;
 mod spec;
 pub(crate) mod word;
 
 use std::fmt;
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
+
 pub(crate) use cells::Cells;
-pub(crate) use directory::{Managed, Shard, ShardState};
+pub(crate) use directory::{Shard, ShardState, Special};
 pub use spec::{DEFAULT_WEIGHT, Heartbeat, NodeSpec, Readiness, ResourceUse};
 
 use crate::capability::{Capabilities, Service};
-use crate::id::{NodeId, PrehashedKey};
-use crate::pool::Pool;
-use crate::publish::Published;
+use crate::id::NodeId;
+use crate::pool::{Pool, Profile};
+use crate::publish::{Published, Shared};
 use jobs::NodeJobs;
 use word::Flags;
 
 /// One incarnation of a node: what never changes, and what readers follow without a lock.
+///
+/// In this order, so that what a heartbeat needs is on one line where the allocator aligns to 16 bytes after 16 of its own
+/// (an `Arc` has as many, too).
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Node {
     pub(crate) id: NodeId,
-    pub(crate) key: PrehashedKey,
-    pub(crate) incarnation: u64,
-    /// The scheduler that it registered with.
-    pub(crate) scheduler: u64,
     pub(crate) cell: u32,
     pub(crate) generation: u32,
+    /// Of the id.
+    pub(crate) hash: u64,
+    pub(crate) incarnation: u64,
+    /// What it declared that it can do. Changed under the shard's writer lock.
+    pub(crate) declared: Published<Profile>,
     /// What it can do now: what it declared, less the services that are off.
     pub(crate) effective: Published<Capabilities>,
-    /// The services that its last word on them said are ready.
+    /// The services that its last word on them said are ready, sorted.
     pub(crate) ready_services: Published<Vec<Service>>,
     /// Where it stands, when it stands in several pools.
     pub(crate) memberships: Published<Vec<Membership>>,
     pub(crate) jobs: NodeJobs,
+}
+
+impl Node {
+    /// What it declared that it can do.
+    pub(crate) fn declared<'g>(&self, pin: &'g Guard) -> Shared<'g, Profile> {
+        self.declared.load_shared(pin).expect("it is there from the beginning")
+    }
+
+    /// Whether its last word on its services, if there was one, names this one.
+    pub(crate) fn says_is_ready(&self, service: &Service, pin: &Guard) -> bool {
+        self.ready_services.load(pin).is_none_or(|ready| ready.binary_search(service).is_ok())
+    }
 }
 
 /// A place in a pool.

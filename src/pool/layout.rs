@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::profile::{Automatic, Profile, Seating};
 use super::{Pool, PoolKind};
 use crate::capability::{Capabilities, Requirements, Service, Source};
+use crate::few::Few;
 use crate::id::stable_hash;
 
 /// Where a node is to sit.
@@ -12,8 +14,8 @@ use crate::id::stable_hash;
 pub(crate) enum Seat {
     /// In a pool that is always there.
     Fixed(Arc<Pool>),
-    /// In the automatic pool of this signature, to be made if there is none.
-    Automatic(Arc<Capabilities>),
+    /// In the automatic pool of this profile's signature, to be made if there is none.
+    Automatic(Arc<Profile>),
 }
 
 /// The pools that are always there, and the rules.
@@ -53,22 +55,33 @@ impl Layout {
         (told_apart != *requirements).then_some(told_apart)
     }
 
-    /// The seats of a node; empty when no configured pool takes it.
-    pub(crate) fn seats(&self, id: &str, capabilities: &Capabilities) -> Vec<Seat> {
+    /// The seats of a node; none when no configured pool takes it.
+    pub(crate) fn seats(&self, id: &str, profile: &Arc<Profile>) -> Few<Seat> {
+        match &profile.seating {
+            Seating::Fixed(pools) => pools.iter().map(|pool| Seat::Fixed(pool.clone())).collect(),
+            Seating::Hashed => {
+                let pool = stable_hash(id) % self.hash.len() as u64;
+                Few::One(Seat::Fixed(self.hash[pool as usize].clone()))
+            }
+            Seating::Automatic(_) => Few::One(Seat::Automatic(profile.clone())),
+        }
+    }
+
+    /// Where nodes that can do this sit.
+    pub(crate) fn seating(&self, capabilities: &Capabilities) -> Seating {
         if !self.configured.is_empty() {
-            return self.configured_seats(capabilities);
+            return Seating::Fixed(self.configured_pools(capabilities));
         }
         let signature = self.signature(capabilities);
         if signature == Capabilities::new() && !self.hash.is_empty() {
-            let pool = stable_hash(id) % self.hash.len() as u64;
-            return vec![Seat::Fixed(self.hash[pool as usize].clone())];
+            return Seating::Hashed;
         }
-        vec![Seat::Automatic(Arc::new(signature))]
+        Seating::Automatic(Automatic::new(Arc::new(signature)))
     }
 
     /// The most specific of the configured pools that take the node: those that ask for nothing less than another
     /// one that takes it, too.
-    fn configured_seats(&self, capabilities: &Capabilities) -> Vec<Seat> {
+    fn configured_pools(&self, capabilities: &Capabilities) -> Vec<Arc<Pool>> {
         let takes = |(pool, exact): &&(Arc<Pool>, bool)| {
             let wanted = &pool.guarantee;
             capabilities.includes(wanted) && (!exact || self.signature(capabilities).adds_nothing_to(wanted))
@@ -81,7 +94,7 @@ impl Layout {
                 more && (!less || (*other_exact && !exact))
             })
         };
-        taking.iter().filter(|entry| !beaten(entry)).map(|(pool, _)| Seat::Fixed(pool.clone())).collect()
+        taking.iter().filter(|entry| !beaten(entry)).map(|(pool, _)| pool.clone()).collect()
     }
 }
 

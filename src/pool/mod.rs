@@ -6,6 +6,7 @@ mod indexes;
 mod layout;
 mod lent;
 mod occupancy;
+mod profile;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,9 @@ pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use lent::Lent;
 pub(crate) use occupancy::Occupancy;
+#[cfg(all(test, not(slotyard_loom)))]
+pub(crate) use profile::Seating;
+pub(crate) use profile::{Automatic, Profile, Profiles};
 pub use view::{PoolKind, PoolView};
 
 use crate::capability::Capabilities;

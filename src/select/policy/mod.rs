@@ -108,7 +108,7 @@ impl Policy {
     #[inline(never)]
     fn choose_otherwise<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
         match &self.0 {
-            Kind::PowerOfTwo => power_of_two::choose(drawing),
+            Kind::PowerOfTwo => unreachable!("it is what `choose` does itself"),
             Kind::Random => random::choose(drawing),
             Kind::RoundRobin => round_robin::choose(drawing),
             Kind::LeastLoaded(k) => least_loaded::choose(drawing, *k),

@@ -1,0 +1,122 @@
+//! What capabilities are made of, shared by all that are clones of one another until one of them is changed.
+//!
+//! Nodes come by the thousand with the same capabilities: so a clone copies nothing, what is in it is hashed once, and
+//! clones are equal without a look at what is in them.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
+
+use super::{CapabilityError, Labels, Languages, Service};
+use crate::id::fixed_hasher;
+use crate::sync::{Ordering, Statistic};
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub(super) struct Described(Arc<Shared>);
+
+/// What is shared. Never changed while it is.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) content: Content,
+    /// Of the content; 0: not worked out yet.
+    hash: Statistic,
+}
+
+#[derive(Default, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Content {
+    pub(super) services: BTreeMap<Service, Languages>,
+    pub(super) labels: Labels,
+    /// The first thing that was wrong with what the builder was given.
+    pub(super) error: Option<CapabilityError>,
+}
+
+impl Described {
+    pub(super) fn new(services: BTreeMap<Service, Languages>, labels: Labels) -> Self {
+        Self(Arc::new(Shared::from(Content { services, labels, error: None })))
+    }
+
+    /// The content, to be changed: of this one alone.
+    pub(super) fn change(&mut self) -> &mut Content {
+        let shared = Arc::make_mut(&mut self.0);
+        // What is in it is about to be another.
+        shared.hash = Statistic::new(0);
+        &mut shared.content
+    }
+
+    fn hash_of_content(&self) -> u64 {
+        // Relaxed: whoever works it out gets the same.
+        match self.0.hash.load(Ordering::Relaxed) {
+            0 => {
+                let hash = fixed_hasher().hash_one(&self.0.content).max(1);
+                self.0.hash.store(hash, Ordering::Relaxed);
+                hash
+            }
+            known => known,
+        }
+    }
+}
+
+impl From<Content> for Shared {
+    fn from(content: Content) -> Self {
+        Self { content, hash: Statistic::new(0) }
+    }
+}
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        self.content.clone().into()
+    }
+}
+
+impl Default for Described {
+    /// Nothing: the same one for all, since every builder begins with it.
+    fn default() -> Self {
+        static NOTHING: LazyLock<Described> = LazyLock::new(|| Described(Arc::default()));
+        NOTHING.clone()
+    }
+}
+
+impl Deref for Described {
+    type Target = Content;
+
+    #[inline]
+    fn deref(&self) -> &Content {
+        &self.0.content
+    }
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.hash_of_content() == other.hash_of_content() && self.0.content == other.0.content)
+    }
+}
+
+impl Eq for Described {}
+
+impl Hash for Described {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash_of_content());
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use crate::Capabilities;
+
+    #[test]
+    fn a_changed_clone_is_another_and_leaves_the_first_alone() {
+        let first = Capabilities::new().asr(["zh", "en"]);
+        let hash = |capabilities: &Capabilities| crate::id::fixed_hasher().hash_one(capabilities);
+        let before = hash(&first);
+        let changed = first.clone().label("zone", "a");
+        assert!(changed != first && hash(&changed) != before && hash(&first) == before);
+        assert_eq!(first.labels().count(), 0);
+        let rebuilt = Capabilities::new().asr(["en", "zh"]);
+        assert!(rebuilt == first && hash(&rebuilt) == before && first.clone() == first);
+        // Changed in place, for nobody else has it.
+        assert_eq!(rebuilt.label("zone", "a"), changed);
+    }
+}

@@ -1,0 +1,294 @@
+//! The roll of a shard: which cell the node of an id lives in.
+//!
+//! An open table of words, each the low half of an id's hash and the number of a cell, probed one after the other. It
+//! holds neither ids nor references: whoever finds a word follows it to the cell and on to the node's record, where
+//! the id is held against the one asked for. So a look-up touches three lines of memory one after the other, the last two
+//! of which a heartbeat needs anyway; and when the table grows no id is read.
+//!
+//! Invariant: the word of a node that is registered throughout a look-up lies between the place of its hash and the next
+//! empty place, in the table that the look-up began with. Words do not move within a table; a place becomes empty again
+//! only when the next one is.
+//!
+//! # Orderings
+//! Words are stored with Release, after the node was put into its cell, and read with Acquire, so the node is found
+//! there. When an id is given to another cell, or none, the word is stored while the writer is pinned, and the old cell
+//! is vacated by what the writer deferred: so who is pinned and finds in the cell of a word not the node that the word
+//! was stored for sees, looking again, that the word or the table is another one.
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use super::{Cells, Node};
+use crate::id::Prehashed;
+use crate::publish::{Published, Shared};
+use crate::sync::{AtomicU64, Ordering, sized, zeroed_slice};
+
+/// Places of the smallest table.
+const SMALLEST: usize = sized(16, 4) as usize;
+
+const EMPTY: u64 = 0;
+/// The node that was here is gone, and others may have been put further on because of it.
+const LEFT: u64 = 1;
+/// Added to the numbers of cells, to tell them from the two above.
+const FIRST: u64 = 2;
+/// Bits of a word that say which cell; the rest are the hash's.
+const CELL: u32 = 32;
+
+fn word(hash: u64, cell: u32) -> u64 {
+    hash << CELL | (u64::from(cell) + FIRST)
+}
+
+fn cell_of(word: u64) -> Option<u32> {
+    (word as u32).checked_sub(FIRST as u32)
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    table: Published<Table>,
+}
+
+/// What the writer knows of a roll.
+#[derive(Debug, Default)]
+pub(crate) struct Tenancy {
+    /// Places with a node.
+    nodes: usize,
+    /// Places that are not empty.
+    used: usize,
+}
+
+#[derive(Debug)]
+struct Table {
+    /// A power of two, a quarter of them empty.
+    words: Box<[AtomicU64]>,
+}
+
+impl Table {
+    fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self { words: zeroed_slice(places) })
+    }
+
+    /// The places where a node of this hash may be, in the order of the search.
+    fn places(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        // Only of the bits that words keep.
+        let (first, last) = (hash as u32 as usize, self.words.len() - 1);
+        (0..self.words.len()).map(move |step| first.wrapping_add(step) & last)
+    }
+
+    /// For the writer, who knows that the node is not there.
+    fn put(&self, word: u64) -> u64 {
+        for place in self.places(word >> CELL) {
+            // Relaxed: the writer's own.
+            let found = self.words[place].load(Ordering::Relaxed);
+            if matches!(found, EMPTY | LEFT) {
+                // Release: publishes the node in its cell to `find`.
+                self.words[place].store(word, Ordering::Release);
+                return found;
+            }
+        }
+        unreachable!("a quarter of the places is empty")
+    }
+
+    /// The place of a word that is there.
+    fn place_of(&self, word: u64) -> Option<usize> {
+        self.places(word >> CELL).find(|place| self.words[*place].load(Ordering::Relaxed) == word)
+    }
+}
+
+impl Roll {
+    /// The node of this id.
+    #[inline]
+    pub(crate) fn find<'g>(&self, id: &Prehashed<&str>, cells: &Cells, pin: &'g Guard) -> Option<Shared<'g, Node>> {
+        'again: loop {
+            let table = self.table.load(pin)?;
+            for place in table.places(id.hash) {
+                // Acquire: pairs with `put` and `replace`.
+                let word = table.words[place].load(Ordering::Acquire);
+                if word == EMPTY {
+                    return None;
+                }
+                let Some(cell) = cell_of(word).filter(|_| word >> CELL == id.hash & u64::from(u32::MAX)) else {
+                    continue;
+                };
+                match cells.at(cell).node.load_shared(pin) {
+                    Some(node) if node.id == *id.text => return Some(node),
+                    // Another id of this hash; unless the word has changed, which is another's step forward. Relaxed: who
+                    // has found the cell changed sees what was done before.
+                    _ if table.words[place].load(Ordering::Relaxed) == word && self.table.is(table) => {}
+                    _ => continue 'again,
+                }
+            }
+            return None;
+        }
+    }
+
+    /// Enters a node that is in its cell. For the writer, as all that follows; the id is not there.
+    pub(crate) fn enter(&self, tenancy: &mut Tenancy, hash: u64, cell: u32, pin: &Guard) {
+        let table = match self.table.load(pin) {
+            Some(table) if (tenancy.used + 1) * 4 <= table.words.len() * 3 => table,
+            table => self.renew(tenancy, table, pin),
+        };
+        tenancy.used += usize::from(table.put(word(hash, cell)) == EMPTY);
+        tenancy.nodes += 1;
+    }
+
+    /// Publishes a table that is half full at most, without the places that were left.
+    #[cold]
+    fn renew<'g>(&self, tenancy: &mut Tenancy, old: Option<&Table>, pin: &'g Guard) -> &'g Table {
+        let new = Table::new((2 * (tenancy.nodes + 1)).next_power_of_two().max(SMALLEST));
+        let words = old.into_iter().flat_map(|table| &table.words).map(|word| word.load(Ordering::Relaxed));
+        for word in words.filter(|word| cell_of(*word).is_some()) {
+            new.put(word);
+        }
+        tenancy.used = tenancy.nodes;
+        self.table.swap(Some(new), pin);
+        self.table.load(pin).expect("it was just published")
+    }
+
+    /// The id of `hash` that was in the cell `from` is in `to` from now on.
+    pub(crate) fn replace(&self, hash: u64, from: u32, to: u32, pin: &Guard) {
+        let Some(table) = self.table.load(pin) else { return };
+        if let Some(place) = table.place_of(word(hash, from)) {
+            // Release: publishes the node in its cell to `find`.
+            table.words[place].store(word(hash, to), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn strike(&self, tenancy: &mut Tenancy, hash: u64, cell: u32, pin: &Guard) {
+        let Some(table) = self.table.load(pin) else { return };
+        let Some(mut place) = table.place_of(word(hash, cell)) else { return };
+        tenancy.nodes -= 1;
+        let last = table.words.len() - 1;
+        // Release: `find` may go by what it finds there.
+        table.words[place].store(LEFT, Ordering::Release);
+        if table.words[(place + 1) & last].load(Ordering::Relaxed) != EMPTY {
+            return;
+        }
+        // No search goes on beyond these.
+        while table.words[place].load(Ordering::Relaxed) == LEFT {
+            table.words[place].store(EMPTY, Ordering::Release);
+            tenancy.used -= 1;
+            place = place.wrapping_sub(1) & last;
+        }
+    }
+
+    pub(crate) fn for_each<'g>(&self, cells: &Cells, pin: &'g Guard, mut visit: impl FnMut(Shared<'g, Node>)) {
+        let Some(table) = self.table.load(pin) else { return };
+        for entry in &table.words {
+            // Acquire: pairs with `put` and `replace`.
+            let word = entry.load(Ordering::Acquire);
+            let node = cell_of(word).and_then(|cell| cells.at(cell).node.load_shared(pin));
+            // In a cell that is vacated meanwhile there may be another.
+            if let Some(node) = node.filter(|node| node.hash as u32 == (word >> CELL) as u32) {
+                visit(node);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use crate::capability::Capabilities;
+    use crate::pool::{Profile, Seating};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// A roll with its cells, beside what it should hold.
+    #[derive(Default)]
+    struct Fixture {
+        roll: Roll,
+        tenancy: Tenancy,
+        cells: Option<Arc<Cells>>,
+        kept: BTreeMap<String, u32>,
+    }
+
+    /// Few hashes, so that ids share them and their neighbours.
+    fn hash(id: &str) -> u64 {
+        (crate::id::stable_hash(id) % 8) | (7 << 40)
+    }
+
+    impl Fixture {
+        fn find(&self, id: &str) -> Option<u32> {
+            let cells = self.cells.as_deref()?;
+            let key = Prehashed { hash: hash(id), text: id };
+            self.roll.find(&key, cells, &crossbeam_epoch::pin()).map(|node| node.cell)
+        }
+
+        /// Registers the id, replacing the node that has it.
+        fn put(&mut self, id: &str) {
+            let pin = crossbeam_epoch::pin();
+            let cells = self.cells.get_or_insert_with(|| Arc::new(Cells::new()));
+            let cell = cells.take();
+            cells.at(cell).node.swap(Some(node(id, cell)), &pin);
+            match self.kept.insert(id.to_owned(), cell) {
+                Some(old) => {
+                    self.roll.replace(hash(id), old, cell, &pin);
+                    cells.at(old).node.swap(None, &pin);
+                }
+                None => self.roll.enter(&mut self.tenancy, hash(id), cell, &pin),
+            }
+        }
+
+        fn remove(&mut self, id: &str) {
+            let Some(cell) = self.kept.remove(id) else { return };
+            self.roll.strike(&mut self.tenancy, hash(id), cell, &crossbeam_epoch::pin());
+        }
+    }
+
+    fn node(id: &str, cell: u32) -> Arc<Node> {
+        let capabilities = Arc::new(Capabilities::new());
+        let profile = Profile { capabilities: capabilities.clone(), seating: Seating::Hashed };
+        Arc::new(Node {
+            id: id.into(),
+            cell,
+            generation: 1,
+            hash: hash(id),
+            incarnation: 1,
+            declared: Published::new(Arc::new(profile)),
+            effective: Published::new(capabilities),
+            ready_services: Published::default(),
+            memberships: Published::default(),
+            jobs: Default::default(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_entered_is_found_until_it_is_struck(steps in proptest::collection::vec((0u32..40, 0u32..5), 1..300)) {
+            let mut fixture = Fixture::default();
+            for (id, step) in steps {
+                let id = format!("n{id}");
+                // More come than go, or the table would stay small.
+                if step < 3 { fixture.put(&id) } else { fixture.remove(&id) }
+                let words = fixture.roll.table.load(&crossbeam_epoch::pin()).map_or(0, |table| table.words.len());
+                prop_assert!(fixture.tenancy.nodes == fixture.kept.len() && fixture.tenancy.used * 4 <= words * 3);
+                for id in 0..40 {
+                    let id = format!("n{id}");
+                    prop_assert_eq!(fixture.find(&id), fixture.kept.get(&id).copied());
+                }
+            }
+            let (mut seen, pin) = (BTreeMap::new(), crossbeam_epoch::pin());
+            if let Some(cells) = fixture.cells.as_deref() {
+                fixture.roll.for_each(cells, &pin, |node| {
+                    seen.insert(node.id.to_string(), node.cell);
+                });
+            }
+            prop_assert_eq!(seen, fixture.kept);
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_comes_and_goes_leaves_a_small_table() {
+        let mut fixture = Fixture::default();
+        for round in 0..1000 {
+            fixture.put(&round.to_string());
+            if round >= 4 {
+                fixture.remove(&(round - 4).to_string());
+            }
+        }
+        let places = fixture.roll.table.load(&crossbeam_epoch::pin()).map(|table| table.words.len());
+        assert_eq!(places, Some(SMALLEST));
+    }
+}
