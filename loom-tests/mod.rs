@@ -234,6 +234,14 @@ fn reclaim(done: impl Fn() -> bool) {
     panic!("what was retired is not reclaimed");
 }
 
+/// The cell, which belongs to a place in an index, is vacated once, and given out once.
+fn assert_vacated_once(core: &Core, cell: u32, generation: u32) {
+    let now = || core.cells.at(cell).word().generation();
+    reclaim(|| now() != generation);
+    assert_eq!(now(), SlotWord::next_generation(generation), "the cell was vacated twice");
+    assert_eq!([core.cells.take_this(cell), core.cells.take_this(cell)], [true, false], "it is not vacant");
+}
+
 /// When all threads are done: every member that can be selected is told, from its bit up to that of its pool; no
 /// release was refused.
 fn assert_told(core: &Core) {

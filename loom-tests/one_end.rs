@@ -96,8 +96,7 @@ fn completed_or_orphaned() {
         remover.join().unwrap();
         assert_ended(&fleet, &job, if completed { JobState::Completed } else { JobState::Orphaned });
         let old = fleet.nodes[0].0.generation;
-        reclaim(|| fleet.word(0).generation() != old);
-        assert_eq!([fleet.core.cells.take(), fleet.core.cells.take()], [0, 1]);
+        assert_vacated_once(&fleet.core, 0, old);
     });
 }
 

@@ -173,9 +173,7 @@ fn a_create_while_the_node_is_deregistered() {
             None => seen.note("it was refused"),
         }
         let old = fleet.nodes[0].0.generation;
-        reclaim(|| fleet.word(0).generation() != old);
-        // Vacated once: the cell comes back once.
-        assert_eq!([fleet.core.cells.take(), fleet.core.cells.take()], [0, 1]);
+        assert_vacated_once(&fleet.core, 0, old);
         let mut entered = 0;
         fleet.nodes[0].0.jobs.numbers(|_| entered += 1);
         assert_eq!(entered, 0);

@@ -58,14 +58,6 @@ fn start_user(core: &Arc<Core>, gone: &Arc<AtomicBool>, incarnation: u64) -> thr
     })
 }
 
-/// The cell, which belongs to a place in an index, is vacated once, and given out once.
-fn assert_vacated_once(core: &Core, cell: u32, generation: u32) {
-    let now = || core.cells.at(cell).word().generation();
-    reclaim(|| now() != generation);
-    assert_eq!(now(), SlotWord::next_generation(generation), "the cell was vacated twice");
-    assert_eq!([core.cells.take_this(cell), core.cells.take_this(cell)], [true, false], "it is not vacant");
-}
-
 #[test]
 fn a_slot_is_used_while_the_node_is_replaced() {
     let outcomes = ["a slot of the old one was used", "a slot of the new one was used", "none was found"];

@@ -38,29 +38,22 @@
 //! publishes it to finds and clears (`depth`). A mark that does not see the new level came before the announcement,
 //! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
 
+mod finding;
 mod leaf;
 mod rank;
 pub(crate) mod word;
 
 use crate::arena::Arena;
 use crate::node::Cells;
-use crate::node::cell::Cell;
-use crate::node::word::SlotWord;
 use crate::pool::Occupancy;
-use crate::random::{Random, Stretch};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
-use leaf::{Leaf, Seats};
-use rank::random_bit;
-use std::hint::select_unpredictable;
+pub(crate) use finding::Found;
+use leaf::Leaf;
 use std::sync::Arc;
-use word::{FANOUT, IndexWord, next_bit};
+use word::{FANOUT, IndexWord};
 
 /// Levels of the largest index: 32^6 positions are more than positions there are.
 const MAX_LEVELS: usize = 6;
-
-/// In a pool of fewer positions, threads have no homes: these would be words that several share, and few nodes to choose
-/// from.
-const WITH_HOMES: u32 = 512;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -81,45 +74,6 @@ pub(crate) struct Index {
     pool: u32,
     /// Of the pool that has the number now.
     key: AtomicU64,
-}
-
-/// A member that could be selected when it was looked at.
-#[derive(Clone, Copy)]
-pub(crate) struct Found<'a> {
-    /// Of the cell.
-    pub(crate) number: u32,
-    pub(crate) cell: &'a Cell,
-    /// The slot word that said so.
-    pub(crate) word: SlotWord,
-}
-
-impl Found<'_> {
-    /// Jobs, and what they are held against: capacity times weight.
-    #[inline(always)]
-    pub(crate) fn load(&self) -> (u32, u32) {
-        let basis = self.cell.basis();
-        (self.word.in_flight() + u32::from(basis.external), u32::from(basis.capacity) * u32::from(basis.weight))
-    }
-
-    /// Whether this one's load is the smaller; the lowest bit of `coin` decides between equals.
-    #[inline(always)]
-    pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
-        // jobs / strength < jobs / strength, without a division: 17 + 32 bits each.
-        let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
-        u64::from(jobs) * u64::from(other_strength) + (coin & 1) <= u64::from(other_jobs) * u64::from(strength)
-    }
-
-    /// The one with the smaller load.
-    #[inline(always)]
-    pub(crate) fn lighter(self, other: Self, coin: u64) -> Self {
-        let this = self.is_lighter(&other, coin);
-        // A guess would be wrong half of the time.
-        Self {
-            number: select_unpredictable(this, self.number, other.number),
-            cell: select_unpredictable(this, self.cell, other.cell),
-            word: select_unpredictable(this, self.word, other.word),
-        }
-    }
 }
 
 impl Index {
@@ -307,188 +261,6 @@ impl Index {
         self.depth.load(Ordering::Acquire)
     }
 
-    /// A member that can be selected, drawn at random; `None` when there was an instant with none.
-    ///
-    /// While all members are available every one of them is equally likely. When some are not, one is the likelier the
-    /// fewer others are in its word, and the fewer words with any there are beside that; see the limitations.
-    #[inline(always)]
-    pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, self.high_water(), Stretch::WHOLE, random).map(|(found, _)| found)
-    }
-
-    /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
-    /// somebody is found there.
-    #[inline(always)]
-    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
-        let high_water = self.high_water();
-        let home = if high_water < WITH_HOMES { Stretch::WHOLE } else { home };
-        let (first, rest) = self.find(cells, high_water, home, random)?;
-        if rest == ONLY {
-            return Some(first);
-        }
-        // The second may be the same node again, or find the pool empty by now.
-        match self.find(cells, high_water, home, random) {
-            Some((second, coin)) => Some(first.lighter(second, coin)),
-            None => Some(first),
-        }
-    }
-
-    /// A member that can be selected, at a random position or near; and a random number that it does not hang on, or
-    /// [`ONLY`].
-    #[inline(always)]
-    fn find<'a>(
-        &self,
-        cells: &'a Cells,
-        high_water: u32,
-        home: Stretch,
-        random: &mut Random,
-    ) -> Option<(Found<'a>, u64)> {
-        // The position, and the fraction by which the number drawn is past it: what that has not said yet.
-        let draw = u128::from(home.place(random.next())) * u128::from(high_water);
-        let (position, fraction) = ((draw >> 64) as u32, draw as u64);
-        let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
-        let (bits, seats) = (leaf.word.bits(), leaf.seats());
-        // Two cases, for a processor to foresee which: either all are available, or one of those that are is sought. (Not
-        // by where the members' cells are: that hangs on when cells were vacated, which no seed repeats.)
-        let all = || u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
-        let place = if bits == u32::MAX || bits == 0 || bits == all() { place } else { random_bit(bits, fraction) };
-        if bits != 0
-            && let Some(found) = look(cells, seats, place)
-        {
-            return Some((found, fraction));
-        }
-        // On a copy, so that the caller's can be in a register.
-        let mut apart = random.clone();
-        let found = match bits {
-            0 => self.find_near(cells, position / FANOUT, &mut apart),
-            _ => self.find_beside(cells, position / FANOUT * FANOUT + place, &mut apart),
-        };
-        *random = apart;
-        let (found, only) = found?;
-        Some((found, if only { ONLY } else { fraction }))
-    }
-
-    /// As [`find`](Self::find), where the bit at `met` is stale, or the member in a cell elsewhere.
-    #[inline(never)]
-    fn find_beside<'a>(&self, cells: &'a Cells, met: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
-        match self.look(cells, met) {
-            Some(found) => Some((found, false)),
-            None => self.find_near(cells, met / FANOUT, random),
-        }
-    }
-
-    /// As [`find`](Self::find), in this leaf if it has a set bit, or else near; and whether it is the only one in all.
-    #[inline(never)]
-    fn find_near<'a>(&self, cells: &'a Cells, leaf: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
-        // Each turn mends a stale bit, or another thread got somewhere.
-        loop {
-            let Near { leaf, place, only } = self.draw_near(leaf, random)?;
-            let found = look(cells, self.leaves.at(leaf).seats(), place);
-            if let Some(found) = found.or_else(|| self.look(cells, leaf * FANOUT + place)) {
-                return Some((found, only));
-            }
-        }
-    }
-
-    /// A set bit of this leaf if it has one; else up until a word has a set bit, then down at random. `None` when there was
-    /// an instant with none.
-    #[inline(always)]
-    fn draw_near(&self, leaf: u32, random: &mut Random) -> Option<Near> {
-        'again: loop {
-            let depth = self.depth() as usize;
-            let (mut level, mut index) = (0, leaf);
-            let mut bits = self.leaves.at(leaf).word.bits();
-            while bits == 0 {
-                level += 1;
-                if level >= depth {
-                    // The topmost word was empty, if it still was the topmost then.
-                    if self.depth() as usize == depth {
-                        return None;
-                    }
-                    continue 'again;
-                }
-                index /= FANOUT;
-                bits = self.above[level - 1].at(index).bits();
-            }
-            let mut only = level + 1 == depth;
-            while level > 0 {
-                only &= bits.is_power_of_two();
-                index = index * FANOUT + random_bit(bits, random.next());
-                level -= 1;
-                bits = self.word(level, index).bits();
-                if bits == 0 {
-                    // A bit stood for an empty word.
-                    self.clear_above(level, index);
-                    continue 'again;
-                }
-            }
-            only &= bits.is_power_of_two();
-            return Some(Near { leaf: index, place: random_bit(bits, random.next()), only });
-        }
-    }
-
-    /// The member at this position if it can be selected. If not, and the index says otherwise, the index is mended.
-    pub(crate) fn look<'a>(&self, cells: &'a Cells, position: u32) -> Option<Found<'a>> {
-        let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
-        let found = look(cells, leaf.seats(), place).or_else(|| look_at(cells, self.stranger(position)?));
-        if found.is_none() {
-            self.mend(cells, position);
-        }
-        found
-    }
-
-    /// Clears the bit of a member that cannot be selected.
-    #[cold]
-    pub(crate) fn mend(&self, cells: &Cells, position: u32) {
-        self.clear(position, || self.member(position).is_none_or(|cell| !cells.at(cell).word().selectable()));
-    }
-
-    /// The first position at or after `from`, going round, whose member may be selected; `None` when there was an
-    /// instant with none.
-    pub(crate) fn next(&self, from: u32) -> Option<u32> {
-        let from = if from < self.high_water() { from } else { 0 };
-        if self.high_water() == 0 {
-            return None;
-        }
-        'again: loop {
-            let depth = self.depth();
-            let (mut level, mut index, mut least) = (0, from / FANOUT, from % FANOUT);
-            let mut bits = loop {
-                let bits = self.word(level, index).bits();
-                // From bit `least` on; it is 32 when the word below was the last of this one.
-                let ahead = bits & u32::MAX.checked_shl(least).unwrap_or(0);
-                if ahead != 0 {
-                    break ahead;
-                }
-                if level as u32 + 1 == depth {
-                    if bits != 0 {
-                        // Round to the beginning.
-                        break bits;
-                    }
-                    if self.depth() == depth {
-                        return None;
-                    }
-                    continue 'again;
-                }
-                least = index % FANOUT + 1;
-                index /= FANOUT;
-                level += 1;
-            };
-            loop {
-                let first = next_bit(bits, 0);
-                if level == 0 {
-                    return Some(index * FANOUT + first);
-                }
-                (level, index) = (level - 1, index * FANOUT + first);
-                bits = self.word(level, index).bits();
-                if bits == 0 {
-                    self.clear_above(level, index);
-                    continue 'again;
-                }
-            }
-        }
-    }
-
     /// Whether the position is told: its bit is set, and every bit above. For checks.
     #[cfg(test)]
     pub(crate) fn is_told(&self, position: u32) -> bool {
@@ -498,119 +270,5 @@ impl Index {
             bit /= FANOUT;
             set
         }) && self.occupancy.is_marked(self.pool)
-    }
-}
-
-/// What [`Index::find`] says with a member that is the only one available: there is no need to draw another.
-const ONLY: u64 = u64::MAX;
-
-/// A set bit, and whether it is the only one.
-struct Near {
-    leaf: u32,
-    place: u32,
-    only: bool,
-}
-
-/// The member at this place of a leaf, if it is in one of the leaf's own cells and can be selected.
-#[inline(always)]
-fn look(cells: &Cells, seats: Seats, place: u32) -> Option<Found<'_>> {
-    look_at(cells, seats.own(place)?)
-}
-
-/// The node in this cell, if it can be selected.
-#[inline(always)]
-fn look_at(cells: &Cells, number: u32) -> Option<Found<'_>> {
-    let cell = cells.at(number);
-    let word = cell.word();
-    word.selectable().then_some(Found { number, cell, word })
-}
-
-#[cfg(all(test, not(slotyard_loom)))]
-mod tests {
-    use super::*;
-    use crate::node::word::Flags;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    /// An index, and cells to which it is indifferent: each can always be selected. Members are in cells of the number
-    /// of their position.
-    fn index(positions: u32) -> (Index, Cells) {
-        let (index, cells) = (Index::new(0, Arc::new(Occupancy::new(1))), Cells::new());
-        (0..positions).for_each(|position| add(&index, &cells, position));
-        (index, cells)
-    }
-
-    fn add(index: &Index, cells: &Cells, position: u32) {
-        let cell = index.own_cell(position, cells);
-        assert_eq!(cell, position);
-        cells.at(cell).occupy(1, 100, Flags::NONE);
-        index.set_member(position, Some(cell));
-    }
-
-    fn draw(index: &Index, cells: &Cells, random: &mut Random) -> Option<u32> {
-        index.draw(cells, random).map(|found| found.number)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Marks, clears and growth in any order against a plain set: finds tell exactly what is in it.
-        #[test]
-        fn finds_agree_with_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..40_000), 1..200), seed in any::<u64>()) {
-            let (index, cells) = index(1);
-            let (mut set, mut size) = (BTreeSet::new(), 1);
-            let mut random = Random::new(seed);
-            for (mark, position) in steps {
-                for new in size..=position {
-                    add(&index, &cells, new);
-                }
-                size = size.max(position + 1);
-                if mark {
-                    set.insert(position);
-                    index.mark(position);
-                } else {
-                    set.remove(&position);
-                    index.clear(position, || true);
-                }
-                match draw(&index, &cells, &mut random) {
-                    None => prop_assert!(set.is_empty()),
-                    Some(found) => prop_assert!(set.contains(&found) && index.is_told(found)),
-                }
-                // Growth leaves a stale bit, which the draw has mended if it found nothing.
-                prop_assert_eq!(index.is_empty(), set.is_empty());
-                index.mend_occupancy();
-                prop_assert_eq!(index.occupancy.is_marked(0), !set.is_empty());
-                let after = set.range(position..).next().or_else(|| set.iter().next()).copied();
-                prop_assert_eq!(index.next(position), after);
-            }
-        }
-    }
-
-    #[test]
-    fn the_only_free_position_is_found_at_every_size() {
-        for size in [1, 31, 32, 33, 1024, 1025, 32_768, 32_769, 100_000] {
-            let (index, cells) = index(size);
-            let mut random = Random::new(7);
-            for position in [0, size / 2, size - 1] {
-                index.mark(position);
-                for _ in 0..20 {
-                    assert_eq!(draw(&index, &cells, &mut random), Some(position));
-                }
-                index.clear(position, || true);
-                assert_eq!(draw(&index, &cells, &mut random), None);
-            }
-        }
-    }
-
-    #[test]
-    fn draws_are_uniform_while_most_are_free() {
-        // 33 positions: the last word has a single one, which must not get half of the draws.
-        let (index, cells) = index(33);
-        (0..33).for_each(|position| index.mark(position));
-        let mut random = Random::new(1);
-        let mut drawn = [0u32; 33];
-        for _ in 0..330_000 {
-            drawn[draw(&index, &cells, &mut random).unwrap() as usize] += 1;
-        }
-        assert!(drawn.iter().all(|&n| (9_500..10_500).contains(&n)), "{drawn:?}");
     }
 }
