@@ -15,8 +15,9 @@ use super::place::{Link, Places};
 use super::requests::MOST_PLACES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 
-/// The first threads have a stripe each, the others share the last one.
-pub(super) const STRIPES: usize = sized(32, 2) as usize;
+/// The first threads have a stripe each, the others share the last one. In the models all do: their threads are one to
+/// whoever numbers threads, and what a thread has for itself needs no model.
+pub(super) const STRIPES: usize = sized(32, 1) as usize;
 /// Places in a lot.
 const LOT: u32 = sized(64, 1);
 
