@@ -1,8 +1,9 @@
 //! **Coming back**: a job that is created after a heartbeat has brought its node back is not orphaned by the tick that
 //! took the node offline; a job on a node that is offline in the end is.
 //!
-//! A heartbeat and a tick of the same moment may miss one another, then the node is offline until the next heartbeat
-//! (see `Core::take_offline`); so the model asks only that job and node agree.
+//! A heartbeat and a tick of the same moment may miss one another, then the node is offline until the next heartbeat, or
+//! for the moment until the tick sees that it has come (see `Core::take_offline`); so the model asks only that job and
+//! node agree.
 //!
 //! **Reports**: what a node has reported of others' jobs fades from the last report on, and never below it because of an
 //! earlier one; the capacity in the word is in line with that.
@@ -26,16 +27,24 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
     explore(2, &["it was never offline", "it went offline and came back", "it stayed offline"], |seen| {
         let fleet = Fleet::new([1]);
         let upkeep = thread::spawn({
-            let core = fleet.core.clone();
-            move || core.tick(Duration::from_secs(16))
+            let fleet = fleet.clone();
+            move || {
+                fleet.stir();
+                fleet.core.tick(Duration::from_secs(16));
+                fleet.stir();
+            }
         });
+        fleet.stir();
         fleet.core.heartbeat(&fleet.nodes[0], &Heartbeat::ready()).unwrap();
+        fleet.stir();
         let request = JobRequest::new("request", Demand::new().service(Service::ASR));
         let job = fleet.core.create_job(&request, &crossbeam_epoch::pin()).ok();
         upkeep.join().unwrap();
         let offline = fleet.word(0).flags().has(Flags::OFFLINE);
+        let created = job.is_some();
         match job {
-            None => assert!(offline, "there was a slot"),
+            None if offline => {}
+            None => seen.note("it was offline for a moment"),
             Some(job) if offline => assert_eq!(job.state(), JobState::Orphaned),
             Some(job) => assert_eq!(job.state(), JobState::Reserved, "a job of a node that is up was orphaned"),
         }
@@ -43,7 +52,7 @@ fn a_job_of_a_node_that_is_back_is_left_alone() {
         if !offline && fleet.core.stats().counters.refused_gone == 0 {
             seen.note("it went offline and came back");
         }
-        assert_eq!(fleet.word(0).in_flight(), u32::from(!offline));
+        assert_eq!(fleet.word(0).in_flight(), u32::from(created && !offline));
         assert_told(&fleet.core);
     });
 }
