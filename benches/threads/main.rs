@@ -1,4 +1,4 @@
-//! What more threads bring: all of them choose among all nodes, and none has nodes of its own.
+//! What more threads bring: all of them choose among all nodes; with homes, which change, and without.
 //!
 //! ```sh
 //! cargo bench --bench threads
@@ -14,14 +14,14 @@
 //! - the cell of the node that was chosen: one compare-and-swap. The cells of the two nodes drawn are read.
 //!
 //! and giving back writes the same cell. Only when that fills the node, or frees it, are written besides
-//! - the word of the availability index with the node's bit, on a line with the words of 256 nodes; the word above it
-//!   when that was the first bit or the last, and so on up.
+//! - the leaf of the availability index with the node's bit, on a line with those of 128 nodes; the words above it only
+//!   when a find has met it empty in between.
 //!
 //! Shared and only read, as long as no node comes or goes: the snapshot, the prepared demand's route, the pool, its list
 //! of members, the time, and the index words that the draws look at. Written by one thread only, on lines of its own:
 //! its counters, its random stream, its pin.
 //!
-//! So threads meet at the cells. An operation of one of `n` threads reads those of two nodes and then writes one of
+//! So without homes threads meet at the cells. An operation of one of `n` threads reads those of two nodes and then writes one of
 //! them; what another thread wrote last, which it did with a chance of `1 - 1/n` however many nodes there are, comes
 //! from its core's cache: two lines to fetch, and one to have alone. That, and not a counter or a lock, is what scaling
 //! has against it, as long as the cells fit into the caches. Those of more nodes come from memory anyhow, and there
@@ -41,9 +41,12 @@ mod load;
 mod spread;
 mod throughput;
 
+use std::time::Duration;
+
 use harness::Suite;
 use harness::crew::cores;
 use load::Fleet;
+use slotyard::Scheduler;
 
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Of a node.
@@ -57,24 +60,35 @@ fn main() {
     let mut suite = Suite::new("threads");
     let sizes = if Suite::is_bench() { &SIZES[..] } else { &[100][..] };
     for nodes in sizes {
-        let fleet_of = format!("{nodes} nodes");
-        if !suite.wants(&fleet_of) {
-            continue;
-        }
-        let fleet = Fleet::new(*nodes, SLOTS);
-        {
-            let mut held = fleet.fill();
-            for load in LOADS {
-                held.lower_to(load);
-                throughput::measure(&mut suite, &format!("{fleet_of}, {load} % held"), &fleet, &held.floor);
+        for homes in [true, false] {
+            let fleet_of = format!("{nodes} nodes{}", if homes { "" } else { " without homes" });
+            if !suite.wants(&fleet_of) {
+                continue;
             }
-        }
-        if *nodes <= MOST_SPREAD {
-            spread::measure(&mut suite, &fleet_of, &fleet);
+            let fleet = Fleet::of(scheduler(*nodes, homes), *nodes, SLOTS, &fleet::demand());
+            {
+                let mut held = fleet.fill();
+                for load in LOADS {
+                    held.lower_to(load);
+                    let case = format!("{fleet_of}, {load} % held");
+                    throughput::measure(&mut suite, &case, &fleet, &held.floor, homes);
+                }
+            }
+            if *nodes <= MOST_SPREAD {
+                spread::measure(&mut suite, &fleet_of, &fleet);
+            }
         }
     }
     late::measure(&mut suite);
     suite.finish();
+}
+
+/// With a maintenance thread of its own: it is that which gives threads their homes.
+fn scheduler(nodes: u32, homes: bool) -> Scheduler {
+    let builder = Scheduler::builder().seed(1).heartbeat_timeout(Duration::from_secs(24 * 3600)).homes(homes);
+    let scheduler = builder.build().expect("the configuration is valid");
+    fleet::register(&scheduler, 0..nodes, SLOTS);
+    scheduler
 }
 
 /// One thread, and doubled from there as far as there are cores; two at least, for what does not depend on speed.

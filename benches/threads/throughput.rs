@@ -38,7 +38,7 @@ pub(super) struct Part {
     undisturbed: bool,
 }
 
-pub(super) fn measure(suite: &mut Suite, case: &str, fleet: &Fleet, floor: &Floor) {
+pub(super) fn measure(suite: &mut Suite, case: &str, fleet: &Fleet, floor: &Floor, budgeted: bool) {
     let ([wanted, most], time) =
         if Suite::is_bench() { (TURNS, Duration::from_millis(50)) } else { ([1, 1], Duration::from_millis(2)) };
     let counts = super::counts(1);
@@ -63,7 +63,7 @@ pub(super) fn measure(suite: &mut Suite, case: &str, fleet: &Fleet, floor: &Floo
         }
     });
     warn(case, done.iter().flatten());
-    record(suite, case, &counts, &done);
+    record(suite, case, &counts, &done, budgeted);
 }
 
 fn undisturbed(turns: &[Done]) -> usize {
@@ -88,10 +88,10 @@ pub(super) fn warn<'d>(case: &str, kinds: impl IntoIterator<Item = &'d Vec<Done>
     }
 }
 
-fn record(suite: &mut Suite, case: &str, counts: &[usize], done: &[[Vec<Done>; CONTENDERS]]) {
+fn record(suite: &mut Suite, case: &str, counts: &[usize], done: &[[Vec<Done>; CONTENDERS]], budgeted: bool) {
     let figures = |place: usize, contender: usize, of| figures(&done[place][contender], of);
     for (place, threads) in counts.iter().enumerate() {
-        let budget = BUDGETS.iter().find(|(count, _)| count == threads).map(|(_, budget)| *budget);
+        let budget = BUDGETS.iter().find(|(count, _)| budgeted && count == threads).map(|(_, budget)| *budget);
         let mut row = |subject: &str, floor, unit, budget, ours, base| {
             let subject = format!("{threads} threads, {subject}");
             suite.record_ratio(About { case, subject: &subject, floor, budget }, unit, ours, base);
