@@ -103,7 +103,9 @@ impl Index {
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
-            return Some((found, fraction));
+            // Where there is but one leaf, one bit says that there is nothing to choose from.
+            let only = high_water <= FANOUT && bits.is_power_of_two();
+            return Some((found, if only { ONLY } else { fraction }));
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
