@@ -21,11 +21,13 @@
 //!   misses the slot: first model;
 //! - `IndexWord::clear` without the look between load and exchange, and `mark` without `VERSION`: first model;
 //! - `Cell::step` without `Edge::Pending`: second model;
-//! - `IndexWord::mark` without `PENDING`: third model;
+//! - `IndexWord::disown` leaving `TOLD`: sixth model;
 //! - the clear of a summary bit without the look at the child (`Index::clear_above`): fifth model; with a look whether it
 //!   is empty, in place of whether it is still as it was: sixth model;
-//! - `Occupancy::clear` without `is_empty`: last model;
 //! - Relaxed for the AcqRel of `IndexWord::mark`: fourth model.
+//!
+//! Not shown by a model any more, since fewer clears get to the occupancy: `Occupancy::clear` without a look at the pool;
+//! nor that `IndexWord::settle` has to compare.
 
 use loom::thread;
 
