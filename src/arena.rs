@@ -53,6 +53,17 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
         Some(unsafe { NonNull::new_unchecked(origin.as_ptr().wrapping_add(index as usize)).as_ref() })
     }
 
+    /// The `row`th `N` items, if one of them was ever [`ensure`](Self::ensure)d. `N` is a power of two, and no more than
+    /// the first chunk holds.
+    #[inline(always)]
+    pub(crate) fn row<const N: usize>(&self, row: u32) -> Option<&[T; N]> {
+        const { assert!(N.is_power_of_two() && N <= 1 << FIRST) };
+        let first: *const T = self.get(row.wrapping_mul(N as u32))?;
+        // SAFETY: a chunk begins at a multiple of its length, which is one of `N`, as the index of the row's first item is;
+        // so the chunk has them all, in one allocation, and they are shared for as long as `self` is.
+        Some(unsafe { &*first.cast() })
+    }
+
     /// Item `index`, which the caller knows to exist.
     ///
     /// # Panics
@@ -149,6 +160,18 @@ mod tests {
                 prop_assert_eq!(arena.at(i).load(Ordering::Relaxed), u64::from(i) + 1);
             }
         }
+    }
+
+    #[test]
+    fn rows_are_the_items_side_by_side() {
+        let arena = Arena::<AtomicU64, 3>::new();
+        for row in 0..100u32 {
+            assert!(row.is_power_of_two() == arena.row::<8>(row).is_none() || row == 0);
+            arena.ensure(row * 8 + 5);
+            let items = arena.row::<8>(row).unwrap();
+            assert!((0..8).all(|place| std::ptr::eq(&items[place as usize], arena.at(row * 8 + place))));
+        }
+        assert!(arena.row::<8>(u32::MAX).is_none());
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod job;
 mod lock;
 mod node;
 mod pool;
+mod prefetch;
 mod publish;
 mod random;
 mod scheduler;

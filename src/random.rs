@@ -3,6 +3,7 @@
 //! With a seed, the first thread that uses a scheduler draws the same numbers in every run.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, Weak};
 
 use crate::sync::{Ordering, PlainMutex, Sequence};
@@ -21,6 +22,23 @@ impl Random {
         self.0.u64(..)
     }
 
+    /// Whether it is the turn of what is done once in 16 times or so: by the next number's place in the stream, which comes
+    /// round evenly.
+    #[inline(always)]
+    pub(crate) fn is_turn(&self) -> bool {
+        self.0.get_seed() >> 60 == 0
+    }
+
+    /// This stream, so many numbers further on.
+    #[inline(always)]
+    pub(crate) fn further_on(&self, numbers: u32) -> Self {
+        let mut further = self.clone();
+        (0..numbers).for_each(|_| {
+            further.next();
+        });
+        further
+    }
+
     /// A number below `n`, which is not 0. Off uniform by less than `n` in 2^32.
     #[inline(always)]
     pub(crate) fn below(&mut self, n: u32) -> u32 {
@@ -28,25 +46,33 @@ impl Random {
     }
 }
 
-/// A part of the unit circle, from which positions are drawn: where it begins and how long it is, in parts of 2^64.
+/// A part of the unit circle, from which positions are drawn: where it begins (upper half) and how long it is (lower
+/// half), in parts of 2^32. Without a length it is the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) origin: u64,
-    pub(crate) width: u64,
-}
+pub(crate) struct Stretch(pub(crate) u64);
 
 impl Stretch {
-    pub(crate) const WHOLE: Self = Self { origin: 0, width: u64::MAX };
+    pub(crate) const WHOLE: Self = Self(0);
+
+    /// The stretch from `origin`; both in parts of 2^32.
+    pub(crate) fn new(origin: u32, width: NonZeroU32) -> Self {
+        Self(u64::from(origin) << 32 | u64::from(width.get()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_whole(self) -> bool {
+        self.0 as u32 == 0
+    }
 
     /// The place in it that a random number stands for.
     #[inline(always)]
     pub(crate) fn place(self, random: u64) -> u64 {
         // A branch, which is foreseen, and not a multiplication more to wait for.
-        if self == Self::WHOLE {
+        if self.is_whole() {
             return random;
         }
-        let place = (u128::from(random) * u128::from(self.width)) >> 64;
-        self.origin.wrapping_add(place as u64)
+        let place = (u128::from(random) * u128::from(self.0 as u32)) >> 32;
+        (self.0 & u64::from(u32::MAX) << 32).wrapping_add(place as u64)
     }
 }
 

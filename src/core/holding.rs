@@ -45,7 +45,7 @@ impl Core {
 
     /// As [`hold`](Self::hold), by the short way to a slot. `None`: that does not lead to one.
     fn hold_shortly(&self, record: &JobRecord, demand: &Demand, pin: &Guard) -> Option<Held> {
-        let chosen = self.reserve_shortly(demand)?;
+        let chosen = self.reserve_shortly(Asked::Plain(demand))?;
         let pool = self.snapshot(pin).table().get(chosen.pool as u32).filter(|pool| pool.key == chosen.pool);
         let Some(pool) = pool else {
             // It was dropped since, with all that stood in it.

@@ -9,13 +9,21 @@
 //! one busy thread there are none. And they wander, so that no node stays with one thread, whose jobs may be longer
 //! than another's.
 //!
-//! Every store and load is Relaxed: a thread that takes the origin of one home with the width of another draws from a
-//! part of the pool that is nobody's home, or somebody else's, once.
+//! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: of one choice
+//! in 16 the second node is drawn from the whole pool, and which of the two is less loaded is added up as in Page's
+//! cumulative sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it
+//! until the next tick.
+//!
+//! Every store and load is Relaxed: a home is one word, and one that is a tick old is still a part of the pool.
+
+use std::cmp::Ordering::{Equal, Greater, Less};
+use std::num::NonZeroU32;
 
 use crossbeam_utils::CachePadded;
 
 use super::Core;
-use crate::random::Stretch;
+use crate::pool::{Found, Index};
+use crate::random::{Random, Stretch};
 use crate::stats::{Count, OWN_STRIPES};
 use crate::sync::{Ordering, Statistic};
 
@@ -23,18 +31,30 @@ use crate::sync::{Ordering, Statistic};
 const BUSY: u64 = 512;
 /// Ticks after which the homes move on.
 const STAY: u64 = 64;
-/// How far they move, in parts of 2^64: by the golden ratio, so that they come everywhere before they come back.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// How far they move, in parts of 2^32: by the golden ratio, so that they come everywhere before they come back.
+const STEP: u32 = 0x9e37_79b9;
+
+/// What the sum rises by when the home's node was the fuller one; what it falls by when it was the less full, and when
+/// both were alike. So it keeps falling as long as the home's is the fuller by less than a quarter of the choices more
+/// often than the other.
+const FULLER: u64 = 3;
+const LESS_FULL: u64 = 5;
+const ALIKE: u64 = 1;
+/// The sum at which the home is left: after 512 choices at the earliest. In a home that is as full as the rest it comes to
+/// that about once in 20 million tests.
+const TOO_FULL: u64 = 96;
 
 /// See the module's documentation. Threads are known by their numbers; those past the first few share the last home, which
 /// is always the whole.
 #[derive(Debug)]
 pub(super) struct Homes(Box<[CachePadded<Home>; OWN_STRIPES + 1]>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Home {
-    origin: Statistic,
-    width: Statistic,
+    /// A [`Stretch`].
+    stretch: Statistic,
+    /// By how much it seemed to be fuller than the rest. Only its thread writes it.
+    fuller: Statistic,
 }
 
 /// What maintenance remembers from one tick to the next.
@@ -48,23 +68,40 @@ pub(super) struct Census {
 
 impl Homes {
     pub(super) fn new() -> Self {
-        let whole = |_| {
-            let Stretch { origin, width } = Stretch::WHOLE;
-            CachePadded::new(Home { origin: Statistic::new(origin), width: Statistic::new(width) })
-        };
-        Self(Box::new(std::array::from_fn(whole)))
+        Self(Box::new(std::array::from_fn(|_| CachePadded::default())))
+    }
+
+    #[inline(always)]
+    fn at(&self, thread: u32) -> &Home {
+        &self.0[(thread as usize).min(OWN_STRIPES)]
     }
 
     /// The home of a thread.
     #[inline(always)]
     pub(super) fn of(&self, thread: u32) -> Stretch {
-        let home = &self.0[(thread as usize).min(OWN_STRIPES)];
-        Stretch { origin: home.origin.load(Ordering::Relaxed), width: home.width.load(Ordering::Relaxed) }
+        Stretch(self.at(thread).stretch.load(Ordering::Relaxed))
     }
 
     fn set(&self, thread: usize, stretch: Stretch) {
-        self.0[thread].origin.store(stretch.origin, Ordering::Relaxed);
-        self.0[thread].width.store(stretch.width, Ordering::Relaxed);
+        self.0[thread].stretch.store(stretch.0, Ordering::Relaxed);
+    }
+
+    /// The thread saw how a node of its home compares to one of the whole; says whether it has left its home because of
+    /// that.
+    fn note(&self, thread: u32, load: std::cmp::Ordering) -> bool {
+        let home = self.at(thread);
+        let sum = home.fuller.load(Ordering::Relaxed);
+        let sum = match load {
+            Greater => sum + FULLER,
+            Less => sum.saturating_sub(LESS_FULL),
+            Equal => sum.saturating_sub(ALIKE),
+        };
+        let leaves = sum >= TOO_FULL;
+        home.fuller.store(if leaves { 0 } else { sum }, Ordering::Relaxed);
+        if leaves {
+            home.stretch.store(Stretch::WHOLE.0, Ordering::Relaxed);
+        }
+        leaves
     }
 
     /// Shares the homes out anew, given what each thread has drawn so far.
@@ -79,12 +116,13 @@ impl Homes {
             return;
         }
         census.given = several;
-        let mut origin = (census.ticks / STAY).wrapping_mul(STEP);
+        let mut origin = ((census.ticks / STAY) as u32).wrapping_mul(STEP);
         for (thread, drawn) in lately.into_iter().enumerate() {
             if several && busy(drawn) {
-                let width = ((u128::from(drawn) << 64) / u128::from(total)) as u64;
-                self.set(thread, Stretch { origin, width });
-                origin = origin.wrapping_add(width);
+                let width = (u128::from(drawn) << 32) / u128::from(total);
+                let width = NonZeroU32::new(width as u32).unwrap_or(NonZeroU32::MIN);
+                self.set(thread, Stretch::new(origin, width));
+                origin = origin.wrapping_add(width.get());
             } else {
                 self.set(thread, Stretch::WHOLE);
             }
@@ -93,6 +131,37 @@ impl Homes {
 }
 
 impl Core {
+    /// The less loaded of two members of the pool of this index, for a thread.
+    #[inline(always)]
+    pub(super) fn draw_lighter<'a>(
+        &'a self,
+        index: &Index,
+        thread: u32,
+        home: Stretch,
+        random: &mut Random,
+    ) -> Option<Found<'a>> {
+        if !home.is_whole() && random.is_turn() {
+            return self.draw_from_both(index, thread, home, random);
+        }
+        index.draw_lighter(&self.cells, home, random)
+    }
+
+    /// As [`draw_lighter`](Self::draw_lighter), one of them from the whole pool: to see how the home compares to that.
+    #[inline(never)]
+    fn draw_from_both<'a>(
+        &'a self,
+        index: &Index,
+        thread: u32,
+        home: Stretch,
+        random: &mut Random,
+    ) -> Option<Found<'a>> {
+        let here = index.draw_in(home, &self.cells, random)?;
+        let Some(there) = index.draw(&self.cells, random) else { return Some(here) };
+        let load = here.compare(&there);
+        self.homes.note(thread, load);
+        Some(if load.is_gt() { there } else { here })
+    }
+
     /// Shares the homes out, if threads are to have any.
     pub(super) fn share_out_homes(&self, census: &mut Census) {
         if self.config.homes {
@@ -115,6 +184,11 @@ mod tests {
         (homes, given)
     }
 
+    /// Origin and width.
+    fn ends(home: Stretch) -> (u32, u32) {
+        ((home.0 >> 32) as u32, home.0 as u32)
+    }
+
     proptest! {
         /// Homes lie side by side all around, each as wide as its thread is busy.
         #[test]
@@ -127,10 +201,11 @@ mod tests {
             if busy.len() > 1 {
                 let total: u64 = busy.iter().map(|thread| drawn[*thread]).sum();
                 for pair in busy.windows(2) {
-                    prop_assert_eq!(given[pair[0]].origin.wrapping_add(given[pair[0]].width), given[pair[1]].origin);
+                    let (before, after) = (ends(given[pair[0]]), ends(given[pair[1]]));
+                    prop_assert_eq!(before.0.wrapping_add(before.1), after.0);
                 }
                 for thread in busy {
-                    let share = given[thread].width as f64 / 2f64.powi(64);
+                    let share = f64::from(ends(given[thread]).1) / 2f64.powi(32);
                     prop_assert!((share - drawn[thread] as f64 / total as f64).abs() < 1e-9);
                 }
             }
@@ -149,7 +224,7 @@ mod tests {
         };
         assert_eq!(tick([BUSY, 0]), [Stretch::WHOLE; 2]);
         let [first, second] = tick([3 * BUSY, BUSY]);
-        assert_eq!((first.width, second.width), (3 << 62, 1 << 62));
+        assert_eq!((ends(first).1, ends(second).1), (3 << 30, 1 << 30));
         assert_eq!(tick([BUSY, BUSY - 1]), [Stretch::WHOLE; 2]);
         assert_eq!(homes.of(OWN_STRIPES as u32), Stretch::WHOLE);
         assert_eq!(homes.of(u32::MAX), Stretch::WHOLE);
@@ -158,13 +233,41 @@ mod tests {
     #[test]
     fn homes_move_on() {
         let (homes, mut census) = (Homes::new(), Census::default());
-        let origins: Vec<u64> = (1..=3 * STAY)
+        let origins: Vec<u32> = (1..=3 * STAY)
             .map(|tick| {
                 homes.share_out(&mut census, [tick * BUSY; OWN_STRIPES]);
-                homes.of(0).origin
+                ends(homes.of(0)).0
             })
             .collect();
         let moves = origins.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert_eq!(moves, 3);
+    }
+    /// Two busy threads' homes, and how often the first has to see its home compared until it leaves; `None`: it stays.
+    fn leaves_after(tests: u32, mut load: impl FnMut() -> std::cmp::Ordering) -> Option<u32> {
+        let (homes, _) = shared_out(&[BUSY, BUSY]);
+        let left = (1..=tests).find(|_| homes.note(0, load()));
+        assert_eq!(homes.of(0).is_whole(), left.is_some());
+        assert!(!homes.of(1).is_whole());
+        left
+    }
+
+    #[test]
+    fn a_fuller_home_is_left_and_an_equal_one_is_not() {
+        assert_eq!(leaves_after(100, || Greater), Some(32));
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut chance = |fuller: f64, less: f64| {
+            let drawn = random.f64();
+            if drawn < fuller {
+                Greater
+            } else if drawn < fuller + less {
+                Less
+            } else {
+                Equal
+            }
+        };
+        // A sixteenth of what a thread draws in many a tick, half of it on nodes as full as one another, or none.
+        assert_eq!(leaves_after(1 << 20, || chance(0.25, 0.25)), None);
+        assert_eq!(leaves_after(1 << 20, || chance(0.5, 0.5)), None);
+        assert!(leaves_after(1 << 20, || chance(0.6, 0.2)).is_some_and(|tests| tests < 1000));
     }
 }

@@ -23,7 +23,6 @@ use std::num::NonZeroU32;
 
 use super::Core;
 use super::selecting::{Asked, Extra};
-use crate::capability::Demand;
 use crate::error::NoNode;
 use crate::node::cell::{AtOnce, Cell, Edge, Home};
 use crate::node::word::SlotWord;
@@ -67,7 +66,7 @@ enum Taken {
 impl Core {
     #[inline(always)]
     pub(crate) fn reserve(&self, asked: Asked<'_>) -> Result<Chosen, NoNode> {
-        match self.reserve_shortly(asked.demand()) {
+        match self.reserve_shortly(asked) {
             Some(chosen) => Ok(chosen),
             None => self.reserve_at_large(asked),
         }
@@ -75,15 +74,15 @@ impl Core {
 
     /// See the module's documentation. `None`: the short way does not lead there.
     #[inline(always)]
-    pub(super) fn reserve_shortly(&self, demand: &Demand) -> Option<Chosen> {
+    pub(super) fn reserve_shortly(&self, asked: Asked<'_>) -> Option<Chosen> {
         // Acquire: pairs with `publish`.
         let stamp = self.stamp.load(Ordering::Acquire);
-        let number = demand.requirements.memo.known(stamp).filter(|_| demand.is_plain())?;
+        let number = asked.demand().requirements.memo.known(stamp).filter(|_| asked.is_plain())?;
         let index = self.indexes.get(number)?;
         let (mut random, thread) = self.threads.stream();
         let home = self.homes.of(thread);
         let chosen = loop {
-            let Some(found) = index.draw_lighter(&self.cells, home, &mut random) else { break None };
+            let Some(found) = self.draw_lighter(index, thread, home, &mut random) else { break None };
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);
@@ -93,6 +92,7 @@ impl Core {
                 Taken::Elsewhere => break None,
             }
         };
+        index.foresee(&self.cells, home, &random);
         self.threads.keep(random);
         chosen
     }
@@ -100,13 +100,17 @@ impl Core {
     #[inline(always)]
     fn reserve_of(&self, index: &Index, number: u32, stamp: u64, found: &Found<'_>) -> Taken {
         let cell = found.cell;
-        // A node of several pools goes the long way. Acquire: pairs with `publish`.
-        if !cell.is_at_home_in(number) || self.stamp.load(Ordering::Acquire) != stamp {
+        // A node of several pools goes the long way.
+        let Some(position) = cell.position_in(number) else { return Taken::Elsewhere };
+        // Acquire: pairs with `publish`.
+        if self.stamp.load(Ordering::Acquire) != stamp {
             return Taken::Elsewhere;
         }
-        let Ok((edge, word)) = cell.reserve(found.word) else { return Taken::No };
-        if edge != Edge::None {
-            self.reserved(cell, edge, word, index, number);
+        match cell.reserve(found.word) {
+            Err(_) => return Taken::No,
+            Ok((Edge::None, _)) => {}
+            Ok((Edge::Fallen, left)) => clear(index, position, cell, left),
+            Ok((edge, _)) => self.reserved_elsewhere(cell, edge),
         }
         Taken::Yes
     }
@@ -140,11 +144,8 @@ impl Core {
     fn reserved(&self, cell: &Cell, edge: Edge, left: SlotWord, index: &Index, number: u32) {
         match (edge, cell.home()) {
             (Edge::None, _) => {}
-            // Most nodes stand in the one pool in which they were just found. The position is the node's own while the word
-            // is as it was left: a node that moves announces that in its word before it gives its position up.
-            (Edge::Fallen, Home::At { pool, position }) if pool == number => {
-                index.clear(position, || cell.word() == left);
-            }
+            // Most nodes stand in the one pool in which they were just found.
+            (Edge::Fallen, Home::At { pool, position }) if pool == number => clear(index, position, cell, left),
             _ => self.reserved_elsewhere(cell, edge),
         }
     }
@@ -190,4 +191,13 @@ impl Core {
             }
         }
     }
+}
+
+/// The member at this position has become full, by the change of its word that left this: clears its bit.
+///
+/// The position is the node's own while the word is as it was left: a node that moves announces that in its word before it
+/// gives its position up.
+#[inline(always)]
+fn clear(index: &Index, position: u32, cell: &Cell, left: SlotWord) {
+    index.clear(position, || cell.word() == left);
 }

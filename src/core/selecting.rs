@@ -28,6 +28,15 @@ impl<'a> Asked<'a> {
             Self::Prepared(prepared) => prepared.demand(),
         }
     }
+
+    /// See [`Demand::is_plain`].
+    #[inline(always)]
+    pub(super) fn is_plain(self) -> bool {
+        match self {
+            Self::Plain(demand) => demand.is_plain(),
+            Self::Prepared(prepared) => prepared.is_plain(),
+        }
+    }
 }
 
 /// Further wishes of a job beyond its demand.
@@ -112,12 +121,13 @@ impl Core {
             let (mut random, thread) = self.threads.stream();
             let home = self.homes.of(thread);
             let taken = loop {
-                let Some(found) = pool.index.draw_lighter(&self.cells, home, &mut random) else { break None };
+                let Some(found) = self.draw_lighter(&pool.index, thread, home, &mut random) else { break None };
                 let taken = take(&Candidate { pool, found }, thread);
                 if taken.is_some() {
                     break taken;
                 }
             };
+            pool.index.foresee(&self.cells, home, &random);
             self.threads.keep(random);
             if let Some(taken) = taken {
                 return Ok(taken);
@@ -129,7 +139,7 @@ impl Core {
     /// Where any free node of one pool will do, and two choices decide, which is all that most gateways want: that pool.
     #[inline(always)]
     fn sole_pool<'g>(&self, asked: Asked<'_>, pin: &'g Guard) -> Option<&'g Arc<Pool>> {
-        if !(self.config.policy.is_power_of_two() && asked.demand().is_plain()) {
+        if !(self.config.policy.is_power_of_two() && asked.is_plain()) {
             return None;
         }
         let snapshot = self.snapshot(pin);
@@ -149,7 +159,7 @@ impl Core {
     ) -> Result<R, NoNode> {
         // No wish beyond the requirements, whose route is known, and a free node in its first tier. (Where pools are
         // kept strictly apart, the choice of one is not to be made twice.)
-        if asked.demand().is_plain()
+        if asked.is_plain()
             && self.config.fallback
             && extra.is_none()
             && let Some(route) = self.known_route(asked, self.snapshot(pin), pin)

@@ -126,17 +126,16 @@ impl Cell {
     #[inline(always)]
     pub(crate) fn reserve(&self, seen: SlotWord) -> Result<(Edge, SlotWord), SlotWord> {
         debug_assert!(seen.selectable());
-        let mut after = seen.reserved();
-        let full = !after.selectable();
-        if full {
-            // Nothing is free, so the index has nothing to be told; the next release starts afresh.
-            after = after.with_pending(false);
+        let after = seen.reserved();
+        if after.is_settled_with_room() {
+            return self.exchange(seen, after).map(|()| (Edge::None, after));
         }
-        self.exchange(seen, after).map(|()| match (full, after.pending()) {
-            (true, _) => (Edge::Fallen, after),
-            (false, true) => (Edge::Pending(after), after),
-            (false, false) => (Edge::None, after),
-        })
+        if after.selectable() {
+            return self.exchange(seen, after).map(|()| (Edge::Pending(after), after));
+        }
+        // Nothing is free, so the index has nothing to be told; the next release starts afresh.
+        let after = after.with_pending(false);
+        self.exchange(seen, after).map(|()| (Edge::Fallen, after))
     }
 
     /// Gives a slot of `generation` back, if nothing stands in the way of doing it with one step, as most often: the node
@@ -334,11 +333,12 @@ impl Cell {
         Home::unpack(self.home.load(Ordering::Acquire))
     }
 
-    /// Whether the node stands in this pool, and in no other.
+    /// The node's position in this pool, if it stands in that and in no other.
     #[inline(always)]
-    pub(crate) fn is_at_home_in(&self, pool: u32) -> bool {
+    pub(crate) fn position_in(&self, pool: u32) -> Option<u32> {
         // Acquire: pairs with `set_home`.
-        (self.home.load(Ordering::Acquire) >> 32) as u32 == pool + 1
+        let home = self.home.load(Ordering::Acquire);
+        ((home >> 32) as u32 == pool + 1).then_some(home as u32)
     }
 
     /// For the writer of the node's shard; to be followed by [`announce`](Self::announce).

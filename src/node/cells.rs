@@ -38,19 +38,24 @@ impl Cells {
         self.arena.at(cell)
     }
 
-    /// A block of cells in a row for a place in an index, all of them vacant; the number of the first.
-    pub(crate) fn block(&self) -> u32 {
-        let first = self.make_block();
-        (first..first + FANOUT).for_each(|cell| self.at(cell).set_vacancy(Vacancy::Vacant));
-        first
+    /// The cells of a block that was made.
+    #[inline(always)]
+    pub(crate) fn block(&self, block: u32) -> Option<&[Cell; FANOUT as usize]> {
+        self.arena.row(block)
+    }
+
+    /// Makes a block of cells for a place in an index, all of them vacant; its number.
+    pub(crate) fn vacant_block(&self) -> u32 {
+        let block = self.make_block();
+        self.block(block).into_iter().flatten().for_each(|cell| cell.set_vacancy(Vacancy::Vacant));
+        block
     }
 
     fn make_block(&self) -> u32 {
         // Relaxed: only distinctness matters; the arena publishes the cells.
-        let first = self.blocks.fetch_add(1, Ordering::Relaxed) as u32 * FANOUT;
-        // A block is not longer than the first chunk of the arena, and aligned, so it is in one chunk.
-        self.arena.ensure(first);
-        first
+        let block = self.blocks.fetch_add(1, Ordering::Relaxed) as u32;
+        self.arena.ensure(block * FANOUT);
+        block
     }
 
     /// Takes this cell of a block, if it is vacant. Then it is the taker's alone.
@@ -61,7 +66,7 @@ impl Cells {
     /// A vacant loose cell, for its finder alone.
     pub(crate) fn take(&self) -> u32 {
         self.vacant.pop().unwrap_or_else(|| {
-            let first = self.make_block();
+            let first = self.make_block() * FANOUT;
             (first + 1..first + FANOUT).for_each(|cell| self.vacant.push(cell));
             first
         })

@@ -118,6 +118,12 @@ impl SlotWord {
         self.0 & FLAGS_MASK == 0 && self.in_flight() < self.capacity()
     }
 
+    /// Whether, no reason being against it, a slot can be taken and the index has been told all there is to tell.
+    #[inline(always)]
+    pub(crate) const fn is_settled_with_room(self) -> bool {
+        !self.pending() && self.in_flight() < self.capacity()
+    }
+
     /// Whether it is `generation`'s, has no reason against it, and the index has been told all there is to tell.
     #[inline(always)]
     pub(crate) const fn is_settled_and_ready(self, generation: u32) -> bool {

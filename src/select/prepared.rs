@@ -14,6 +14,8 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct PreparedDemand {
     demand: Demand,
+    /// See [`Demand::is_plain`].
+    plain: bool,
     scheduler: u64,
     known: Published<Known>,
 }
@@ -29,12 +31,17 @@ struct Known {
 
 impl PreparedDemand {
     pub(crate) fn new(demand: Demand, scheduler: u64) -> Self {
-        Self { demand, scheduler, known: Published::default() }
+        Self { plain: demand.is_plain(), demand, scheduler, known: Published::default() }
     }
 
     /// The demand.
     pub fn demand(&self) -> &Demand {
         &self.demand
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// The route of the snapshot, if it is the one known.

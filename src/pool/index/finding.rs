@@ -1,5 +1,6 @@
 //! Finding a member that may be selected: at random, or the next from a position on.
 
+use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
 use super::Index;
@@ -9,11 +10,17 @@ use super::word::{FANOUT, next_bit};
 use crate::node::Cells;
 use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
+use crate::prefetch::fetch_ahead;
 use crate::random::{Random, Stretch};
 
 /// In a pool of fewer positions, threads have no homes: these would be words that several share, and few nodes to choose
 /// from.
 const WITH_HOMES: u32 = 512;
+
+/// Cells of a pool of fewer positions are in the processor's caches, if anything is.
+const FORESEEN: u32 = 1 << 14;
+/// Choices between the one that has cells fetched and the one that looks at them: memory takes longer than one.
+const AHEAD: u32 = 3;
 
 /// A member that could be selected when it was looked at.
 #[derive(Clone, Copy)]
@@ -33,12 +40,25 @@ impl Found<'_> {
         (self.word.in_flight() + u32::from(basis.external), u32::from(basis.capacity) * u32::from(basis.weight))
     }
 
+    /// The loads of both, each as often as the other's strength: so that they compare, without a division. 17 + 32 bits
+    /// each.
+    #[inline(always)]
+    fn loads(&self, other: &Self) -> (u64, u64) {
+        let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
+        (u64::from(jobs) * u64::from(other_strength), u64::from(other_jobs) * u64::from(strength))
+    }
+
     /// Whether this one's load is the smaller; the lowest bit of `coin` decides between equals.
     #[inline(always)]
     pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
-        // jobs / strength < jobs / strength, without a division: 17 + 32 bits each.
-        let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
-        u64::from(jobs) * u64::from(other_strength) + (coin & 1) <= u64::from(other_jobs) * u64::from(strength)
+        let (this, other) = self.loads(other);
+        this + (coin & 1) <= other
+    }
+
+    /// This one's load to the other's.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        let (this, other) = self.loads(other);
+        this.cmp(&other)
     }
 
     /// The one with the smaller load.
@@ -61,7 +81,14 @@ impl Index {
     /// fewer others are in its word, and the fewer words with any there are beside that; see the limitations.
     #[inline(always)]
     pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, self.high_water(), Stretch::WHOLE, random).map(|(found, _)| found)
+        self.draw_in(Stretch::WHOLE, cells, random)
+    }
+
+    /// As [`draw`](Self::draw), from this part of a large pool as long as somebody is found there.
+    #[inline(always)]
+    pub(crate) fn draw_in<'a>(&self, home: Stretch, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        let high_water = self.high_water();
+        self.find(cells, high_water, in_a_pool_of(high_water, home), random).map(|(found, _)| found)
     }
 
     /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
@@ -69,7 +96,7 @@ impl Index {
     #[inline(always)]
     pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        let home = if high_water < WITH_HOMES { Stretch::WHOLE } else { home };
+        let home = in_a_pool_of(high_water, home);
         let (first, rest) = self.find(cells, high_water, home, random)?;
         if rest == ONLY {
             return Some(first);
@@ -91,15 +118,7 @@ impl Index {
         home: Stretch,
         random: &mut Random,
     ) -> Option<(Found<'a>, u64)> {
-        // The position, and the fraction by which the number drawn is past it: what that has not said yet.
-        let draw = u128::from(home.place(random.next())) * u128::from(high_water);
-        let (position, fraction) = ((draw >> 64) as u32, draw as u64);
-        let (leaf, place) = (self.leaves.at(position / FANOUT), position % FANOUT);
-        let (bits, seats) = (leaf.word.bits(), leaf.seats());
-        // Two cases, for a processor to foresee which: either all are available, or one of those that are is sought. (Not
-        // by where the members' cells are: that hangs on when cells were vacated, which no seed repeats.)
-        let all = || u32::MAX >> (u32::BITS - (high_water - (position - place)).clamp(1, FANOUT));
-        let place = if bits == u32::MAX || bits == 0 || bits == all() { place } else { random_bit(bits, fraction) };
+        let Drawn { leaf: number, place, bits, seats, fraction } = self.draw_place(high_water, home, random);
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
@@ -110,12 +129,47 @@ impl Index {
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
         let found = match bits {
-            0 => self.find_near(cells, position / FANOUT, &mut apart),
-            _ => self.find_beside(cells, position / FANOUT * FANOUT + place, &mut apart),
+            0 => self.find_near(cells, number, &mut apart),
+            _ => self.find_beside(cells, number * FANOUT + place, &mut apart),
         };
         *random = apart;
         let (found, only) = found?;
         Some((found, if only { ONLY } else { fraction }))
+    }
+
+    /// A random position, and if that is not available but others of its leaf are, one of those.
+    #[inline(always)]
+    fn draw_place(&self, high_water: u32, home: Stretch, random: &mut Random) -> Drawn {
+        // The position, and the fraction by which the number drawn is past it: what that has not said yet.
+        let draw = u128::from(home.place(random.next())) * u128::from(high_water);
+        let (position, fraction) = ((draw >> 64) as u32, draw as u64);
+        let (number, place) = (position / FANOUT, position % FANOUT);
+        let leaf = self.leaves.at(number);
+        let (bits, seats) = (leaf.word.bits(), leaf.seats());
+        // Two cases, for a processor to foresee which: either the first few are available and no others, as where all are
+        // (and this one is, or else each of those is as likely); or one of those that are is sought.
+        let others = bits & bits.wrapping_add(1) | !bits >> place & 1;
+        let place = if bits == 0 || others == 0 { place } else { random_bit(bits, fraction) };
+        Drawn { leaf: number, place, bits, seats, fraction }
+    }
+
+    /// Has the cells fetched of which [`draw_lighter`](Self::draw_lighter) will choose when it is called with these random
+    /// numbers [`AHEAD`] times more, and once again. If the thread then chooses from another pool, or the bits have changed,
+    /// two lines were fetched in vain.
+    #[inline(always)]
+    pub(crate) fn foresee(&self, cells: &Cells, home: Stretch, random: &Random) {
+        let high_water = self.high_water();
+        if high_water < FORESEEN {
+            return;
+        }
+        let home = in_a_pool_of(high_water, home);
+        let mut ahead = random.further_on(2 * AHEAD);
+        for _ in 0..2 {
+            let drawn = self.draw_place(high_water, home, &mut ahead);
+            if let Some(block) = cells.block(drawn.seats.block()) {
+                fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
+            }
+        }
     }
 
     /// As [`find`](Self::find), where the bit at `met` is stale, or the member in a cell elsewhere.
@@ -240,8 +294,24 @@ impl Index {
     }
 }
 
+/// The part from which a thread of this home draws.
+#[inline(always)]
+fn in_a_pool_of(high_water: u32, home: Stretch) -> Stretch {
+    if high_water < WITH_HOMES { Stretch::WHOLE } else { home }
+}
+
 /// What [`Index::find`] says with a member that is the only one available: there is no need to draw another.
 const ONLY: u64 = u64::MAX;
+
+/// A random position, as far as its leaf tells.
+struct Drawn {
+    leaf: u32,
+    place: u32,
+    bits: u32,
+    seats: Seats,
+    /// A random number that the position does not hang on.
+    fraction: u64,
+}
 
 /// A set bit, and whether it is the only one.
 struct Near {
@@ -253,7 +323,11 @@ struct Near {
 /// The member at this place of a leaf, if it is in one of the leaf's own cells and can be selected.
 #[inline(always)]
 fn look(cells: &Cells, seats: Seats, place: u32) -> Option<Found<'_>> {
-    look_at(cells, seats.own(place)?)
+    // Found by the block, which is known before the place is.
+    let block = seats.block();
+    let cell = &cells.block(block)?[(place % FANOUT) as usize];
+    let word = cell.word();
+    (seats.is_own(place) & word.selectable()).then_some(Found { number: block * FANOUT + place, cell, word })
 }
 
 /// The node in this cell, if it can be selected.

@@ -9,8 +9,8 @@
 //!  63      32 31       0
 //! |  own     |  block   |
 //! ```
-//! - `own` (32): bit `i` set: the member at place `i` is the node in cell `block + i`.
-//! - `block` (32): number of the leaf's first cell, plus one; 0: it has no cells. Set once.
+//! - `own` (32): bit `i` set: the member at place `i` is the node in cell `i` of the block.
+//! - `block` (32): number of the leaf's block of cells, plus one; 0: it has none. Set once.
 //!
 //! Only the pool's writer changes the seats, with Release; readers use Acquire, so that a cell that is a member's is seen
 //! as it was when it became that.
@@ -35,15 +35,27 @@ pub(super) struct Seats(u64);
 const OWN_SHIFT: u32 = 32;
 
 impl Seats {
+    /// The block of the leaf's own cells; when it has none, one that there is not.
+    #[inline(always)]
+    pub(super) fn block(self) -> u32 {
+        (self.0 as u32).wrapping_sub(1)
+    }
+
+    /// Whether the member at this place is the node in the leaf's own cell there.
+    #[inline(always)]
+    pub(super) fn is_own(self, place: u32) -> bool {
+        self.0 & 1 << (OWN_SHIFT | place) != 0
+    }
+
     /// The cell of the member at this place, if it is one of the leaf's own.
     #[inline(always)]
     pub(super) fn own(self, place: u32) -> Option<u32> {
-        (self.0 >> OWN_SHIFT >> place & 1 == 1).then(|| (self.0 as u32).wrapping_sub(1).wrapping_add(place))
+        self.is_own(place).then(|| self.block() * FANOUT + place)
     }
 
     /// The leaf's cell for this place, if it has cells.
     pub(super) fn cell(self, place: u32) -> Option<u32> {
-        (self.0 as u32).checked_sub(1).map(|first| first + place)
+        (self.0 as u32).checked_sub(1).map(|block| block * FANOUT + place)
     }
 
     fn with_own(self, place: u32, own: bool) -> Self {
@@ -66,11 +78,11 @@ impl Leaf {
         self.seats.store(self.seats().with_own(place, own).0, Ordering::Release);
     }
 
-    /// Gives the leaf the block of cells that begins with `first`. For the pool's writer, once.
-    pub(super) fn settle_on(&self, first: u32) {
+    /// Gives the leaf this block of cells. For the pool's writer, once.
+    pub(super) fn settle_on(&self, block: u32) {
         debug_assert!(self.seats().cell(0).is_none());
         // Release: pairs with `seats`.
-        self.seats.store(self.seats().0 | u64::from(first + 1), Ordering::Release);
+        self.seats.store(self.seats().0 | u64::from(block + 1), Ordering::Release);
     }
 }
 
@@ -81,15 +93,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn seats_are_told_apart(first in 0u32..u32::MAX - FANOUT, owns in any::<[bool; FANOUT as usize]>()) {
+        fn seats_are_told_apart(block in 0u32..u32::MAX / FANOUT, owns in any::<[bool; FANOUT as usize]>()) {
             let leaf = Leaf::default();
             prop_assert_eq!(leaf.seats().cell(3), None);
-            leaf.settle_on(first);
+            leaf.settle_on(block);
             (0..FANOUT).for_each(|place| leaf.seat(place, true));
             (0..FANOUT).for_each(|place| leaf.seat(place, owns[place as usize]));
             for place in 0..FANOUT {
-                prop_assert_eq!(leaf.seats().cell(place), Some(first + place));
-                prop_assert_eq!(leaf.seats().own(place), owns[place as usize].then_some(first + place));
+                prop_assert_eq!(leaf.seats().cell(place), Some(block * FANOUT + place));
+                prop_assert_eq!(leaf.seats().own(place), owns[place as usize].then_some(block * FANOUT + place));
             }
         }
     }

@@ -134,9 +134,9 @@ impl Index {
         let leaf = self.leaves.ensure(position / FANOUT);
         let place = position % FANOUT;
         leaf.seats().cell(place).unwrap_or_else(|| {
-            let first = cells.block();
-            leaf.settle_on(first);
-            first + place
+            let block = cells.vacant_block();
+            leaf.settle_on(block);
+            block * FANOUT + place
         })
     }
 
