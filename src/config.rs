@@ -79,8 +79,8 @@ pub struct SchedulerConfig {
     pub hash_pools: usize,
     /// Whether threads that draw much keep to a part of a large pool each, so that they do not take nodes from one another's
     /// caches: two threads then do nearly twice what one does. The parts are as large as the threads were busy before the
-    /// last tick, and wander, so every node is drawn as often as any other; but where a thread falls idle, or another
-    /// begins, nodes are loaded unevenly until the next tick. Default false.
+    /// last tick, and wander, so every node is drawn as often as any other; and a thread whose part becomes fuller than the
+    /// rest, as when others fall idle, leaves it until the next tick. Default true.
     pub homes: bool,
     /// Partitions of the nodes: who waits for whom when nodes change. A power of two. Default 16.
     pub shards: usize,
@@ -149,7 +149,7 @@ impl Default for SchedulerConfig {
             routing_labels: BTreeSet::new(),
             pools: Vec::new(),
             hash_pools: 1,
-            homes: false,
+            homes: true,
             shards: 16,
         }
     }

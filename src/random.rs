@@ -22,11 +22,11 @@ impl Random {
         self.0.u64(..)
     }
 
-    /// Whether it is the turn of what is done once in 16 times or so: by the next number's place in the stream, which comes
+    /// Whether it is the turn of what is done once in 2^`rarity` times: by the next number's place in the stream, which comes
     /// round evenly.
     #[inline(always)]
-    pub(crate) fn is_turn(&self) -> bool {
-        self.0.get_seed() >> 60 == 0
+    pub(crate) fn is_turn(&self, rarity: u32) -> bool {
+        self.0.get_seed() >> (u64::BITS - rarity) == 0
     }
 
     /// This stream, so many numbers further on.

@@ -65,7 +65,8 @@ fn main() {
             if !suite.wants(&fleet_of) {
                 continue;
             }
-            let fleet = Fleet::of(scheduler(*nodes, homes), *nodes, SLOTS, &fleet::demand());
+            let new = |homes| Fleet::of(scheduler(*nodes, homes), *nodes, SLOTS, &fleet::demand());
+            let fleet = new(homes);
             {
                 let mut held = fleet.fill();
                 for load in LOADS {
@@ -75,7 +76,7 @@ fn main() {
                 }
             }
             if *nodes <= MOST_SPREAD {
-                spread::measure(&mut suite, &fleet_of, &fleet);
+                spread::measure(&mut suite, &fleet_of, &fleet, &new(false));
             }
         }
     }

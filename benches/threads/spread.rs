@@ -1,4 +1,4 @@
-//! How evenly the nodes are loaded that several threads have chosen, beside those that one thread has.
+//! How evenly the nodes are loaded that several threads have chosen, beside those that one thread has from among all.
 //!
 //! Half of the slots are held. Every thread holds some of them, and again and again gives a random one of its own back
 //! and takes another, until all have been taken anew several times: then what is held where is a matter of the choices
@@ -32,17 +32,19 @@ struct Spread {
     deviation: f64,
 }
 
-pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet) {
+/// `alone` is a fleet like this one, whose scheduler has no homes: so one thread draws from all nodes, whatever other
+/// threads did before.
+pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet, alone: &Fleet) {
     let rounds = if Suite::is_bench() { 7 } else { 1 };
     let counts = super::counts(2);
-    // One thread, then each count: busy alike, and unevenly.
-    let mut cases = vec![(1, false)];
-    cases.extend(counts[1..].iter().flat_map(|count| [(*count, false), (*count, true)]));
+    // What the others are held against; then one thread, after others; then each count: busy alike, and unevenly.
+    let mut cases = vec![(alone, 1, false), (fleet, 1, false)];
+    cases.extend(counts[1..].iter().flat_map(|count| [(fleet, *count, false), (fleet, *count, true)]));
     let mut spreads: Vec<Vec<Spread>> = cases.iter().map(|_| Vec::new()).collect();
     thread::scope(|scope| {
         let crew = Crew::new(scope, *counts.last().expect("one at least"));
         for _ in 0..rounds {
-            for ((threads, uneven), spreads) in cases.iter().zip(&mut spreads) {
+            for ((fleet, threads, uneven), spreads) in cases.iter().zip(&mut spreads) {
                 spreads.push(hold(&crew, fleet, *threads, *uneven));
             }
         }
@@ -50,7 +52,7 @@ pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet) {
     let figures = |spreads: &[Spread], of: fn(&Spread) -> f64| {
         Figures::of(spreads.iter().map(of).collect()).expect("a round at least")
     };
-    for ((threads, uneven), spreads_of_many) in cases.iter().zip(&spreads).skip(1) {
+    for ((_, threads, uneven), spreads_of_many) in cases.iter().zip(&spreads).skip(1) {
         let how = if *uneven { ", one nearly idle" } else { "" };
         for (name, unit, of) in [
             ("max / mean", "times", (|spread| spread.max) as fn(&Spread) -> f64),
@@ -58,7 +60,7 @@ pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet) {
         ] {
             let subject = format!("{threads} threads{how}, {name}");
             let case = format!("{fleet_of}, 50 % held");
-            let about = About { case: &case, subject: &subject, floor: "1 thread", budget: Some(BUDGET) };
+            let about = About { case: &case, subject: &subject, floor: "1 thread without homes", budget: Some(BUDGET) };
             suite.record_ratio(about, unit, figures(spreads_of_many, of), figures(&spreads[0], of));
         }
     }

@@ -9,10 +9,11 @@
 //! one busy thread there are none. And they wander, so that no node stays with one thread, whose jobs may be longer
 //! than another's.
 //!
-//! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: of one choice
-//! in 16 the second node is drawn from the whole pool, and which of the two is less loaded is added up as in Page's
-//! cumulative sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it
-//! until the next tick.
+//! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: of some choices
+//! the second node is drawn from the whole pool, and which of the two is less loaded is added up as in Page's cumulative
+//! sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it until the
+//! next tick. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says that
+//! it may be worth it.
 //!
 //! Every store and load is Relaxed: a home is one word, and one that is a tick old is still a part of the pool.
 
@@ -40,9 +41,13 @@ const STEP: u32 = 0x9e37_79b9;
 const FULLER: u64 = 3;
 const LESS_FULL: u64 = 5;
 const ALIKE: u64 = 1;
-/// The sum at which the home is left: after 512 choices at the earliest. In a home that is as full as the rest it comes to
-/// that about once in 20 million tests.
+/// The sum at which the home is left. In a home that is as full as the rest it comes to that about once in 20 million tests.
 const TOO_FULL: u64 = 96;
+/// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. So a home is left
+/// after some 500 choices at the earliest.
+const SUSPICIOUS: u64 = 12;
+const OFTEN: u32 = 3;
+const RARELY: u32 = 6;
 
 /// See the module's documentation. Threads are known by their numbers; those past the first few share the last home, which
 /// is always the whole.
@@ -80,6 +85,12 @@ impl Homes {
     #[inline(always)]
     pub(super) fn of(&self, thread: u32) -> Stretch {
         Stretch(self.at(thread).stretch.load(Ordering::Relaxed))
+    }
+
+    /// How rarely the thread's home is held against the whole now.
+    #[inline(always)]
+    fn rarity(&self, thread: u32) -> u32 {
+        if self.at(thread).fuller.load(Ordering::Relaxed) < SUSPICIOUS { RARELY } else { OFTEN }
     }
 
     fn set(&self, thread: usize, stretch: Stretch) {
@@ -140,7 +151,7 @@ impl Core {
         home: Stretch,
         random: &mut Random,
     ) -> Option<Found<'a>> {
-        if !home.is_whole() && random.is_turn() {
+        if !home.is_whole() && random.is_turn(self.homes.rarity(thread)) {
             return self.draw_from_both(index, thread, home, random);
         }
         index.draw_lighter(&self.cells, home, random)
@@ -265,7 +276,7 @@ mod tests {
                 Equal
             }
         };
-        // A sixteenth of what a thread draws in many a tick, half of it on nodes as full as one another, or none.
+        // Half of the tests on nodes as full as one another, or none: many a tick's.
         assert_eq!(leaves_after(1 << 20, || chance(0.25, 0.25)), None);
         assert_eq!(leaves_after(1 << 20, || chance(0.5, 0.5)), None);
         assert!(leaves_after(1 << 20, || chance(0.6, 0.2)).is_some_and(|tests| tests < 1000));
