@@ -5,7 +5,7 @@ use std::hint::select_unpredictable;
 
 use super::Index;
 use super::leaf::Seats;
-use super::rank::random_bit;
+use super::rank::{random_bit, random_bit_of_few};
 use super::word::{FANOUT, next_bit};
 use crate::node::Cells;
 use crate::node::cell::Cell;
@@ -51,8 +51,13 @@ impl Found<'_> {
     /// Whether this one's load is the smaller; the lowest bit of `coin` decides between equals.
     #[inline(always)]
     pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
+        let coin = coin & 1;
+        // Nodes of a pool are mostly alike, so a processor foresees it.
+        if self.cell.basis() == other.cell.basis() {
+            return u64::from(self.word.in_flight()) + coin <= u64::from(other.word.in_flight());
+        }
         let (this, other) = self.loads(other);
-        this + (coin & 1) <= other
+        this + coin <= other
     }
 
     /// This one's load to the other's.
@@ -96,7 +101,52 @@ impl Index {
     #[inline(always)]
     pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        let home = in_a_pool_of(high_water, home);
+        if high_water > FANOUT {
+            return self.draw_lighter_of_many(cells, high_water, in_a_pool_of(high_water, home), random);
+        }
+        let few = self.draw_lighter_of_few(cells, random);
+        if few.is_some() {
+            return few;
+        }
+        // On a copy, so that the caller's can be in a register.
+        let mut apart = random.clone();
+        let found = self.draw_lighter_one_by_one(cells, high_water, &mut apart);
+        *random = apart;
+        found
+    }
+
+    /// As [`draw_lighter`](Self::draw_lighter), where there is but one leaf. `None` also when somebody is not where its
+    /// bits say.
+    #[inline(always)]
+    fn draw_lighter_of_few<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        let leaf = self.leaves.at(0);
+        let (bits, seats) = (leaf.word.bits(), leaf.seats());
+        if bits == 0 {
+            return None;
+        }
+        // One number has enough for two ranks, and for a coin.
+        let drawn = random.next();
+        let first = look(cells, seats, random_bit_of_few(bits, drawn))?;
+        if bits.is_power_of_two() {
+            return Some(first);
+        }
+        let second = look(cells, seats, random_bit_of_few(bits, drawn << 32))?;
+        Some(first.lighter(second, drawn))
+    }
+
+    #[inline(never)]
+    fn draw_lighter_one_by_one<'a>(&self, cells: &'a Cells, high_water: u32, random: &mut Random) -> Option<Found<'a>> {
+        self.draw_lighter_of_many(cells, high_water, Stretch::WHOLE, random)
+    }
+
+    #[inline(always)]
+    fn draw_lighter_of_many<'a>(
+        &self,
+        cells: &'a Cells,
+        high_water: u32,
+        home: Stretch,
+        random: &mut Random,
+    ) -> Option<Found<'a>> {
         let (first, rest) = self.find(cells, high_water, home, random)?;
         if rest == ONLY {
             return Some(first);
@@ -122,9 +172,7 @@ impl Index {
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
-            // Where there is but one leaf, one bit says that there is nothing to choose from.
-            let only = high_water <= FANOUT && bits.is_power_of_two();
-            return Some((found, if only { ONLY } else { fraction }));
+            return Some((found, fraction));
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
@@ -148,8 +196,8 @@ impl Index {
         let (bits, seats) = (leaf.word.bits(), leaf.seats());
         // Two cases, for a processor to foresee which: either the first few are available and no others, as where all are
         // (and this one is, or else each of those is as likely); or one of those that are is sought.
-        let others = bits & bits.wrapping_add(1) | !bits >> place & 1;
-        let place = if bits == 0 || others == 0 { place } else { random_bit(bits, fraction) };
+        let rest = || bits & bits.wrapping_add(1) | !bits >> place & 1;
+        let place = if bits == u32::MAX || bits == 0 || rest() == 0 { place } else { random_bit(bits, fraction) };
         Drawn { leaf: number, place, bits, seats, fraction }
     }
 
