@@ -5,6 +5,7 @@ use std::hint::select_unpredictable;
 
 use super::Index;
 use super::leaf::Seats;
+use super::part::Part;
 use super::rank::{random_bit, random_bit_of_few};
 use super::word::{FANOUT, next_bit};
 use crate::node::Cells;
@@ -12,10 +13,6 @@ use crate::node::cell::Cell;
 use crate::node::word::SlotWord;
 use crate::prefetch::fetch_ahead;
 use crate::random::{Random, Stretch};
-
-/// In a pool of fewer positions, threads have no homes: these would be words that several share, and few nodes to choose
-/// from.
-const WITH_HOMES: u32 = 512;
 
 /// Cells of a pool of fewer positions are in the processor's caches, if anything is.
 const FORESEEN: u32 = 1 << 14;
@@ -92,8 +89,7 @@ impl Index {
     /// As [`draw`](Self::draw), from this part of a large pool as long as somebody is found there.
     #[inline(always)]
     pub(crate) fn draw_in<'a>(&self, home: Stretch, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        let high_water = self.high_water();
-        self.find(cells, high_water, in_a_pool_of(high_water, home), random).map(|(found, _)| found)
+        self.find(cells, Part::of(self.high_water(), home), random).map(|(found, _)| found)
     }
 
     /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
@@ -101,16 +97,17 @@ impl Index {
     #[inline(always)]
     pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        if high_water > FANOUT {
-            return self.draw_lighter_of_many(cells, high_water, in_a_pool_of(high_water, home), random);
-        }
-        let few = self.draw_lighter_of_few(cells, random);
-        if few.is_some() {
-            return few;
+        let found = match (high_water <= FANOUT, home.is_whole()) {
+            (true, _) => self.draw_lighter_of_few(cells, random),
+            (_, true) => return self.draw_lighter_of(Part::whole(high_water), cells, random),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
-        let found = self.draw_lighter_one_by_one(cells, high_water, &mut apart);
+        let found = self.draw_lighter_apart(Part::of(high_water, home), cells, &mut apart);
         *random = apart;
         found
     }
@@ -135,24 +132,18 @@ impl Index {
     }
 
     #[inline(never)]
-    fn draw_lighter_one_by_one<'a>(&self, cells: &'a Cells, high_water: u32, random: &mut Random) -> Option<Found<'a>> {
-        self.draw_lighter_of_many(cells, high_water, Stretch::WHOLE, random)
+    fn draw_lighter_apart<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        self.draw_lighter_of(part, cells, random)
     }
 
     #[inline(always)]
-    fn draw_lighter_of_many<'a>(
-        &self,
-        cells: &'a Cells,
-        high_water: u32,
-        home: Stretch,
-        random: &mut Random,
-    ) -> Option<Found<'a>> {
-        let (first, rest) = self.find(cells, high_water, home, random)?;
+    fn draw_lighter_of<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        let (first, rest) = self.find(cells, part, random)?;
         if rest == ONLY {
             return Some(first);
         }
         // The second may be the same node again, or find the pool empty by now.
-        match self.find(cells, high_water, home, random) {
+        match self.find(cells, part, random) {
             Some((second, coin)) => Some(first.lighter(second, coin)),
             None => Some(first),
         }
@@ -161,14 +152,8 @@ impl Index {
     /// A member that can be selected, at a random position or near; and a random number that it does not hang on, or
     /// [`ONLY`].
     #[inline(always)]
-    fn find<'a>(
-        &self,
-        cells: &'a Cells,
-        high_water: u32,
-        home: Stretch,
-        random: &mut Random,
-    ) -> Option<(Found<'a>, u64)> {
-        let Drawn { leaf: number, place, bits, seats, fraction } = self.draw_place(high_water, home, random);
+    fn find<'a>(&self, cells: &'a Cells, part: Part, random: &mut Random) -> Option<(Found<'a>, u64)> {
+        let Drawn { leaf: number, place, bits, seats, fraction } = self.draw_place(part, random);
         if bits != 0
             && let Some(found) = look(cells, seats, place)
         {
@@ -187,16 +172,15 @@ impl Index {
 
     /// A random position, and if that is not available but others of its leaf are, one of those.
     #[inline(always)]
-    fn draw_place(&self, high_water: u32, home: Stretch, random: &mut Random) -> Drawn {
-        // The position, and the fraction by which the number drawn is past it: what that has not said yet.
-        let draw = u128::from(home.place(random.next())) * u128::from(high_water);
-        let (position, fraction) = ((draw >> 64) as u32, draw as u64);
+    fn draw_place(&self, part: Part, random: &mut Random) -> Drawn {
+        let (position, fraction) = part.draw(random);
         let (number, place) = (position / FANOUT, position % FANOUT);
         let leaf = self.leaves.at(number);
         let (bits, seats) = (leaf.word.bits(), leaf.seats());
         // Two cases, for a processor to foresee which: either the first few are available and no others, as where all are
         // (and this one is, or else each of those is as likely); or one of those that are is sought.
-        let rest = || bits & bits.wrapping_add(1) | !bits >> place & 1;
+        // (Added up, or it would be made two branches, of which one cannot be foreseen.)
+        let rest = || (bits & bits.wrapping_add(1)).wrapping_add(!bits >> place & 1);
         let place = if bits == u32::MAX || bits == 0 || rest() == 0 { place } else { random_bit(bits, fraction) };
         Drawn { leaf: number, place, bits, seats, fraction }
     }
@@ -210,10 +194,10 @@ impl Index {
         if high_water < FORESEEN {
             return;
         }
-        let home = in_a_pool_of(high_water, home);
+        let part = Part::of(high_water, home);
         let mut ahead = random.further_on(2 * AHEAD);
         for _ in 0..2 {
-            let drawn = self.draw_place(high_water, home, &mut ahead);
+            let drawn = self.draw_place(part, &mut ahead);
             if let Some(block) = cells.block(drawn.seats.block()) {
                 fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
             }
@@ -340,12 +324,6 @@ impl Index {
             }
         }
     }
-}
-
-/// The part from which a thread of this home draws.
-#[inline(always)]
-fn in_a_pool_of(high_water: u32, home: Stretch) -> Stretch {
-    if high_water < WITH_HOMES { Stretch::WHOLE } else { home }
 }
 
 /// What [`Index::find`] says with a member that is the only one available: there is no need to draw another.

@@ -40,6 +40,7 @@
 
 mod finding;
 mod leaf;
+mod part;
 mod rank;
 pub(crate) mod word;
 
