@@ -40,7 +40,7 @@ fn a_node_is_found_while_it_is_replaced() {
         writer.join().unwrap();
         let now = fleet.core.handle("node-0").unwrap().incarnation();
         assert!(now > fleet.nodes[0].incarnation(), "it was replaced");
-        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].0.generation);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].node.generation);
     });
 }
 
@@ -64,6 +64,6 @@ fn a_node_is_found_while_others_come_and_go() {
         }
         writer.join().unwrap();
         assert!(fleet.core.handle("node-0").is_none() && fleet.core.handle("new").is_some());
-        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].0.generation);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].node.generation);
     });
 }

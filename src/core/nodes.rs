@@ -108,7 +108,7 @@ impl Core {
             self.take_leave(&old, &pin);
         }
         tracing::debug!(node = %node.id, incarnation = node.incarnation, capacity, "node registered");
-        Ok(NodeHandle(node))
+        Ok(NodeHandle::new(node))
     }
 
     /// What nodes that can do this share; made, if these are the first.
@@ -141,11 +141,11 @@ impl Core {
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
         let key = self.prehash(id);
         let pin = crossbeam_epoch::pin();
-        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle(node.to_arc()))
+        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle::new(node.to_arc()))
     }
 
     pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         let pin = crossbeam_epoch::pin();
         self.forget_node(node, &pin, |_| true).ok_or_else(|| stale(node))?;
         tracing::debug!(node = %node.id, incarnation = node.incarnation, "node deregistered");
@@ -279,7 +279,7 @@ impl Core {
     }
 
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         let profile = match self.profile(capabilities) {
             Ok(profile) => profile,
             Err(error) => return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error }),
@@ -301,7 +301,7 @@ impl Core {
     }
 
     pub(crate) fn set_capacity(&self, handle: &NodeHandle, capacity: u32) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         let Some(slots) = slots(capacity) else {
             return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
         };
@@ -312,7 +312,7 @@ impl Core {
     }
 
     pub(crate) fn set_weight(&self, handle: &NodeHandle, weight: u16) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         self.manage(node, |state, pin| {
             let before = self.cells.at(node.cell).basis().weight;
             for place in self.places(node, pin).iter() {
@@ -325,7 +325,7 @@ impl Core {
     }
 
     pub(crate) fn set_draining(&self, handle: &NodeHandle, draining: bool) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         self.manage(node, |state, _| {
             let change = self.set_flags(state, node, |flags| flags.with(Flags::DRAINING, draining));
             if draining && change.is_some_and(|change| !change.before.flags().has(Flags::DRAINING)) {
@@ -341,7 +341,7 @@ impl Core {
         service: &Service,
         time: Duration,
     ) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         if time.is_zero() || time > Duration::from_secs(366 * 24 * 3600) {
             return Err(NodeError::InvalidTime { id: node.id.clone(), time });
         }

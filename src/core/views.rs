@@ -13,7 +13,6 @@ use crate::node::{Node, NodeState, NodeView, ShardState, unpack_usage};
 use crate::pool::PoolView;
 use crate::snapshot::Snapshot;
 use crate::stats::{Gauges, Stats};
-use crate::sync::Ordering;
 
 impl Core {
     pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
@@ -55,7 +54,7 @@ impl Core {
             pools,
             capabilities: capabilities.clone(),
             services_off: capabilities.services().filter(|service| !state.is_on(node, service, pin)).cloned().collect(),
-            resources: unpack_usage(cell.usage.load(Ordering::Relaxed)),
+            resources: cell.usage(node.generation).map(unpack_usage).unwrap_or_default(),
         }
     }
 
