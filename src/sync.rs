@@ -65,3 +65,5 @@ pub(crate) unsafe trait Zeroed: Default {}
 unsafe impl Zeroed for AtomicU32 {}
 // SAFETY: an atomic integer.
 unsafe impl Zeroed for AtomicU64 {}
+// SAFETY: atomic integers.
+unsafe impl Zeroed for [AtomicU64; 3] {}

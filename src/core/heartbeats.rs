@@ -6,7 +6,8 @@
 //!
 //! - That the cell is the incarnation's is looked at once. By handle it is when the address of its record is in the cell,
 //!   which no other record can have while there is a handle. Who reads in the slot word what came after the node has left
-//!   sees that the address has gone, too: it is taken out before the word is changed.
+//!   sees that the address has gone, too: it is taken out before the word is changed. By id it is when the cell is called
+//!   that, and neither gone nor another generation's before and after this is read (see `node::cells`).
 //! - What is written then is tagged with the generation, and whoever reads it holds it against that of the slot word. So a
 //!   heartbeat that is late, and finds the cell another's by the time it writes, is not taken for that one's. What it has
 //!   overwritten is lost: the time of that one's last heartbeat, which the next sweep sets anew ([`Cell::heard`]), or its
@@ -27,6 +28,7 @@ use super::Core;
 use crate::capability::Service;
 use crate::config::MAX_CAPACITY;
 use crate::error::HeartbeatError;
+use crate::id::NodeKey;
 use crate::node::cell::{Basis, Cell, Report};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Heartbeat, Node, NodeHandle, Readiness, ResourceUse, ShardState, pack_usage};
@@ -93,12 +95,22 @@ impl Core {
         true
     }
 
+    #[inline(always)]
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        let key = self.prehash(id);
+        let key = self.node_key(id);
+        match self.shard(key.hash).look(&key) {
+            Some((cell, word)) if self.take_in_shortly(cell, word, word.generation(), beat) => Ok(()),
+            _ => self.heartbeat_by_id_at_length(&key, beat),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heartbeat_by_id_at_length(&self, key: &NodeKey<'_>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let pin = crossbeam_epoch::pin();
-        match self.shard(key.hash).find(&key, &pin) {
+        match self.shard(key.hash).find(key, &pin) {
             Some(node) => self.heartbeat_node(&node, beat, &pin),
-            None => Err(HeartbeatError::UnknownNode { id: id.to_owned() }),
+            None => Err(HeartbeatError::UnknownNode { id: key.text.to_owned() }),
         }
     }
 

@@ -57,8 +57,8 @@ impl Core {
         if seats.is_empty() {
             return Err(RegisterError::NoPool { id });
         }
-        let key = self.prehash(&id);
-        let hash = key.hash;
+        let key = self.node_key(&id);
+        let (hash, name) = (key.hash, key.name);
         let shard = self.shard(hash);
         let pin = crossbeam_epoch::pin();
 
@@ -78,6 +78,7 @@ impl Core {
         let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
         let (number, places) = self.settle(&seats, &id, weight, &pin);
         let cell = self.cells.at(number);
+        self.cells.put_name(number, name);
         let generation = cell.occupy(slots, weight, flags);
         cell.hear(generation, self.clock.now());
         let share = Share { state: NodeState::of(flags), capacity: slots };
@@ -99,7 +100,7 @@ impl Core {
             jobs: Default::default(),
         });
         cell.node.swap(Some(node.clone()), &pin);
-        shard.insert(&mut state, &node, old.as_deref(), &pin);
+        shard.insert(&mut state, &node, old.as_deref());
         if ready {
             self.set_flags(&mut state, &node, |flags| flags.with(Flags::REGISTERING, false));
         }
@@ -139,7 +140,7 @@ impl Core {
     }
 
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
-        let key = self.prehash(id);
+        let key = self.node_key(id);
         let pin = crossbeam_epoch::pin();
         self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle::new(node.to_arc()))
     }
@@ -166,7 +167,7 @@ impl Core {
             return None;
         }
         let left = self.take_out(&mut state, node, pin)?;
-        shard.remove(&mut state, node, pin);
+        shard.remove(&mut state, node);
         self.live_nodes.fetch_sub(1, Ordering::Relaxed);
         drop(state);
         self.take_leave(&left, pin);

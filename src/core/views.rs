@@ -16,7 +16,7 @@ use crate::stats::{Gauges, Stats};
 
 impl Core {
     pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
-        let key = self.prehash(id);
+        let key = self.node_key(id);
         let shard = self.shard(key.hash);
         let pin = crossbeam_epoch::pin();
         // Who is not there needs no lock to say so.

@@ -16,6 +16,8 @@ use crossbeam_epoch::Guard;
 
 pub(crate) use cells::Cells;
 pub(crate) use directory::{Shard, ShardState, Special};
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use roll::{Roll, Tenancy};
 pub use spec::{DEFAULT_WEIGHT, Heartbeat, NodeSpec, Readiness, ResourceUse};
 
 use crate::capability::{Capabilities, Service};
