@@ -109,6 +109,7 @@ fn a_late_heartbeat_is_not_taken_for_that_of_the_next_node() {
             crossbeam_epoch::pin().flush();
         }
         let new = add_node(&fleet.core, "new", 1);
+        assert!(fleet.core.heartbeat(&fleet.nodes[0], &usage(0.25)).is_err(), "its cell may be the next one's by now");
         fleet.core.heartbeat(&new, &usage(0.75)).unwrap();
         seen.note(if late.join().unwrap() { "it was in time" } else { "it was refused" });
         let cell = fleet.core.cells.at(new.cell);

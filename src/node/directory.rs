@@ -57,7 +57,8 @@ impl ShardState {
 
     /// What was special about a node that is gone.
     pub(crate) fn forget(&mut self, node: &Node) -> Option<Special> {
-        self.special.remove(&node.cell)
+        // Most often there is nothing, and nothing to hash for.
+        if self.special.is_empty() { None } else { self.special.remove(&node.cell) }
     }
 
     /// Services that are off, and until when.
