@@ -12,12 +12,12 @@
 //! Seen to fail with:
 //! - `Roll::renew` putting the table in use before it has put the words there: second and third model;
 //! - `Roll::find` not looking whether the table is still in use before it says that an id is not there: third model;
-//! - `Roll::renew` or `Table::put` storing words with Relaxed: third model;
-//! - `Cells::named` without the second look at the word, or before the name: fourth model;
-//! - `Cells::put_name` storing with Relaxed: fourth model.
+//! - `Roll::renew` clearing words with Relaxed: third model;
+//! - `Cells::named` not looking at the name: fourth model.
 //!
 //! Not reached: the second look of `Roll::find` at a word. A cell is vacated under a pin that found its word only when what
-//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do.
+//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. Nor the second look
+//! of `Cells::named`: the cell would have to go to another id and then back to the one that is looked for.
 
 use loom::thread;
 

@@ -61,6 +61,12 @@ impl Core {
         self.heartbeat_node(&handle.node, beat, pin)
     }
 
+    /// Has what a heartbeat of this node needs of memory fetched, without waiting for it.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, handle: &NodeHandle) {
+        std::hint::black_box(self.cells.get(handle.cell).map(Cell::word));
+    }
+
     /// `false`: nothing was done.
     #[inline(always)]
     fn heartbeat_shortly(&self, handle: &NodeHandle, beat: &Heartbeat) -> bool {
@@ -75,16 +81,10 @@ impl Core {
     /// was done.
     #[inline(always)]
     fn take_in_shortly(&self, cell: &Cell, word: SlotWord, generation: u32, beat: &Heartbeat) -> bool {
-        let flags = word.flags();
-        // What it says of others' jobs is written beside what is known of them, if there are any.
-        let others = |running: u32| running > word.in_flight() || cell.basis().external > 0;
-        let refused = || beat.resources.as_ref().is_some_and(|usage| out_of_range(usage).is_some());
-        if flags.has(Flags::GONE)
-            || beat.services.is_some()
-            || beat.running.is_some_and(others)
-            || refused()
-            || self.flags_after(flags, beat) != flags
-        {
+        // As most often: a node that is in use says that it is alive, and no more.
+        let says_more = beat.resources.is_some() || beat.running.is_some() || beat.services.is_some();
+        let quiet = word.is_unflagged() && !says_more && beat.readiness != Readiness::NotReady;
+        if !quiet && self.has_to_act(cell, word, beat) {
             return false;
         }
         cell.hear(generation, self.clock.now());
@@ -112,6 +112,20 @@ impl Core {
             Some(node) => self.heartbeat_node(&node, beat, &pin),
             None => Err(HeartbeatError::UnknownNode { id: key.text.to_owned() }),
         }
+    }
+
+    /// Whether this heartbeat, of the node that had this word, says something that has to be acted upon, or refused.
+    #[inline(always)]
+    fn has_to_act(&self, cell: &Cell, word: SlotWord, beat: &Heartbeat) -> bool {
+        let flags = word.flags();
+        // What it says of others' jobs is written beside what is known of them, if there are any.
+        let others = |running: u32| running > word.in_flight() || cell.basis().external > 0;
+        let refused = || beat.resources.as_ref().is_some_and(|usage| out_of_range(usage).is_some());
+        flags.has(Flags::GONE)
+            || beat.services.is_some()
+            || beat.running.is_some_and(others)
+            || refused()
+            || self.flags_after(flags, beat) != flags
     }
 
     /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.

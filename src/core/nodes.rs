@@ -81,7 +81,7 @@ impl Core {
         let (number, places) = self.settle(&seats, &id, weight, &pin);
         let cell = self.cells.at(number);
         self.cells.put_name(number, name);
-        let generation = cell.occupy(slots, weight, flags);
+        let generation = cell.prepare(slots, weight);
         cell.hear(generation, self.clock.now());
         // As it will be when this returns, so that it is counted once.
         let up = if ready { flags.with(Flags::REGISTERING, false) } else { flags };
@@ -97,20 +97,19 @@ impl Core {
             hash,
             // Relaxed: only distinctness and growth matter, and a node's shard is locked.
             incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
-            effective: Published::new(profile.capabilities.clone()),
+            reduced: Published::default(),
             declared: Published::new(profile),
             ready_services: Published::default(),
             memberships: memberships.map(Published::new).unwrap_or_default(),
             jobs: Default::default(),
         });
-        cell.node.swap(Some(node.clone()), &pin);
+        cell.node.put(node.clone());
+        // It is found by its id from the next step on, and by what it can do from the one after.
+        let edge = cell.open(generation, slots, up);
         shard.insert(&mut state, &node, old.as_deref());
-        if ready {
-            let change = cell.change(generation, |word| word.with_flags(up)).expect("it has just been given the cell");
-            self.tell(cell, change.edge);
-            if share.state != NodeState::of(flags) {
-                self.report(&node, NodeState::of(flags), share.state);
-            }
+        self.tell(cell, edge);
+        if share.state != NodeState::of(flags) {
+            self.report(&node, NodeState::of(flags), share.state);
         }
         drop(state);
         if let Some(old) = left {
@@ -282,12 +281,13 @@ impl Core {
     pub(super) fn reseat(&self, state: &ShardState, node: &Node, pin: &Guard) {
         let declared = node.declared(pin);
         let is_on = |service: &Service| state.is_on(node, service, pin);
-        let profile = if declared.capabilities.services().all(is_on) {
+        let all = declared.capabilities.services().all(is_on);
+        let profile = if all {
             declared.to_arc()
         } else {
             self.profiles.of(declared.capabilities.retain(is_on), &self.layout, pin)
         };
-        node.effective.swap(Some(profile.capabilities.clone()), pin);
+        node.reduced.swap((!all).then(|| profile.capabilities.clone()), pin);
         self.seat(node, &self.layout.seats(&node.id, &profile), pin);
     }
 

@@ -134,8 +134,7 @@ impl Core {
         let cell = self.cells.at(node.cell);
         let word = cell.word();
         let flags = word.flags();
-        let effective = node.effective.load(pin);
-        if let Some(Err(unmet)) = effective.map(|effective| effective.satisfies(&demand.requirements)) {
+        if let Err(unmet) = node.effective(pin).satisfies(&demand.requirements) {
             return Reason::of_unmet(&unmet);
         }
         let mut homes = 0;

@@ -239,16 +239,32 @@ impl Cell {
         }
     }
 
-    /// Gives the cell to a node, not to be selected yet; returns the generation of that node's word.
+    /// Makes the cell ready for a node; returns the generation of that node's word, which [`open`](Self::open) publishes.
     ///
     /// For the one who took the cell from the free list: nobody else changes a vacant cell.
-    pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
+    pub(crate) fn prepare(&self, capacity: u16, weight: u16) -> u32 {
         let generation = SlotWord::next_generation(self.word().generation());
         self.basis.store(Basis { capacity, weight, external: 0 }.pack(), Ordering::Relaxed);
         self.home.store(Home::None.pack(), Ordering::Relaxed);
         self.put_usage(generation, 0);
         self.report.store(0, Ordering::Relaxed);
-        // Release: publishes the fields above to whoever finds the new generation.
+        generation
+    }
+
+    /// Gives the cell to the node that it was prepared for, and that is in it; what the index has to be told of that.
+    pub(crate) fn open(&self, generation: u32, capacity: u16, flags: Flags) -> Edge {
+        let word = SlotWord::new(generation, capacity, flags);
+        let rises = word.selectable();
+        let word = if rises { word.risen(capacity > 1) } else { word };
+        // Release: publishes what was written since `prepare` to whoever finds the new generation.
+        self.slot.store(word.0, Ordering::Release);
+        if rises { Edge::Risen } else { Edge::None }
+    }
+
+    /// Both at once, as if the index had been told.
+    #[cfg(test)]
+    pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
+        let generation = self.prepare(capacity, weight);
         self.slot.store(SlotWord::new(generation, capacity, flags).0, Ordering::Release);
         generation
     }

@@ -59,7 +59,7 @@ impl Cells {
         }
     }
 
-    /// The cell, and its word, if the node there is called this and is not gone.
+    /// The cell, and its word, if the node there is called this, which is a name, and is not gone.
     #[inline(always)]
     pub(crate) fn named(&self, cell: u32, name: Name) -> Option<(&Cell, SlotWord)> {
         let (cell, kept) = (self.get(cell)?, self.names.get(cell)?);
@@ -67,7 +67,7 @@ impl Cells {
         // Acquire: pairs with `put_name`.
         let is_called_this = kept.iter().zip(name.0).all(|(word, part)| word.load(Ordering::Acquire) == part);
         let is_here = || word.generation() == cell.word().generation() && !word.flags().has(Flags::GONE);
-        (name.is_kept() && is_called_this && is_here()).then_some((cell, word))
+        (is_called_this && is_here()).then_some((cell, word))
     }
 
     /// A block of cells in a row for a place in an index, all of them vacant; the number of the first.

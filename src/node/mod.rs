@@ -42,8 +42,8 @@ pub(crate) struct Node {
     pub(crate) incarnation: u64,
     /// What it declared that it can do. Changed under the shard's writer lock.
     pub(crate) declared: Published<Profile>,
-    /// What it can do now: what it declared, less the services that are off.
-    pub(crate) effective: Published<Capabilities>,
+    /// What it can do now, if that is less than what it declared: without the services that are off.
+    pub(crate) reduced: Published<Capabilities>,
     /// The services that its last word on them said are ready, sorted.
     pub(crate) ready_services: Published<Vec<Service>>,
     /// Where it stands, when it stands in several pools.
@@ -55,6 +55,11 @@ impl Node {
     /// What it declared that it can do.
     pub(crate) fn declared<'g>(&self, pin: &'g Guard) -> Shared<'g, Profile> {
         self.declared.load_shared(pin).expect("it is there from the beginning")
+    }
+
+    /// What it can do now.
+    pub(crate) fn effective<'g>(&self, pin: &'g Guard) -> &'g Capabilities {
+        self.reduced.load(pin).unwrap_or_else(|| &self.declared(pin).get().capabilities)
     }
 
     /// Whether its last word on its services, if there was one, names this one.
@@ -176,7 +181,7 @@ pub struct NodeView {
     pub capabilities: Capabilities,
     /// Services that are off: it says that they are not ready, or that they are unavailable.
     pub services_off: Vec<Service>,
-    /// Its resource use, as last reported, to 1/65535.
+    /// Its resource use, as last reported, to 1/65535 (to 1/2000, if two heartbeats of the node raced).
     pub resources: ResourceUse,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! An open table of words, each the low half of an id's hash and the number of a cell, probed one after the other. It
 //! holds neither ids nor references: whoever finds a word follows it to the cell, and to the name beside the cell
-//! ([`Cells::name`]) or on to the node's record, where the id is held against the one asked for. Cell and name are fetched
+//! ([`Cells::named`]) or on to the node's record, where the id is held against the one asked for. Cell and name are fetched
 //! at the same time, so a look-up by name waits for two lines of memory, one after the other; and when the table grows no
 //! id is read.
 //!
@@ -155,6 +155,9 @@ impl Roll {
     /// may be another's at any time. `None`: it is not known whether there is one.
     #[inline(always)]
     pub(crate) fn look<'c>(&self, id: &NodeKey<'_>, cells: &'c Cells) -> Option<(&'c Cell, SlotWord)> {
+        if !id.name.is_kept() {
+            return None;
+        }
         let table = self.table(self.present())?;
         for place in table.places(id.hash) {
             // Acquire: pairs with `put` and `replace`.
@@ -347,7 +350,7 @@ mod tests {
 
     fn node(id: &str, cell: u32) -> Arc<Node> {
         let capabilities = Arc::new(Capabilities::new());
-        let profile = Profile { capabilities: capabilities.clone(), seating: Seating::Hashed };
+        let profile = Profile { capabilities, seating: Seating::Hashed };
         Arc::new(Node {
             id: id.into(),
             cell,
@@ -355,7 +358,7 @@ mod tests {
             hash: hash(id),
             incarnation: 1,
             declared: Published::new(Arc::new(profile)),
-            effective: Published::new(capabilities),
+            reduced: Published::default(),
             ready_services: Published::default(),
             memberships: Published::default(),
             jobs: Default::default(),
