@@ -8,11 +8,16 @@
 //! **Reports**: what a node has reported of others' jobs fades from the last report on, and never below it because of an
 //! earlier one; the capacity in the word is in line with that.
 //!
+//! **Late**: a heartbeat that finds the cell another node's by the time it writes is not taken for that one's; and one that
+//! begins when the node is gone is refused, and changes nothing.
+//!
 //! Two threads, 2 preemptions each. Seen to fail with:
 //! - `Core::take_offline` letting go of the shard's lock before it orphans the node's jobs: first model;
 //! - `Core::fade` reading the report once, before it changes the basis: second model;
 //! - `Core::note_heartbeat` changing the basis only when it is another: second model;
-//! - `Cell::change_basis` without the revision: second model.
+//! - `Cell::change_basis` without the revision: second model;
+//! - `Cell::put_usage` by the generation that the cell has by then, or `Cell::usage` of whatever generation; or
+//!   `Core::heartbeat_shortly` without a look at the record's address: third model.
 
 use std::time::Duration;
 
@@ -20,7 +25,7 @@ use loom::thread;
 
 use super::*;
 use crate::node::word::Flags;
-use crate::{Demand, Heartbeat, JobRequest, JobState};
+use crate::{Demand, Heartbeat, JobRequest, JobState, ResourceUse};
 
 #[test]
 fn a_job_of_a_node_that_is_back_is_left_alone() {
@@ -80,5 +85,42 @@ fn a_report_is_not_faded_by_an_earlier_one() {
         assert!((2..=3).contains(&external), "of 3 reported just now {external} are left");
         seen.note(if external == 2 { "it is faded" } else { "it has just come" });
         assert_eq!(fleet.word(0).capacity(), 8 - u32::from(external));
+    });
+}
+
+#[test]
+fn a_late_heartbeat_is_not_taken_for_that_of_the_next_node() {
+    let outcomes =
+        ["it was in time", "it was refused", "what the next one has said is lost", "the next one is heard of"];
+    explore(2, &outcomes, |seen| {
+        let fleet = Fleet::new([1]);
+        let usage = |share| Heartbeat::ready().resources(ResourceUse { cpu: share, ..Default::default() });
+        // So that the pool stays.
+        fleet.core.register(NodeSpec::new("full").capabilities(asr())).unwrap();
+        let late = thread::spawn({
+            let fleet = fleet.clone();
+            let beat = usage(0.5);
+            move || fleet.core.heartbeat(&fleet.nodes[0], &beat).is_ok()
+        });
+        fleet.core.deregister(&fleet.nodes[0]).unwrap();
+        assert!(fleet.core.heartbeat(&fleet.nodes[0], &usage(0.25)).is_err(), "it is not registered any more");
+        // Vacates the cell, unless the other is in the way.
+        for _ in 0..2 {
+            crossbeam_epoch::pin().flush();
+        }
+        let new = add_node(&fleet.core, "new", 1);
+        assert!(fleet.core.heartbeat(&fleet.nodes[0], &usage(0.25)).is_err(), "its cell may be the next one's by now");
+        fleet.core.heartbeat(&new, &usage(0.75)).unwrap();
+        seen.note(if late.join().unwrap() { "it was in time" } else { "it was refused" });
+        let cell = fleet.core.cells.at(new.cell);
+        let shown = fleet.core.node("new").unwrap().resources.cpu;
+        assert!(shown == 0.0 || (shown - 0.75).abs() < 0.001, "the next node uses {shown}, it is shown");
+        if shown == 0.0 {
+            seen.note("what the next one has said is lost");
+        }
+        if cell.heard(new.generation).is_some() {
+            seen.note("the next one is heard of");
+        }
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].generation);
     });
 }

@@ -165,12 +165,12 @@ impl Fleet {
         let node = |(number, capacity): (usize, &u32)| add_node(&core, &format!("node-{number}"), *capacity);
         let nodes: Vec<_> = capacities.iter().enumerate().map(node).collect();
         let pool = core.find_pool(&Arc::new(asr())).expect("registering has made it");
-        assert!(nodes.iter().enumerate().all(|(number, node)| node.0.cell == number as u32));
+        assert!(nodes.iter().enumerate().all(|(number, node)| node.node.cell == number as u32));
         Arc::new(Self { core, pool, nodes, seed, stirred: Default::default() })
     }
 
     fn word(&self, node: usize) -> SlotWord {
-        self.core.cells.at(self.nodes[node].0.cell).word()
+        self.core.cells.at(self.nodes[node].node.cell).word()
     }
 
     /// Makes loom try each order of this and the other threads' calls of it. It tries another order of two accesses only
@@ -197,7 +197,7 @@ impl Fleet {
 
     /// Takes a slot of this node, whatever the index says.
     fn take_of(&self, node: usize) -> Option<Slot> {
-        let (cell, generation) = (self.nodes[node].0.cell, self.nodes[node].0.generation);
+        let (cell, generation) = (self.nodes[node].node.cell, self.nodes[node].node.generation);
         let found = self.pool.index.look(&self.core.cells, node as u32)?;
         let slot = Slot { cell, generation };
         self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0).then_some(slot)

@@ -46,7 +46,7 @@ fn assert_moved(fleet: &Fleet) {
     let pool = fleet.core.find_pool(&Arc::new(both())).unwrap();
     let position = pool.index.next(0).expect("the node has a free slot");
     let found = pool.index.look(&fleet.core.cells, position).expect("the bit is the node's");
-    assert_eq!(found.number, fleet.nodes[0].0.cell);
+    assert_eq!(found.number, fleet.nodes[0].node.cell);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::node::word::Flags;
 
 /// Takes a slot, if the node can be selected, and gives it back. `slots`: those that the node has for sure.
 fn use_it(fleet: &Fleet, slots: u32, seen: &Seen) {
-    let (cell, member) = (fleet.core.cells.at(0), fleet.nodes[0].0.clone());
+    let (cell, member) = (fleet.core.cells.at(0), fleet.nodes[0].node.clone());
     let word = cell.word();
     let found = Found { number: member.cell, cell, word };
     if !word.selectable() || !fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0) {
@@ -46,7 +46,7 @@ fn others(fleet: &Arc<Fleet>, slots: u32, seen: &Seen) -> [thread::JoinHandle<()
 fn a_node_that_is_undrained() {
     explore(3, &["it could not be used yet", "it was used"], |seen| {
         let fleet = Fleet::new([2]);
-        let (cell, generation) = (fleet.core.cells.at(0), fleet.nodes[0].0.generation);
+        let (cell, generation) = (fleet.core.cells.at(0), fleet.nodes[0].node.generation);
         let drain = |set| move |word: SlotWord| word.with_flags(Flags::NONE.with(Flags::DRAINING, set));
         // Drained, and its bit is left.
         cell.change(generation, drain(true)).unwrap();

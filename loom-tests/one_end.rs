@@ -54,7 +54,7 @@ fn assert_ended(fleet: &Fleet, job: &Job, state: JobState) {
     assert_eq!(job.state(), state);
     assert_eq!((ends(&counters), counters.released), (1, 1));
     assert_eq!(fleet.core.stats().now.finished_jobs, 1);
-    fleet.nodes[0].0.jobs.numbers(|_| panic!("the node still knows of the job"));
+    fleet.nodes[0].node.jobs.numbers(|_| panic!("the node still knows of the job"));
     assert_told(&fleet.core);
 }
 
@@ -95,7 +95,7 @@ fn completed_or_orphaned() {
         seen.note(if completed { "it was completed" } else { "it was orphaned" });
         remover.join().unwrap();
         assert_ended(&fleet, &job, if completed { JobState::Completed } else { JobState::Orphaned });
-        let old = fleet.nodes[0].0.generation;
+        let old = fleet.nodes[0].node.generation;
         assert_vacated_once(&fleet.core, 0, old);
     });
 }
@@ -112,7 +112,7 @@ fn completed_or_expired_or_orphaned() {
         let other = thread::spawn({
             let fleet = fleet.clone();
             // What a sweep does with a node that it has taken offline.
-            move || fleet.core.orphan_jobs(&fleet.nodes[0].0, &crossbeam_epoch::pin())
+            move || fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin())
         });
         let completed = complete(&fleet.core, &job);
         upkeep.join().unwrap();

@@ -39,7 +39,7 @@ fn create(core: &Core) -> Result<Job, CreateJobError> {
 fn held(fleet: &Fleet) -> (u32, usize) {
     let mut entered = 0;
     for node in &fleet.nodes {
-        node.0.jobs.numbers(|_| entered += 1);
+        node.node.jobs.numbers(|_| entered += 1);
     }
     ((0..fleet.nodes.len()).map(|node| fleet.word(node).in_flight()).sum(), entered)
 }
@@ -172,10 +172,10 @@ fn a_create_while_the_node_is_deregistered() {
             }
             None => seen.note("it was refused"),
         }
-        let old = fleet.nodes[0].0.generation;
+        let old = fleet.nodes[0].node.generation;
         assert_vacated_once(&fleet.core, 0, old);
         let mut entered = 0;
-        fleet.nodes[0].0.jobs.numbers(|_| entered += 1);
+        fleet.nodes[0].node.jobs.numbers(|_| entered += 1);
         assert_eq!(entered, 0);
         assert_told(&fleet.core);
     });

@@ -63,11 +63,11 @@ fn a_slot_is_used_while_the_node_is_replaced() {
     let outcomes = ["a slot of the old one was used", "a slot of the new one was used", "none was found"];
     explore(1, &outcomes, |seen| {
         let fleet = Fleet::new([1]);
-        let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
+        let (old, gone) = (fleet.nodes[0].node.clone(), Arc::new(AtomicBool::new(false)));
         let user = start_user(&fleet.core, &gone, old.incarnation);
         let new = fleet.core.register(spec(&old.id).replace_existing()).unwrap();
         gone.store(true, Ordering::SeqCst);
-        assert_ne!(new.0.cell, old.cell, "the old node is under the pin of this call, at least");
+        assert_ne!(new.node.cell, old.cell, "the old node is under the pin of this call, at least");
         seen.note(match user.join().unwrap() {
             None => "none was found",
             Some(incarnation) if incarnation == old.incarnation => "a slot of the old one was used",
@@ -85,7 +85,7 @@ fn a_slot_is_used_while_its_cell_gets_another_node() {
         ["a slot of the old one was used", "a slot of the new one was used", "the new node has the old cell"];
     explore(1, &outcomes, |seen| {
         let fleet = Fleet::new([1]);
-        let (old, gone) = (fleet.nodes[0].0.clone(), Arc::new(AtomicBool::new(false)));
+        let (old, gone) = (fleet.nodes[0].node.clone(), Arc::new(AtomicBool::new(false)));
         // So that the pool stays.
         fleet.core.register(NodeSpec::new("full").capabilities(asr())).unwrap();
         let user = start_user(&fleet.core, &gone, old.incarnation);
@@ -102,8 +102,8 @@ fn a_slot_is_used_while_its_cell_gets_another_node() {
             Some(_) => seen.note("a slot of the new one was used"),
         }
         assert_eq!(use_a_slot(&fleet.core, None), Some(new.incarnation()));
-        if new.0.cell == old.cell {
-            assert_ne!(new.0.generation, old.generation);
+        if new.node.cell == old.cell {
+            assert_ne!(new.node.generation, old.generation);
             seen.note("the new node has the old cell");
         } else {
             assert_vacated_once(&fleet.core, old.cell, old.generation);
@@ -116,7 +116,7 @@ fn a_slot_is_used_while_its_cell_gets_another_node() {
 fn a_pool_is_dropped_while_a_node_joins_it() {
     explore(2, &["it was made again", "it was kept"], |seen| {
         let fleet = Fleet::new([1]);
-        let old = fleet.nodes[0].0.clone();
+        let old = fleet.nodes[0].node.clone();
         let leaver = thread::spawn({
             let fleet = fleet.clone();
             move || {

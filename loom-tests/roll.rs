@@ -1,19 +1,29 @@
 //! **Finding by id**: an id that is registered throughout a look-up is found, in its old cell or in its new one, whatever
-//! becomes of cells and of the table meanwhile; and what is found has that id.
+//! becomes of cells and of the table meanwhile; and what is found has that id. A heartbeat by id, which looks without a
+//! pin, is of the node of that id and of no other that gets its cell.
 //!
 //! | model | threads | preemptions |
 //! |---|---|---|
 //! | the node is replaced, and its old cell vacated | 2 | 2 |
 //! | others come and go: the table grows | 2 | 2 |
+//! | others come and go: tables are filled anew, in turn, in which one still looks | 2 | 2 |
+//! | the cell gets another node, which is heard of, too | 2 | 2 |
 //!
-//! Seen to fail with `Roll::renew` publishing the table before it has put the words there: second model.
+//! Seen to fail with:
+//! - `Roll::renew` putting the table in use before it has put the words there: second and third model;
+//! - `Roll::find` not looking whether the table is still in use before it says that an id is not there: third model;
+//! - `Roll::renew` clearing words with Relaxed: third model;
+//! - `Cells::named` not looking at the name: fourth model.
 //!
 //! Not reached: the second look of `Roll::find` at a word. A cell is vacated under a pin that found its word only when what
-//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do.
+//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. Nor the second look
+//! of `Cells::named`: the cell would have to go to another id and then back to the one that is looked for.
 
 use loom::thread;
 
 use super::*;
+use crate::node::{Roll, Tenancy};
+use crate::{Heartbeat, ResourceUse};
 
 fn register(core: &Core, id: &str) {
     core.register(NodeSpec::new(id).capabilities(asr()).replace_existing()).unwrap();
@@ -40,7 +50,7 @@ fn a_node_is_found_while_it_is_replaced() {
         writer.join().unwrap();
         let now = fleet.core.handle("node-0").unwrap().incarnation();
         assert!(now > fleet.nodes[0].incarnation(), "it was replaced");
-        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].0.generation);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].node.generation);
     });
 }
 
@@ -64,6 +74,68 @@ fn a_node_is_found_while_others_come_and_go() {
         }
         writer.join().unwrap();
         assert!(fleet.core.handle("node-0").is_none() && fleet.core.handle("new").is_some());
-        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].0.generation);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].node.generation);
+    });
+}
+
+#[test]
+fn a_node_is_found_while_tables_are_filled_anew() {
+    explore(2, &["it was found"], |seen| {
+        let fleet = Fleet::new([1]);
+        let roll = Arc::new(Roll::default());
+        let mut tenancy = Tenancy::default();
+        let hash = fleet.nodes[0].node.hash;
+        roll.enter(&mut tenancy, hash, 0);
+        let writer = thread::spawn({
+            let roll = roll.clone();
+            move || {
+                // In the places before that of the node, so that they are not empty when they are left. Each third one does not
+                // go into the table any more.
+                for turn in 0..7 {
+                    let other = hash.wrapping_sub(1 + turn % 3);
+                    roll.enter(&mut tenancy, other, 1);
+                    roll.strike(&mut tenancy, other, 1);
+                }
+            }
+        });
+        let key = fleet.core.node_key("node-0");
+        let found = roll.find(&key, &fleet.core.cells, unpinned()).expect("it is there all the while");
+        assert_eq!(found.cell, 0);
+        seen.note("it was found");
+        writer.join().unwrap();
+        assert!(roll.turns() >= 3, "the table in use was filled anew");
+    });
+}
+
+#[test]
+fn a_heartbeat_by_id_is_of_no_other_node_in_its_cell() {
+    let outcomes = ["it was in time", "it was refused", "the other has the cell"];
+    explore(2, &outcomes, |seen| {
+        let fleet = Fleet::new([1]);
+        let usage = |share| Heartbeat::ready().resources(ResourceUse { cpu: share, ..Default::default() });
+        // So that the pool stays.
+        fleet.core.register(NodeSpec::new("full").capabilities(asr())).unwrap();
+        let beating = thread::spawn({
+            let (fleet, beat) = (fleet.clone(), usage(0.5));
+            move || {
+                let heard = fleet.core.heartbeat_by_id("node-0", &beat).is_ok();
+                crossbeam_epoch::pin().flush();
+                heard
+            }
+        });
+        fleet.core.deregister(&fleet.nodes[0]).unwrap();
+        for _ in 0..2 {
+            crossbeam_epoch::pin().flush();
+        }
+        let other = add_node(&fleet.core, "other", 1);
+        seen.note(if beating.join().unwrap() { "it was in time" } else { "it was refused" });
+        if other.cell == 0 {
+            seen.note("the other has the cell");
+        }
+        assert!(fleet.core.heartbeat_by_id("node-0", &Heartbeat::alive()).is_err(), "it is not registered any more");
+        assert_eq!(fleet.core.node("other").unwrap().resources.cpu, 0.0, "the other has not said that yet");
+        fleet.core.heartbeat_by_id("other", &usage(0.75)).unwrap();
+        assert!((fleet.core.node("other").unwrap().resources.cpu - 0.75).abs() < 0.001);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].generation);
     });
 }

@@ -63,7 +63,7 @@ fn reserve_while(preemptions: usize, vacates: bool, change: fn(&Fleet)) {
         assert!(fleet.core.reserve(Asked::Plain(&later)).is_err(), "it has one slot");
         fleet.core.give_back(held);
         assert_told(&fleet.core);
-        let (cell, generation) = (fleet.nodes[0].0.cell, fleet.nodes[0].0.generation);
+        let (cell, generation) = (fleet.nodes[0].node.cell, fleet.nodes[0].node.generation);
         reclaim(|| !vacates || fleet.core.cells.at(cell).word().generation() != generation);
     });
 }
@@ -76,7 +76,7 @@ fn a_slot_is_reserved_while_the_node_moves() {
 #[test]
 fn a_slot_is_reserved_while_the_node_is_replaced() {
     reserve_while(1, true, |fleet| {
-        let spec = NodeSpec::new(fleet.nodes[0].0.id.clone()).capabilities(tts()).ready();
+        let spec = NodeSpec::new(fleet.nodes[0].node.id.clone()).capabilities(tts()).ready();
         fleet.core.register(spec.replace_existing()).unwrap();
     });
 }
@@ -104,7 +104,7 @@ fn a_slot_is_reserved_while_the_cell_gets_a_node_of_another_pool() {
                 }
                 let other = core.register(NodeSpec::new("other").capabilities(tts()).ready()).unwrap();
                 crossbeam_epoch::pin().flush();
-                other.0.cell
+                other.node.cell
             }
         });
         match core.reserve(Asked::Plain(&demand)) {
@@ -116,10 +116,10 @@ fn a_slot_is_reserved_while_the_cell_gets_a_node_of_another_pool() {
             }
             Err(_) => seen.note("it was refused"),
         }
-        if other.join().unwrap() == one.0.cell {
+        if other.join().unwrap() == one.node.cell {
             seen.note("the other has the cell");
         }
         assert_told(&core);
-        reclaim(|| core.cells.at(one.0.cell).word().generation() != one.0.generation);
+        reclaim(|| core.cells.at(one.node.cell).word().generation() != one.node.generation);
     });
 }

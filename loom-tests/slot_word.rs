@@ -20,7 +20,7 @@
 //! - `Cell::change_basis` without the second look at the basis: second model;
 //! - `Cell::release` without the look at the generation: third model, a release of the old node is taken from the new;
 //! - `SlotWord::released` without the check for zero: third model;
-//! - `Cell::occupy` and `Cell::vacate` leaving the generation as it is, and `Change::leaves_idle` not asking whether the
+//! - `Cell::prepare` and `Cell::vacate` leaving the generation as it is, and `Change::leaves_idle` not asking whether the
 //!   node is gone: third model.
 
 use loom::thread;

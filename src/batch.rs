@@ -11,6 +11,9 @@ use crate::scheduler::Scheduler;
 /// What others retire is freed only when every pin has ended, so none is kept for longer than this many.
 const ONE_PIN: usize = 1024;
 
+/// Heartbeats of a batch that are taken in together: about as many as a processor has reads of memory under way.
+const TOGETHER: usize = 16;
+
 fn let_others_free(pin: &mut Guard, place: usize) {
     if place % ONE_PIN == ONE_PIN - 1 {
         pin.repin();
@@ -24,12 +27,23 @@ impl Scheduler {
         beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
     ) -> Vec<(usize, HeartbeatError)> {
         let mut pin = crossbeam_epoch::pin();
-        let mut refused = Vec::new();
-        for (place, (node, beat)) in beats.into_iter().enumerate() {
-            let_others_free(&mut pin, place);
-            refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
+        let (mut refused, mut beats, mut place) = (Vec::new(), beats.into_iter(), 0);
+        loop {
+            // What some of them need of memory is asked for before the first is taken in, and comes together.
+            let mut together = [None; TOGETHER];
+            for (beat, next) in together.iter_mut().zip(beats.by_ref()) {
+                self.core().fetch(next.0);
+                *beat = Some(next);
+            }
+            for (node, beat) in together.into_iter().flatten() {
+                let_others_free(&mut pin, place);
+                refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
+                place += 1;
+            }
+            if together[TOGETHER - 1].is_none() {
+                return refused;
+            }
         }
-        refused
     }
 
     /// Creates many jobs, one after the other, each as [`create_job`](Self::create_job) does; what a call costs beside its

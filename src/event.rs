@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::id::{JobId, NodeId};
 use crate::sync::channel::{self, Receiver, Sender, TrySendError};
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{Flag, Ordering, Statistic};
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,8 @@ const MAX_QUEUE: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     subscribers: ArcSwap<Vec<Arc<Subscriber>>>,
+    /// There was a subscriber at some time. Most schedulers never have one, and need not look for any.
+    wanted: Flag,
     dropped: Statistic,
 }
 
@@ -150,11 +152,22 @@ impl Events {
             let here = subscribers.iter().filter(|subscriber| subscriber.is_here()).cloned();
             here.chain([subscriber.clone()]).collect::<Vec<_>>()
         });
+        // Release: pairs with `emit`. Who emits after this has returned finds it set.
+        self.wanted.store(true, Ordering::Release);
         EventReceiver { queue, dropped }
     }
 
     /// Tells every subscriber; `event` is not made when there is none.
+    #[inline(always)]
     pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
+        // Acquire: pairs with `subscribe`.
+        if self.wanted.load(Ordering::Acquire) {
+            self.tell(event);
+        }
+    }
+
+    #[inline(never)]
+    fn tell(&self, event: impl FnOnce() -> Event) {
         let subscribers = self.subscribers.load();
         if subscribers.is_empty() {
             return;

@@ -175,6 +175,66 @@ pub(crate) fn mix(bits: u64) -> u64 {
     bits ^ bits >> 31
 }
 
+/// An id of up to 23 bytes as three words, little-endian: its bytes, zeros, and in the last byte how many there are. Longer
+/// ids have no name: all is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name(pub(crate) [u64; 3]);
+
+impl Name {
+    const NONE: Self = Self([0; 3]);
+
+    #[inline(always)]
+    pub(crate) fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let len = bytes.len();
+        let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        // What goes beyond whole words comes out of the last eight bytes, less those that are in a word already: `len % 8` of
+        // them are left. In two steps, for it may be none.
+        let rest = || word(bytes.last_chunk()) >> (8 * (7 - len % 8)) >> 8;
+        let length = (len as u64) << 56;
+        match len {
+            0..8 => {
+                let mut few = [0; 8];
+                few[..len].copy_from_slice(bytes);
+                Self([u64::from_le_bytes(few), 0, length])
+            }
+            8..16 => Self([word(bytes.first_chunk()), rest(), length]),
+            16..24 => Self([word(bytes.first_chunk()), word(bytes[8..].first_chunk()), rest() | length]),
+            _ => Self::NONE,
+        }
+    }
+
+    pub(crate) fn is_kept(self) -> bool {
+        self.0[2] != 0
+    }
+}
+
+/// The id of a node that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NodeKey<'a> {
+    pub(crate) hash: u64,
+    pub(crate) name: Name,
+    pub(crate) text: &'a str,
+}
+
+impl<'a> NodeKey<'a> {
+    #[inline(always)]
+    pub(crate) fn new(hasher: &ahash::RandomState, text: &'a str) -> Self {
+        let name = Name::of(text);
+        let hash = if name.is_kept() {
+            // Of its words, which costs less than of text whose length is not known.
+            let [first, second, third] = name.0;
+            let mut hash = hasher.build_hasher();
+            hash.write_u128(u128::from(second) << 64 | u128::from(first));
+            hash.write_u64(third);
+            hash.finish()
+        } else {
+            hasher.hash_one(text)
+        };
+        Self { hash, name, text }
+    }
+}
+
 /// A string that has been hashed once, for a map that is picked by the hash and then looked up by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Prehashed<S> {
@@ -229,5 +289,25 @@ impl BuildHasher for CarriedHash {
 
     fn build_hasher(&self) -> Self {
         Self(0)
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_its_bytes_and_how_many() {
+        for len in 0..40 {
+            let text: String = ('a'..='z').cycle().take(len).collect();
+            let mut bytes = [0; 24];
+            if len < 24 {
+                bytes[..len].copy_from_slice(text.as_bytes());
+                bytes[23] = len as u8;
+            }
+            let name = Name::of(&text);
+            assert_eq!(name.0.map(u64::to_le_bytes).concat(), bytes);
+            assert_eq!(name.is_kept(), (1..24).contains(&len));
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! seen the pointer has ended.
 //!
 //! # Orderings
-//! A value is published with Release (`swap`: AcqRel, to take over the one it replaces; `fill`) and found with Acquire, so
+//! A value is published with Release (`swap`: AcqRel, to take over the one it replaces; `fill`, `put`) and found with Acquire, so
 //! what was written to it before it was published is seen by whoever finds it.
 
 use std::marker::PhantomData;
@@ -51,7 +51,7 @@ impl<T> Published<T> {
     /// As [`load`](Self::load), and may be kept for longer.
     #[inline(always)]
     pub(crate) fn load_shared<'g>(&self, _pin: &'g Guard) -> Option<Shared<'g, T>> {
-        // Acquire: pairs with the Release half of `swap` and `fill`.
+        // Acquire: pairs with the Release half of `swap`, with `fill` and `put`.
         let value = self.value.load(Ordering::Acquire);
         // Null, or from `Arc::into_raw`; and this cell owned a reference of that `Arc` when it was loaded, which is
         // dropped only after all pins that were there when it was replaced, this one among them.
@@ -67,6 +67,13 @@ impl<T> Published<T> {
     /// The value now, as a reference of one's own.
     pub(crate) fn load_arc(&self, pin: &Guard) -> Option<Arc<T>> {
         self.load_shared(pin).map(Shared::to_arc)
+    }
+
+    /// Puts `value` where nothing is. For the one who knows that, and that nobody else puts anything there now.
+    pub(crate) fn put(&self, value: Arc<T>) {
+        debug_assert!(self.value.load(Ordering::Relaxed).is_null(), "what was there would be lost");
+        // Release: publishes the value to `load`.
+        self.value.store(into_pointer(Some(value)), Ordering::Release);
     }
 
     /// Puts `value` in place if nothing is there yet; else gives it back.

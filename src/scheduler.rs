@@ -490,7 +490,7 @@ pub struct Reservation<'s> {
 impl Reservation<'_> {
     /// The node, as its registrant refers to it.
     pub fn node(&self) -> NodeHandle {
-        NodeHandle(self.core.node_held(self.chosen.cell))
+        NodeHandle::new(self.core.node_held(self.chosen.cell))
     }
 
     /// The node's id.

@@ -46,7 +46,7 @@ pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.
 pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
 
-/// Not modelled: a request to stop, and that reclamation has come so far.
+/// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
 
 /// A size, or a smaller one for the models: so that few nodes fill a word, and a few more add a level.
@@ -65,3 +65,5 @@ pub(crate) unsafe trait Zeroed: Default {}
 unsafe impl Zeroed for AtomicU32 {}
 // SAFETY: an atomic integer.
 unsafe impl Zeroed for AtomicU64 {}
+// SAFETY: atomic integers.
+unsafe impl Zeroed for [AtomicU64; 3] {}

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use slotyard::{
     Capabilities, Event, Heartbeat, HeartbeatError, JobState, NodeError, NodeHandle, NodeSpec, NodeState,
-    RegisterError, Scheduler, Service,
+    RegisterError, ResourceUse, Scheduler, Service,
 };
 
 const TIMEOUT: u64 = 15;
@@ -271,6 +271,12 @@ fn replacing_a_node_that_there_is_not_just_registers_it() {
 
 type Change = fn(&Scheduler, &NodeHandle) -> Result<(), NodeError>;
 
+/// All that a node says of itself, most often.
+fn in_full() -> Heartbeat {
+    let usage = ResourceUse { cpu: 0.4, memory: 0.5, gpu: 0.6, gpu_memory: 0.7 };
+    Heartbeat::ready().running(0).resources(usage)
+}
+
 /// Every call that takes a handle must refuse this one, and change nothing.
 fn assert_stale(scheduler: &Scheduler, handle: &NodeHandle) {
     let (id, incarnation) = (handle.id().clone(), handle.incarnation());
@@ -287,7 +293,9 @@ fn assert_stale(scheduler: &Scheduler, handle: &NodeHandle) {
     for call in calls {
         assert_eq!(refuses(scheduler, |s| call(s, handle)), stale);
     }
-    for beat in [Heartbeat::alive(), Heartbeat::not_ready(), Heartbeat::ready().running(1).services(["work"])] {
+    for beat in
+        [Heartbeat::alive(), Heartbeat::not_ready(), Heartbeat::ready().running(1).services(["work"]), in_full()]
+    {
         let stale = HeartbeatError::StaleHandle { id: id.clone(), incarnation };
         assert_eq!(refuses(scheduler, |s| s.heartbeat(handle, &beat)), stale);
     }

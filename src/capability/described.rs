@@ -1,7 +1,9 @@
 //! What capabilities are made of, shared by all that are clones of one another until one of them is changed.
 //!
 //! Nodes come by the thousand with the same capabilities: so a clone copies nothing, what is in it is hashed once, and
-//! clones are equal without a look at what is in them.
+//! clones are equal without a look at what is in them. So are those that were found equal once, though made apart: they
+//! have the same *kind*, a number that no others in the process have. What is shared never changes, so what was found
+//! equal to one of a kind is equal to all.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -10,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{CapabilityError, Labels, Languages, Service};
 use crate::id::fixed_hasher;
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{Ordering, Sequence, Statistic};
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub(super) struct Shared {
     pub(super) content: Content,
     /// Of the content; 0: not worked out yet.
     hash: Statistic,
+    /// What it was found equal to has the same; 0: it was not found equal to anything yet.
+    kind: Statistic,
 }
 
 #[derive(Default, Clone, PartialEq, Eq, Hash)]
@@ -41,11 +45,33 @@ impl Described {
     pub(super) fn change(&mut self) -> &mut Content {
         let shared = Arc::make_mut(&mut self.0);
         // What is in it is about to be another.
-        shared.hash = Statistic::new(0);
+        (shared.hash, shared.kind) = (Statistic::new(0), Statistic::new(0));
         &mut shared.content
     }
 
-    fn hash_of_content(&self) -> u64 {
+    /// Whether they were found equal before.
+    fn is_of_one_kind_with(&self, other: &Self) -> bool {
+        // Relaxed: whatever the kind is, it is right.
+        let kind = self.0.kind.load(Ordering::Relaxed);
+        kind != 0 && kind == other.0.kind.load(Ordering::Relaxed)
+    }
+
+    /// They were found equal.
+    fn note_equal(&self, other: &Self) {
+        static KINDS: Sequence = Sequence::new(1);
+        let (kind, others) = (&self.0.kind, &other.0.kind);
+        let known = match (kind.load(Ordering::Relaxed), others.load(Ordering::Relaxed)) {
+            // Relaxed: only distinctness matters.
+            (0, 0) => KINDS.fetch_add(1, Ordering::Relaxed),
+            (0, known) | (known, 0) => known,
+            // Of two kinds that are equal one is enough.
+            (one, other) => one.min(other),
+        };
+        kind.store(known, Ordering::Relaxed);
+        others.store(known, Ordering::Relaxed);
+    }
+
+    pub(super) fn hash_of_content(&self) -> u64 {
         // Relaxed: whoever works it out gets the same.
         match self.0.hash.load(Ordering::Relaxed) {
             0 => {
@@ -60,7 +86,7 @@ impl Described {
 
 impl From<Content> for Shared {
     fn from(content: Content) -> Self {
-        Self { content, hash: Statistic::new(0) }
+        Self { content, hash: Statistic::new(0), kind: Statistic::new(0) }
     }
 }
 
@@ -89,8 +115,14 @@ impl Deref for Described {
 
 impl PartialEq for Described {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || (self.hash_of_content() == other.hash_of_content() && self.0.content == other.0.content)
+        if Arc::ptr_eq(&self.0, &other.0) || self.is_of_one_kind_with(other) {
+            return true;
+        }
+        let equal = self.hash_of_content() == other.hash_of_content() && self.0.content == other.0.content;
+        if equal {
+            self.note_equal(other);
+        }
+        equal
     }
 }
 
@@ -116,7 +148,11 @@ mod tests {
         assert_eq!(first.labels().count(), 0);
         let rebuilt = Capabilities::new().asr(["en", "zh"]);
         assert!(rebuilt == first && hash(&rebuilt) == before && first.clone() == first);
+        // Found equal before: of one kind, until it is changed.
+        assert!(rebuilt == first && rebuilt.0.is_of_one_kind_with(&first.0));
         // Changed in place, for nobody else has it.
-        assert_eq!(rebuilt.label("zone", "a"), changed);
+        let rebuilt = rebuilt.label("zone", "a");
+        assert!(rebuilt != first && !rebuilt.0.is_of_one_kind_with(&first.0));
+        assert_eq!(rebuilt, changed);
     }
 }

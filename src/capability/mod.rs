@@ -243,6 +243,11 @@ impl Capabilities {
         Ok(())
     }
 
+    /// Of all that is in them; the same in this process only.
+    pub(crate) fn content_hash(&self) -> u64 {
+        self.0.hash_of_content()
+    }
+
     fn insert(&mut self, service: Service, languages: Languages) {
         match check_service(&service) {
             Ok(()) => drop(self.0.change().services.insert(service, languages)),

@@ -1,4 +1,24 @@
 //! Heartbeats: what a node says of itself. One that changes nothing in what the node can do touches only its cell.
+//!
+//! # Without a pin
+//! Most heartbeats say nothing that has to be acted upon. Such a one takes no pin and waits for no memory but the cell's one
+//! line. What it must not do is to speak for another node, and a cell may be given to another at any time:
+//!
+//! - That the cell is the incarnation's is looked at once. By handle it is when the address of its record is in the cell,
+//!   which no other record can have while there is a handle. Who reads in the slot word what came after the node has left
+//!   sees that the address has gone, too: it is taken out before the word is changed. By id it is when the cell is called
+//!   that, and neither gone nor another generation's before and after this is read (see `node::cells`).
+//! - What is written then is tagged with the generation, and whoever reads it holds it against that of the slot word. So a
+//!   heartbeat that is late, and finds the cell another's by the time it writes, is not taken for that one's. What it has
+//!   overwritten is lost: the time of that one's last heartbeat, which the next sweep sets anew ([`Cell::heard`]), or its
+//!   resource use until it says so again ([`Cell::usage`]).
+//!
+//! The generation has 10 bits. A handle may be kept for as long as one likes, so it is not told by these alone. Between
+//! looking and writing they are enough: to be taken for another's, a heartbeat would have to be held up between two of its
+//! instructions while the cell is left and taken 1,023 times over, or a multiple of that, exactly; and what came of it is
+//! that a node counts as heard of.
+//!
+//! Anything else takes the long way, under a pin from before the node is seen in its cell, which then is not given to another.
 
 use std::sync::Arc;
 
@@ -8,19 +28,24 @@ use super::Core;
 use crate::capability::Service;
 use crate::config::MAX_CAPACITY;
 use crate::error::HeartbeatError;
+use crate::id::NodeKey;
 use crate::node::cell::{Basis, Cell, Report};
-use crate::node::word::Flags;
+use crate::node::word::{Flags, SlotWord};
 use crate::node::{Heartbeat, Node, NodeHandle, Readiness, ResourceUse, ShardState, pack_usage};
 use crate::stats::Count;
 use crate::sync::Ordering;
 
 impl Core {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn heartbeat(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        if self.heartbeat_shortly(&handle.0, beat) {
-            return Ok(());
-        }
-        self.heartbeat_node(&handle.0, beat, &crossbeam_epoch::pin())
+        if self.heartbeat_shortly(handle, beat) { Ok(()) } else { self.heartbeat_at_length(handle, beat) }
+    }
+
+    /// Apart, so that the short way has no registers to save.
+    #[cold]
+    #[inline(never)]
+    fn heartbeat_at_length(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        self.heartbeat_node(&handle.node, beat, &crossbeam_epoch::pin())
     }
 
     /// As [`heartbeat`](Self::heartbeat), for whoever has a pin.
@@ -30,38 +55,77 @@ impl Core {
         beat: &Heartbeat,
         pin: &Guard,
     ) -> Result<(), HeartbeatError> {
-        if self.heartbeat_shortly(&handle.0, beat) {
+        if self.heartbeat_shortly(handle, beat) {
             return Ok(());
         }
-        self.heartbeat_node(&handle.0, beat, pin)
+        self.heartbeat_node(&handle.node, beat, pin)
     }
 
-    /// Takes in a heartbeat that says nothing new, as most often: that the node was heard of is all that is written, and
-    /// says of which node, so no pin has to keep the cell from being given to another. `false`: nothing was done.
+    /// Has what a heartbeat of this node needs of memory fetched, without waiting for it.
     #[inline(always)]
-    fn heartbeat_shortly(&self, node: &Node, beat: &Heartbeat) -> bool {
-        // None: it is another scheduler's.
-        let Some(cell) = self.cells.get(node.cell) else { return false };
-        let (word, basis) = (cell.word(), cell.basis());
-        let flags = word.flags();
-        let says_more = beat.resources.is_some() || beat.services.is_some();
-        // What it says of others' jobs is written beside what is known of them, if there are any.
-        let others = beat.running.is_some_and(|running| running > word.in_flight()) || basis.external > 0;
-        if says_more || others || !self.is_current(node) || self.flags_after(flags, beat) != flags {
+    pub(crate) fn fetch(&self, handle: &NodeHandle) {
+        std::hint::black_box(self.cells.get(handle.cell).map(Cell::word));
+    }
+
+    /// `false`: nothing was done.
+    #[inline(always)]
+    fn heartbeat_shortly(&self, handle: &NodeHandle, beat: &Heartbeat) -> bool {
+        // None, or not there: it is another scheduler's.
+        let Some(cell) = self.cells.get(handle.cell) else { return false };
+        // Before it is looked whose the cell is, see the module's documentation.
+        let word = cell.word();
+        cell.node.is(&handle.node) && self.take_in_shortly(cell, word, handle.generation, beat)
+    }
+
+    /// Takes in a heartbeat that says nothing that has to be acted upon, of the node that had this word. `false`: nothing
+    /// was done.
+    #[inline(always)]
+    fn take_in_shortly(&self, cell: &Cell, word: SlotWord, generation: u32, beat: &Heartbeat) -> bool {
+        // As most often: a node that is in use says that it is alive, and no more.
+        let says_more = beat.resources.is_some() || beat.running.is_some() || beat.services.is_some();
+        let quiet = word.is_unflagged() && !says_more && beat.readiness != Readiness::NotReady;
+        if !quiet && self.has_to_act(cell, word, beat) {
             return false;
         }
-        cell.hear(node.generation, self.clock.now());
+        cell.hear(generation, self.clock.now());
+        if let Some(usage) = &beat.resources {
+            cell.put_usage(generation, pack_usage(usage));
+        }
         self.count(Count::heartbeats);
         true
     }
 
+    #[inline(always)]
     pub(crate) fn heartbeat_by_id(&self, id: &str, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        let key = self.prehash(id);
-        let pin = crossbeam_epoch::pin();
-        match self.shard(key.hash).find(&key, &pin) {
-            Some(node) => self.heartbeat_node(&node, beat, &pin),
-            None => Err(HeartbeatError::UnknownNode { id: id.to_owned() }),
+        let key = self.node_key(id);
+        match self.shard(key.hash).look(&key) {
+            Some((cell, word)) if self.take_in_shortly(cell, word, word.generation(), beat) => Ok(()),
+            _ => self.heartbeat_by_id_at_length(&key, beat),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heartbeat_by_id_at_length(&self, key: &NodeKey<'_>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
+        let pin = crossbeam_epoch::pin();
+        match self.shard(key.hash).find(key, &pin) {
+            Some(node) => self.heartbeat_node(&node, beat, &pin),
+            None => Err(HeartbeatError::UnknownNode { id: key.text.to_owned() }),
+        }
+    }
+
+    /// Whether this heartbeat, of the node that had this word, says something that has to be acted upon, or refused.
+    #[inline(always)]
+    fn has_to_act(&self, cell: &Cell, word: SlotWord, beat: &Heartbeat) -> bool {
+        let flags = word.flags();
+        // What it says of others' jobs is written beside what is known of them, if there are any.
+        let others = |running: u32| running > word.in_flight() || cell.basis().external > 0;
+        let refused = || beat.resources.as_ref().is_some_and(|usage| out_of_range(usage).is_some());
+        flags.has(Flags::GONE)
+            || beat.services.is_some()
+            || beat.running.is_some_and(others)
+            || refused()
+            || self.flags_after(flags, beat) != flags
     }
 
     /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
@@ -99,7 +163,7 @@ impl Core {
         let now = self.clock.now();
         cell.hear(node.generation, now);
         if let Some(usage) = &beat.resources {
-            cell.usage.store(pack_usage(usage), Ordering::Relaxed);
+            cell.put_usage(node.generation, pack_usage(usage));
         }
         if let Some(running) = beat.running {
             let external = running.saturating_sub(cell.word().in_flight()).min(MAX_CAPACITY) as u16;
@@ -155,9 +219,15 @@ impl Core {
 }
 
 fn check_usage(node: &Node, usage: &ResourceUse) -> Result<(), HeartbeatError> {
-    // Written so that a NaN, which is in no range, is refused.
-    match usage.named().into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+    match out_of_range(usage) {
         Some((resource, value)) => Err(HeartbeatError::InvalidResource { id: node.id.clone(), resource, value }),
         None => Ok(()),
     }
+}
+
+/// The first share that is none.
+#[inline(always)]
+fn out_of_range(usage: &ResourceUse) -> Option<(&'static str, f32)> {
+    // Written so that a NaN, which is in no range, is refused.
+    usage.named().into_iter().find(|(_, value)| !(0.0..=1.0).contains(value))
 }

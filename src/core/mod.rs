@@ -27,7 +27,7 @@ use crossbeam_epoch::Guard;
 use crate::clock::{Clock, millis};
 use crate::config::SchedulerConfig;
 use crate::event::Events;
-use crate::id::{Prehashed, mix};
+use crate::id::{NodeKey, Prehashed, mix};
 use crate::job::{Jobs, Wheel};
 use crate::node::cell::{Cell, Change, Edge, Home};
 use crate::node::word::Flags;
@@ -115,6 +115,12 @@ impl Core {
         Prehashed::new(&self.hasher, id)
     }
 
+    #[inline(always)]
+    fn node_key<'a>(&self, id: &'a str) -> NodeKey<'a> {
+        NodeKey::new(&self.hasher, id)
+    }
+
+    #[inline(always)]
     fn shard(&self, hash: u64) -> &Shard {
         // The high bits: the maps use the low ones.
         &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]

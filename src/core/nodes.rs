@@ -4,12 +4,14 @@
 //! changes neither takes none. What a node adds to the tallies of its pools is changed under that lock, too, so the
 //! tallies do not drift.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::pools::Place;
 use super::upkeep::{Timer, What};
 use crate::capability::{Capabilities, CapabilityError, Service};
 use crate::clock::millis;
@@ -48,7 +50,8 @@ impl Core {
         let Some(slots) = slots(capacity) else {
             return Err(RegisterError::InvalidCapacity { id, capacity, limit: MAX_CAPACITY });
         };
-        let profile = match self.profile(capabilities) {
+        let pin = crossbeam_epoch::pin();
+        let profile = match self.profile(capabilities, &pin) {
             Ok(profile) => profile,
             Err(error) => return Err(RegisterError::InvalidCapabilities { id, error }),
         };
@@ -57,10 +60,9 @@ impl Core {
         if seats.is_empty() {
             return Err(RegisterError::NoPool { id });
         }
-        let key = self.prehash(&id);
-        let hash = key.hash;
+        let key = self.node_key(&id);
+        let (hash, name) = (key.hash, key.name);
         let shard = self.shard(hash);
-        let pin = crossbeam_epoch::pin();
 
         let mut state = shard.writer.lock(&self.meters.locks);
         let old = shard.find(&key, &pin);
@@ -78,9 +80,12 @@ impl Core {
         let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
         let (number, places) = self.settle(&seats, &id, weight, &pin);
         let cell = self.cells.at(number);
-        let generation = cell.occupy(slots, weight, flags);
+        self.cells.put_name(number, name);
+        let generation = cell.prepare(slots, weight);
         cell.hear(generation, self.clock.now());
-        let share = Share { state: NodeState::of(flags), capacity: slots };
+        // As it will be when this returns, so that it is counted once.
+        let up = if ready { flags.with(Flags::REGISTERING, false) } else { flags };
+        let share = Share { state: NodeState::of(up), capacity: slots };
         places.iter().for_each(|place| place.pool.tally.add(share));
         let (home, memberships) = homes(places);
         // Nobody has a slot of this generation yet, so no release has to be asked to tell the index there.
@@ -92,60 +97,63 @@ impl Core {
             hash,
             // Relaxed: only distinctness and growth matter, and a node's shard is locked.
             incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
-            effective: Published::new(profile.capabilities.clone()),
+            reduced: Published::default(),
             declared: Published::new(profile),
             ready_services: Published::default(),
             memberships: memberships.map(Published::new).unwrap_or_default(),
             jobs: Default::default(),
         });
-        cell.node.swap(Some(node.clone()), &pin);
-        shard.insert(&mut state, &node, old.as_deref(), &pin);
-        if ready {
-            self.set_flags(&mut state, &node, |flags| flags.with(Flags::REGISTERING, false));
+        cell.node.put(node.clone());
+        // It is found by its id from the next step on, and by what it can do from the one after.
+        let edge = cell.open(generation, slots, up);
+        shard.insert(&mut state, &node, old.as_deref());
+        self.tell(cell, edge);
+        if share.state != NodeState::of(flags) {
+            self.report(&node, NodeState::of(flags), share.state);
         }
         drop(state);
         if let Some(old) = left {
             self.take_leave(&old, &pin);
         }
         tracing::debug!(node = %node.id, incarnation = node.incarnation, capacity, "node registered");
-        Ok(NodeHandle(node))
+        Ok(NodeHandle::new(node))
     }
 
     /// What nodes that can do this share; made, if these are the first.
-    fn profile(&self, capabilities: Capabilities) -> Result<Arc<Profile>, CapabilityError> {
-        match self.profiles.find(&capabilities) {
+    fn profile(&self, capabilities: Capabilities, pin: &Guard) -> Result<Arc<Profile>, CapabilityError> {
+        match self.profiles.find(&capabilities, pin) {
             Some(profile) => Ok(profile),
             None => {
                 capabilities.validate()?;
-                Ok(self.profiles.of(capabilities, &self.layout))
+                Ok(self.profiles.of(capabilities, &self.layout, pin))
             }
         }
     }
 
     /// Takes these seats for a node that is to come, and a cell. A node of one pool lives where it stands in that pool's
     /// index.
-    fn settle(&self, seats: &[Seat], id: &NodeId, weight: u16, pin: &Guard) -> (u32, Few<Membership>) {
+    fn settle<'g>(&self, seats: &[Seat<'g>], id: &NodeId, weight: u16, pin: &'g Guard) -> (u32, Few<Place<'g>>) {
         match seats {
             [only] => {
-                let (place, cell) = self.join(only, id, None, weight, pin);
+                let (place, cell) = self.join(*only, id, None, weight, pin);
                 (cell, Few::One(place))
             }
             several => {
                 let cell = self.cells.take();
-                let join = |seat: &Seat| self.join(seat, id, Some(cell), weight, pin).0;
+                let join = |seat: &Seat<'g>| self.join(*seat, id, Some(cell), weight, pin).0;
                 (cell, several.iter().map(join).collect())
             }
         }
     }
 
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
-        let key = self.prehash(id);
+        let key = self.node_key(id);
         let pin = crossbeam_epoch::pin();
-        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle(node.to_arc()))
+        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle::new(node.to_arc()))
     }
 
     pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         let pin = crossbeam_epoch::pin();
         self.forget_node(node, &pin, |_| true).ok_or_else(|| stale(node))?;
         tracing::debug!(node = %node.id, incarnation = node.incarnation, "node deregistered");
@@ -166,7 +174,7 @@ impl Core {
             return None;
         }
         let left = self.take_out(&mut state, node, pin)?;
-        shard.remove(&mut state, node, pin);
+        shard.remove(&mut state, node);
         self.live_nodes.fetch_sub(1, Ordering::Relaxed);
         drop(state);
         self.take_leave(&left, pin);
@@ -175,14 +183,16 @@ impl Core {
 
     /// Takes a node out of use for good and orphans its jobs. It still has its places in the pools, to be left after
     /// a successor has taken its own, so that a pool is not dropped and made again.
-    fn take_out(&self, state: &mut ShardState, node: &Arc<Node>, pin: &Guard) -> Option<Left> {
+    fn take_out<'g>(&self, state: &mut ShardState, node: &Arc<Node>, pin: &'g Guard) -> Option<Left<'g>> {
         let cell = self.cells.at(node.cell);
         let (basis, places) = (cell.basis(), self.places(node, pin));
         let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
         let share = Share { state: NodeState::of(change.before.flags()), capacity: basis.capacity };
         self.forget_timers(state, node);
-        // It leaves its cell with its last slot: now, or when that is released.
-        self.released(node.cell, cell, &change);
+        // It leaves its cell with its last slot: now, or when that is released. Its bits are cleared when it leaves the pools.
+        if change.leaves_idle() {
+            self.cells.retire(node.cell, pin);
+        }
         if share.state != NodeState::Offline {
             self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
         }
@@ -191,7 +201,7 @@ impl Core {
     }
 
     /// Leaves the pools of a node that was taken out.
-    fn take_leave(&self, left: &Left, pin: &Guard) {
+    fn take_leave(&self, left: &Left<'_>, pin: &Guard) {
         for place in left.places.iter() {
             place.pool.tally.remove(left.share);
             self.leave(place, left.weight, pin);
@@ -199,20 +209,23 @@ impl Core {
     }
 
     /// Where the node stands. For whoever has its shard locked, so that it stays there.
-    fn places(&self, node: &Node, pin: &Guard) -> Few<Membership> {
+    fn places<'g>(&self, node: &Node, pin: &'g Guard) -> Few<Place<'g>> {
         match self.cells.at(node.cell).home() {
             Home::None => Few::Several(Vec::new()),
             Home::At { pool, position } => {
-                let pool = self.snapshot(pin).table().get(pool).expect("a pool with a member is there").clone();
-                Few::One(Membership { pool, position })
+                let pool = self.snapshot(pin).table().get(pool).expect("a pool with a member is there");
+                Few::One(Place { pool: Cow::Borrowed(pool), position })
             }
-            Home::Several => Few::Several(node.memberships.load(pin).cloned().unwrap_or_default()),
+            Home::Several => {
+                let place = |at: &'g Membership| Place { pool: Cow::Borrowed(&at.pool), position: at.position };
+                Few::Several(node.memberships.load(pin).into_iter().flatten().map(place).collect())
+            }
         }
     }
 
     /// Gives the node these seats in place of those that it has. New ones are taken and made known before old ones
     /// are left, so the node can be found all the while.
-    fn seat(&self, node: &Node, seats: &[Seat], pin: &Guard) {
+    fn seat(&self, node: &Node, seats: &[Seat<'_>], pin: &Guard) {
         let cell = self.cells.at(node.cell);
         let basis = cell.basis();
         // Neither changes while the shard is locked.
@@ -220,12 +233,12 @@ impl Core {
         let mut before = self.places(node, pin).to_vec();
         let had = before.len();
         let mut joined = 0;
-        let places: Few<Membership> = seats
+        let places: Few<Place<'_>> = seats
             .iter()
             .map(|seat| match before.iter().position(|old| self.is_seated(old, seat)) {
                 Some(place) => before.swap_remove(place),
                 None => {
-                    let place = self.join(seat, &node.id, Some(node.cell), basis.weight, pin).0;
+                    let place = self.join(*seat, &node.id, Some(node.cell), basis.weight, pin).0;
                     place.pool.tally.add(share);
                     joined += 1;
                     place
@@ -253,13 +266,12 @@ impl Core {
         }
     }
 
-    fn is_seated(&self, membership: &Membership, seat: &Seat) -> bool {
+    fn is_seated(&self, place: &Place<'_>, seat: &Seat<'_>) -> bool {
         match seat {
-            Seat::Fixed(pool) => Arc::ptr_eq(pool, &membership.pool),
+            Seat::Fixed(pool) => Arc::ptr_eq(pool, &place.pool),
             // In the mixed pool there is no knowing whether its own could be made by now.
-            Seat::Automatic(profile) => {
-                membership.pool.guarantee == profile.automatic().signature
-                    && membership.pool.kind == crate::PoolKind::Automatic
+            Seat::Automatic(automatic) => {
+                place.pool.guarantee == automatic.signature && place.pool.kind == crate::PoolKind::Automatic
             }
         }
     }
@@ -269,18 +281,19 @@ impl Core {
     pub(super) fn reseat(&self, state: &ShardState, node: &Node, pin: &Guard) {
         let declared = node.declared(pin);
         let is_on = |service: &Service| state.is_on(node, service, pin);
-        let profile = if declared.capabilities.services().all(is_on) {
+        let all = declared.capabilities.services().all(is_on);
+        let profile = if all {
             declared.to_arc()
         } else {
-            self.profiles.of(declared.capabilities.retain(is_on), &self.layout)
+            self.profiles.of(declared.capabilities.retain(is_on), &self.layout, pin)
         };
-        node.effective.swap(Some(profile.capabilities.clone()), pin);
+        node.reduced.swap((!all).then(|| profile.capabilities.clone()), pin);
         self.seat(node, &self.layout.seats(&node.id, &profile), pin);
     }
 
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
-        let node = &handle.0;
-        let profile = match self.profile(capabilities) {
+        let node = &handle.node;
+        let profile = match self.profile(capabilities, &crossbeam_epoch::pin()) {
             Ok(profile) => profile,
             Err(error) => return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error }),
         };
@@ -301,7 +314,7 @@ impl Core {
     }
 
     pub(crate) fn set_capacity(&self, handle: &NodeHandle, capacity: u32) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         let Some(slots) = slots(capacity) else {
             return Err(NodeError::InvalidCapacity { id: node.id.clone(), capacity, limit: MAX_CAPACITY });
         };
@@ -312,7 +325,7 @@ impl Core {
     }
 
     pub(crate) fn set_weight(&self, handle: &NodeHandle, weight: u16) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         self.manage(node, |state, pin| {
             let before = self.cells.at(node.cell).basis().weight;
             for place in self.places(node, pin).iter() {
@@ -325,7 +338,7 @@ impl Core {
     }
 
     pub(crate) fn set_draining(&self, handle: &NodeHandle, draining: bool) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         self.manage(node, |state, _| {
             let change = self.set_flags(state, node, |flags| flags.with(Flags::DRAINING, draining));
             if draining && change.is_some_and(|change| !change.before.flags().has(Flags::DRAINING)) {
@@ -341,7 +354,7 @@ impl Core {
         service: &Service,
         time: Duration,
     ) -> Result<(), NodeError> {
-        let node = &handle.0;
+        let node = &handle.node;
         if time.is_zero() || time > Duration::from_secs(366 * 24 * 3600) {
             return Err(NodeError::InvalidTime { id: node.id.clone(), time });
         }
@@ -438,25 +451,33 @@ impl Core {
             }
             _ => {}
         }
-        if share.state == NodeState::Ready {
+        self.report(node, before.state, share.state);
+    }
+
+    /// Tells of a node that has changed from one state to another.
+    fn report(&self, node: &Node, before: NodeState, after: NodeState) {
+        if after == NodeState::Ready {
             self.events.emit(|| Event::NodeUp { node: node.id.clone(), incarnation: node.incarnation });
         }
-        tracing::debug!(node = %node.id, incarnation = node.incarnation, from = %before.state, to = %share.state, "node changed state");
+        tracing::debug!(node = %node.id, incarnation = node.incarnation, from = %before, to = %after, "node changed state");
     }
 }
 
 /// What a node that was taken out leaves behind.
-struct Left {
-    places: Few<Membership>,
+struct Left<'g> {
+    places: Few<Place<'g>>,
     share: Share,
     weight: u16,
 }
 
 /// These places as the cell has them, and those that the node's record has to have.
-fn homes(places: Few<Membership>) -> (Home, Option<Arc<Vec<Membership>>>) {
+fn homes(places: Few<Place<'_>>) -> (Home, Option<Arc<Vec<Membership>>>) {
     match places {
-        Few::One(Membership { pool, position }) => (Home::At { pool: pool.number, position }, None),
+        Few::One(Place { pool, position }) => (Home::At { pool: pool.number, position }, None),
         Few::Several(none) if none.is_empty() => (Home::None, None),
-        Few::Several(several) => (Home::Several, Some(Arc::new(several))),
+        Few::Several(several) => {
+            let kept = |place: Place<'_>| Membership { pool: place.pool.into_owned(), position: place.position };
+            (Home::Several, Some(Arc::new(several.into_iter().map(kept).collect())))
+        }
     }
 }

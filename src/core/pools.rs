@@ -1,5 +1,6 @@
 //! Pools made and dropped, and the snapshot published for it. Lock order: shard, topology, pool.
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use crate::config::{MIXED, SchedulerConfig};
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
-use crate::node::Membership;
 use crate::pool::{Automatic, Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
 use crate::sync::{Flag, Map, Ordering, sized};
@@ -36,6 +36,13 @@ struct Numbers {
     pools: usize,
     names: HashSet<Arc<str>>,
     version: u64,
+}
+
+/// A place in a pool, of which the pin keeps the pool if nothing else does.
+#[derive(Debug, Clone)]
+pub(super) struct Place<'g> {
+    pub(super) pool: Cow<'g, Arc<Pool>>,
+    pub(super) position: u32,
 }
 
 /// The pools that the configuration calls for, and the first snapshot.
@@ -76,32 +83,32 @@ pub(super) fn lay_out(config: &SchedulerConfig, indexes: &Indexes) -> (Layout, T
 impl Core {
     /// Seats the node in `cell`, or one that is to come into the cell that this returns, making its pool if need be. It
     /// is not marked.
-    pub(super) fn join(
+    pub(super) fn join<'g>(
         &self,
-        seat: &Seat,
+        seat: Seat<'g>,
         id: &NodeId,
         cell: Option<u32>,
         weight: u16,
-        pin: &Guard,
-    ) -> (Membership, u32) {
+        pin: &'g Guard,
+    ) -> (Place<'g>, u32) {
         let mut pool = match seat {
-            Seat::Fixed(pool) => pool.clone(),
-            Seat::Automatic(profile) => self.pool_of(profile.automatic(), id, pin),
+            Seat::Fixed(pool) => Cow::Borrowed(pool),
+            Seat::Automatic(automatic) => self.pool_of(automatic, id, pin),
         };
         loop {
             if let Some(Seated { position, cell }) = pool.join(cell, &self.cells, weight, &self.meters.locks) {
-                return (Membership { pool, position }, cell);
+                return (Place { pool, position }, cell);
             }
             // It was being dropped, which is done by the time that the topology can be locked.
-            let Seat::Automatic(profile) = seat else { unreachable!("only automatic pools are dropped") };
-            pool = self.make_pool(&profile.automatic().signature, id, pin);
+            let Seat::Automatic(automatic) = seat else { unreachable!("only automatic pools are dropped") };
+            pool = Cow::Owned(self.make_pool(&automatic.signature, id, pin));
         }
     }
 
     /// The pool of a signature, made if need be.
-    fn pool_of(&self, automatic: &Automatic, id: &NodeId, pin: &Guard) -> Arc<Pool> {
+    fn pool_of<'g>(&self, automatic: &Automatic, id: &NodeId, pin: &'g Guard) -> Cow<'g, Arc<Pool>> {
         if let Some(pool) = automatic.last().and_then(|key| self.pool_by_key(key, pin)) {
-            return pool.clone();
+            return Cow::Borrowed(pool);
         }
         let signature = &automatic.signature;
         let pool = self.find_pool(signature).unwrap_or_else(|| self.make_pool(signature, id, pin));
@@ -109,7 +116,7 @@ impl Core {
         if pool.kind == PoolKind::Automatic {
             automatic.note(&pool);
         }
-        pool
+        Cow::Owned(pool)
     }
 
     /// The pool of this key, if it has not been dropped.
@@ -149,9 +156,9 @@ impl Core {
     }
 
     /// Lets a member go, and drops its pool if it was the last.
-    pub(super) fn leave(&self, membership: &Membership, weight: u16, pin: &Guard) {
-        let pool = &membership.pool;
-        let was_last = pool.leave(membership.position, weight, &self.meters.locks);
+    pub(super) fn leave(&self, place: &Place<'_>, weight: u16, pin: &Guard) {
+        let pool = &*place.pool;
+        let was_last = pool.leave(place.position, weight, &self.meters.locks);
         if was_last && pool.kind == PoolKind::Automatic {
             self.drop_pool_if_empty(pool, pin);
         }

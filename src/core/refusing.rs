@@ -52,7 +52,7 @@ impl Core {
             for position in 0..pool.index.high_water() {
                 let Some(cell) = pool.index.member(position).map(|cell| self.cells.at(cell)) else { continue };
                 let word = cell.word();
-                let effective = cell.node.load(pin).and_then(|node: &Node| node.effective.load(pin));
+                let effective = cell.node.load(pin).map(|node: &Node| node.effective(pin));
                 if let Some(effective) = effective {
                     visit(NodeState::of(word.flags()), effective.satisfies(&route.requirements));
                 }

@@ -269,7 +269,7 @@ impl Core {
         for mode in [ExclusionMode::Hard, ExclusionMode::Soft] {
             if demand.exclusions.mode == mode {
                 for id in &demand.exclusions.nodes {
-                    let key = self.prehash(id);
+                    let key = self.node_key(id);
                     self.shard(key.hash).with(&key, |node| cells.push(node.cell));
                 }
             }

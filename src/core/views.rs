@@ -13,11 +13,10 @@ use crate::node::{Node, NodeState, NodeView, ShardState, unpack_usage};
 use crate::pool::PoolView;
 use crate::snapshot::Snapshot;
 use crate::stats::{Gauges, Stats};
-use crate::sync::Ordering;
 
 impl Core {
     pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
-        let key = self.prehash(id);
+        let key = self.node_key(id);
         let shard = self.shard(key.hash);
         let pin = crossbeam_epoch::pin();
         // Who is not there needs no lock to say so.
@@ -55,7 +54,7 @@ impl Core {
             pools,
             capabilities: capabilities.clone(),
             services_off: capabilities.services().filter(|service| !state.is_on(node, service, pin)).cloned().collect(),
-            resources: unpack_usage(cell.usage.load(Ordering::Relaxed)),
+            resources: cell.usage(node.generation).map(unpack_usage).unwrap_or_default(),
         }
     }
 
@@ -135,8 +134,7 @@ impl Core {
         let cell = self.cells.at(node.cell);
         let word = cell.word();
         let flags = word.flags();
-        let effective = node.effective.load(pin);
-        if let Some(Err(unmet)) = effective.map(|effective| effective.satisfies(&demand.requirements)) {
+        if let Err(unmet) = node.effective(pin).satisfies(&demand.requirements) {
             return Reason::of_unmet(&unmet);
         }
         let mut homes = 0;

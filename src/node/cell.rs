@@ -16,6 +16,8 @@
 //!   the one who adds a job writes it there, then touches the word ([`Cell::touch`]).
 
 use crate::node::Node;
+pub(crate) use crate::node::fields::{Basis, Home, Report};
+use crate::node::fields::{Heard, Usage};
 use crate::node::word::{Flags, SlotWord};
 use crate::publish::Published;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed};
@@ -31,14 +33,16 @@ pub(crate) struct Cell {
     home: AtomicU64,
     /// [`Heard`]: the last heartbeat.
     heard: AtomicU64,
-    /// Resource use, four times 16 bits.
-    pub(crate) usage: AtomicU64,
+    /// [`Usage`]: resource use, but for some of its last bits.
+    usage: AtomicU64,
     /// [`Report`]: the node's own count of jobs.
     pub(crate) report: AtomicU64,
     /// Who lives here.
     pub(crate) node: Published<Node>,
     /// [`Vacancy`].
     vacancy: AtomicU32,
+    /// The bits that [`Usage`] lacks.
+    usage_rest: AtomicU32,
 }
 
 /// Whether a cell may be taken, see [`Cells`](super::Cells).
@@ -234,16 +238,32 @@ impl Cell {
         }
     }
 
-    /// Gives the cell to a node, not to be selected yet; returns the generation of that node's word.
+    /// Makes the cell ready for a node; returns the generation of that node's word, which [`open`](Self::open) publishes.
     ///
     /// For the one who took the cell from the free list: nobody else changes a vacant cell.
-    pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
+    pub(crate) fn prepare(&self, capacity: u16, weight: u16) -> u32 {
         let generation = SlotWord::next_generation(self.word().generation());
         self.basis.store(Basis { capacity, weight, external: 0 }.pack(), Ordering::Relaxed);
         self.home.store(Home::None.pack(), Ordering::Relaxed);
-        self.usage.store(0, Ordering::Relaxed);
+        self.put_usage(generation, 0);
         self.report.store(0, Ordering::Relaxed);
-        // Release: publishes the fields above to whoever finds the new generation.
+        generation
+    }
+
+    /// Gives the cell to the node that it was prepared for, and that is in it; what the index has to be told of that.
+    pub(crate) fn open(&self, generation: u32, capacity: u16, flags: Flags) -> Edge {
+        let word = SlotWord::new(generation, capacity, flags);
+        let rises = word.selectable();
+        let word = if rises { word.risen(capacity > 1) } else { word };
+        // Release: publishes what was written since `prepare` to whoever finds the new generation.
+        self.slot.store(word.0, Ordering::Release);
+        if rises { Edge::Risen } else { Edge::None }
+    }
+
+    /// Both at once, as if the index had been told.
+    #[cfg(test)]
+    pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
+        let generation = self.prepare(capacity, weight);
         self.slot.store(SlotWord::new(generation, capacity, flags).0, Ordering::Release);
         generation
     }
@@ -292,6 +312,20 @@ impl Cell {
     pub(crate) fn heard(&self, generation: u32) -> Option<u64> {
         let heard = Heard::unpack(self.heard.load(Ordering::Relaxed));
         (heard.generation == generation).then_some(heard.at)
+    }
+
+    /// What the node of this generation uses, packed. Needs no pin: should the cell be another's by now, what that one
+    /// has said is lost, which is seen, until it says so again.
+    #[inline(always)]
+    pub(crate) fn put_usage(&self, generation: u32, usage: u64) {
+        let (tagged, rest) = Usage::split(usage, generation);
+        self.usage_rest.store(rest, Ordering::Relaxed);
+        self.usage.store(tagged, Ordering::Relaxed);
+    }
+
+    /// What the node of this generation has last said that it uses; `None` when somebody who was late has overwritten that.
+    pub(crate) fn usage(&self, generation: u32) -> Option<u64> {
+        Usage::join(self.usage.load(Ordering::Relaxed), self.usage_rest.load(Ordering::Relaxed), generation)
     }
 
     #[inline(always)]
@@ -345,112 +379,6 @@ impl Cell {
     pub(crate) fn set_home(&self, home: Home) {
         // Release: pairs with `home`.
         self.home.store(home.pack(), Ordering::Release);
-    }
-}
-
-/// The last heartbeat: `at` (54 bits from 10) which coarse time in ms, of the node of which `generation` (10 bits from 0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heard {
-    at: u64,
-    generation: u32,
-}
-
-impl Heard {
-    const GENERATION_BITS: u32 = 10;
-
-    #[inline(always)]
-    fn pack(self) -> u64 {
-        self.at << Self::GENERATION_BITS | u64::from(self.generation)
-    }
-
-    #[inline(always)]
-    fn unpack(bits: u64) -> Self {
-        Self { at: bits >> Self::GENERATION_BITS, generation: bits as u32 & ((1 << Self::GENERATION_BITS) - 1) }
-    }
-}
-
-/// What a node's load is held against: `external` (16 bits from 32) of others' jobs, `capacity` (16 from 16) and
-/// `weight` (16 from 0). The word has a revision (16 from 48) beside it, so that a change that leaves all three as they
-/// are is seen by another under way, which goes by an older report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Basis {
-    /// The node's own capacity, what others put on it not taken off.
-    pub(crate) capacity: u16,
-    pub(crate) weight: u16,
-    pub(crate) external: u16,
-}
-
-impl Basis {
-    const REVISION: u64 = 0xffff << 48;
-
-    fn next_revision(bits: u64) -> u64 {
-        (bits & Self::REVISION).wrapping_add(1 << 48)
-    }
-
-    fn pack(self) -> u64 {
-        u64::from(self.external) << 32 | u64::from(self.capacity) << 16 | u64::from(self.weight)
-    }
-
-    #[inline(always)]
-    fn unpack(bits: u64) -> Self {
-        Self { external: (bits >> 32) as u16, capacity: (bits >> 16) as u16, weight: bits as u16 }
-    }
-
-    /// The slots that are left for us.
-    pub(crate) fn effective_capacity(self) -> u16 {
-        self.capacity.saturating_sub(self.external)
-    }
-}
-
-/// What the node itself last counted beyond our own jobs: `external` (16 bits from 48) jobs of others, `at` (48 bits
-/// from 0) which time in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) external: u16,
-    pub(crate) at: u64,
-}
-
-impl Report {
-    const AT: u64 = (1 << 48) - 1;
-
-    pub(crate) fn pack(self) -> u64 {
-        u64::from(self.external) << 48 | (self.at & Self::AT)
-    }
-
-    pub(crate) fn unpack(bits: u64) -> Self {
-        Self { external: (bits >> 48) as u16, at: bits & Self::AT }
-    }
-
-    /// What is left of it at `now`: it fades to nothing over `decay` ms, never faster.
-    pub(crate) fn decayed(self, now: u64, decay: u64) -> u16 {
-        let left = decay.saturating_sub(now.saturating_sub(self.at));
-        (u64::from(self.external) * left).div_ceil(decay.max(1)) as u16
-    }
-}
-
-/// Where a node stands: nowhere, at a position of one pool, or in several pools (then its record says where).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Home {
-    None,
-    At { pool: u32, position: u32 },
-    Several,
-}
-
-impl Home {
-    fn pack(self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Several => u64::MAX,
-            Self::At { pool, position } => u64::from(pool + 1) << 32 | u64::from(position),
-        }
-    }
-
-    fn unpack(bits: u64) -> Self {
-        match bits {
-            0 => Self::None,
-            u64::MAX => Self::Several,
-            _ => Self::At { pool: (bits >> 32) as u32 - 1, position: bits as u32 },
-        }
     }
 }
 
@@ -511,14 +439,12 @@ mod tests {
     }
 
     #[test]
-    fn homes_come_back_as_they_went_in() {
-        for home in [
-            Home::None,
-            Home::Several,
-            Home::At { pool: 0, position: 0 },
-            Home::At { pool: 65_535, position: u32::MAX },
-        ] {
-            assert_eq!(Home::unpack(home.pack()), home);
+    fn usage_is_that_of_one_generation() {
+        let cell = Cell::default();
+        for (generation, usage) in [(1, u64::MAX), (1023, 0), (32, 0x0123_4567_89ab_cdef)] {
+            cell.put_usage(generation, usage);
+            assert_eq!(cell.usage(generation), Some(usage));
+            assert!((0..10).all(|bit| cell.usage(generation ^ 1 << bit).is_none()));
         }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use super::cell::Cell;
 use super::roll::{Roll, Tenancy};
+use super::word::SlotWord;
 use super::{Cells, Node};
 use crate::capability::Service;
-use crate::id::Prehashed;
+use crate::id::NodeKey;
 use crate::lock::WriterLock;
 use crate::publish::Shared;
 
@@ -55,7 +57,8 @@ impl ShardState {
 
     /// What was special about a node that is gone.
     pub(crate) fn forget(&mut self, node: &Node) -> Option<Special> {
-        self.special.remove(&node.cell)
+        // Most often there is nothing, and nothing to hash for.
+        if self.special.is_empty() { None } else { self.special.remove(&node.cell) }
     }
 
     /// Services that are off, and until when.
@@ -74,28 +77,33 @@ impl Shard {
         Self { roll: Roll::default(), cells, writer: WriterLock::new("shard", ShardState::default()) }
     }
 
+    /// See [`Roll::look`].
+    #[inline(always)]
+    pub(crate) fn look(&self, id: &NodeKey<'_>) -> Option<(&Cell, SlotWord)> {
+        self.roll.look(id, &self.cells)
+    }
+
     /// The node of this id.
-    #[inline]
-    pub(crate) fn find<'g>(&self, id: &Prehashed<&str>, pin: &'g Guard) -> Option<Shared<'g, Node>> {
+    pub(crate) fn find<'g>(&self, id: &NodeKey<'_>, pin: &'g Guard) -> Option<Shared<'g, Node>> {
         self.roll.find(id, &self.cells, pin)
     }
 
     /// Calls `then` with the node of this id.
-    pub(crate) fn with<R>(&self, id: &Prehashed<&str>, then: impl FnOnce(&Node) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, id: &NodeKey<'_>, then: impl FnOnce(&Node) -> R) -> Option<R> {
         self.find(id, &crossbeam_epoch::pin()).map(|node| then(&node))
     }
 
     /// Enters a node that is in its cell, in place of `old`. For the shard's writer.
-    pub(crate) fn insert(&self, state: &mut ShardState, node: &Node, old: Option<&Node>, pin: &Guard) {
+    pub(crate) fn insert(&self, state: &mut ShardState, node: &Node, old: Option<&Node>) {
         match old {
-            Some(old) => self.roll.replace(node.hash, old.cell, node.cell, pin),
-            None => self.roll.enter(&mut state.tenancy, node.hash, node.cell, pin),
+            Some(old) => self.roll.replace(node.hash, old.cell, node.cell),
+            None => self.roll.enter(&mut state.tenancy, node.hash, node.cell),
         }
     }
 
     /// Removes a node. For the shard's writer.
-    pub(crate) fn remove(&self, state: &mut ShardState, node: &Node, pin: &Guard) {
-        self.roll.strike(&mut state.tenancy, node.hash, node.cell, pin);
+    pub(crate) fn remove(&self, state: &mut ShardState, node: &Node) {
+        self.roll.strike(&mut state.tenancy, node.hash, node.cell);
     }
 
     pub(crate) fn for_each<'g>(&self, pin: &'g Guard, visit: impl FnMut(Shared<'g, Node>)) {

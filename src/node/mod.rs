@@ -3,6 +3,7 @@
 pub(crate) mod cell;
 mod cells;
 mod directory;
+mod fields;
 mod jobs;
 mod roll;
 mod spec;
@@ -15,6 +16,8 @@ use crossbeam_epoch::Guard;
 
 pub(crate) use cells::Cells;
 pub(crate) use directory::{Shard, ShardState, Special};
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use roll::{Roll, Tenancy};
 pub use spec::{DEFAULT_WEIGHT, Heartbeat, NodeSpec, Readiness, ResourceUse};
 
 use crate::capability::{Capabilities, Service};
@@ -26,8 +29,8 @@ use word::Flags;
 
 /// One incarnation of a node: what never changes, and what readers follow without a lock.
 ///
-/// In this order, so that what a heartbeat needs is on one line where the allocator aligns to 16 bytes after 16 of its own
-/// (an `Arc` has as many, too).
+/// In this order, so that what finding a node by its id needs is on one line where the allocator aligns to 16 bytes after
+/// 16 of its own (an `Arc` has as many, too).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Node {
@@ -39,8 +42,8 @@ pub(crate) struct Node {
     pub(crate) incarnation: u64,
     /// What it declared that it can do. Changed under the shard's writer lock.
     pub(crate) declared: Published<Profile>,
-    /// What it can do now: what it declared, less the services that are off.
-    pub(crate) effective: Published<Capabilities>,
+    /// What it can do now, if that is less than what it declared: without the services that are off.
+    pub(crate) reduced: Published<Capabilities>,
     /// The services that its last word on them said are ready, sorted.
     pub(crate) ready_services: Published<Vec<Service>>,
     /// Where it stands, when it stands in several pools.
@@ -52,6 +55,11 @@ impl Node {
     /// What it declared that it can do.
     pub(crate) fn declared<'g>(&self, pin: &'g Guard) -> Shared<'g, Profile> {
         self.declared.load_shared(pin).expect("it is there from the beginning")
+    }
+
+    /// What it can do now.
+    pub(crate) fn effective<'g>(&self, pin: &'g Guard) -> &'g Capabilities {
+        self.reduced.load(pin).unwrap_or_else(|| &self.declared(pin).get().capabilities)
     }
 
     /// Whether its last word on its services, if there was one, names this one.
@@ -68,18 +76,31 @@ pub(crate) struct Membership {
 }
 
 /// A registered node, as its registrant refers to it: one incarnation. Cheap to clone.
+///
+/// It has the numbers of the record's that lead to the cell, so that a heartbeat waits for the cell alone and not for the
+/// record before it. That the cell is this incarnation's is told by the address of the record, which is in the cell: while
+/// there is a handle no other record has that address, in whatever scheduler.
 #[derive(Clone)]
-pub struct NodeHandle(pub(crate) Arc<Node>);
+pub struct NodeHandle {
+    pub(crate) node: Arc<Node>,
+    pub(crate) cell: u32,
+    pub(crate) generation: u32,
+}
 
 impl NodeHandle {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        let (cell, generation) = (node.cell, node.generation);
+        Self { node, cell, generation }
+    }
+
     /// The node's id.
     pub fn id(&self) -> &NodeId {
-        &self.0.id
+        &self.node.id
     }
 
     /// Which life of the id this is; larger than that of any earlier one.
     pub fn incarnation(&self) -> u64 {
-        self.0.incarnation
+        self.node.incarnation
     }
 }
 
@@ -160,13 +181,16 @@ pub struct NodeView {
     pub capabilities: Capabilities,
     /// Services that are off: it says that they are not ready, or that they are unavailable.
     pub services_off: Vec<Service>,
-    /// Its resource use, as last reported, to 1/65535.
+    /// Its resource use, as last reported, to 1/65535 (to 1/2000, if two heartbeats of the node raced).
     pub resources: ResourceUse,
 }
 
-/// Resource use as a cell keeps it: four times 16 bits, `cpu` lowest.
+/// Resource use in 64 bits: four times 16, `cpu` lowest. Each share is in 0..=1.
+#[inline(always)]
 pub(crate) fn pack_usage(usage: &ResourceUse) -> u64 {
-    usage.named().iter().rev().fold(0, |bits, (_, share)| bits << 16 | u64::from((share * 65_535.0).round() as u16))
+    // Not by `round`, which is a call where the processor is not known to have an instruction for it.
+    let share = |share: f32| u64::from((share * 65_535.0 + 0.5) as u16);
+    share(usage.cpu) | share(usage.memory) << 16 | share(usage.gpu) << 32 | share(usage.gpu_memory) << 48
 }
 
 pub(crate) fn unpack_usage(bits: u64) -> ResourceUse {

@@ -1,28 +1,39 @@
 //! The roll of a shard: which cell the node of an id lives in.
 //!
 //! An open table of words, each the low half of an id's hash and the number of a cell, probed one after the other. It
-//! holds neither ids nor references: whoever finds a word follows it to the cell and on to the node's record, where
-//! the id is held against the one asked for. So a look-up touches three lines of memory one after the other, the last two
-//! of which a heartbeat needs anyway; and when the table grows no id is read.
+//! holds neither ids nor references: whoever finds a word follows it to the cell, and to the name beside the cell
+//! ([`Cells::named`]) or on to the node's record, where the id is held against the one asked for. Cell and name are fetched
+//! at the same time, so a look-up by name waits for two lines of memory, one after the other; and when the table grows no
+//! id is read.
 //!
 //! Invariant: the word of a node that is registered throughout a look-up lies between the place of its hash and the next
-//! empty place, in the table that the look-up began with. Words do not move within a table; a place becomes empty again
-//! only when the next one is.
+//! empty place, in the table that the look-up began with, for as long as that is the present one. Words do not move within
+//! a table; a place becomes empty again only when the next one is.
+//!
+//! # Tables are kept
+//! A table is not freed while the roll is there, so that to look into one takes no pin. There are two for each size: the one
+//! that is not in use is filled anew when the present one of that size has too many places that were left. `present` says
+//! which is in use, and how often that has changed. Who reads on in a table that is filled anew finds nonsense; so one who
+//! has not found an id looks whether `present` is still what it was, and if not begins again. Who has found the id, in a
+//! cell whose node has it, has found it whatever the table is.
 //!
 //! # Orderings
 //! Words are stored with Release, after the node was put into its cell, and read with Acquire, so the node is found
-//! there. When an id is given to another cell, or none, the word is stored while the writer is pinned, and the old cell
-//! is vacated by what the writer deferred: so who is pinned and finds in the cell of a word not the node that the word
-//! was stored for sees, looking again, that the word or the table is another one.
-
-use std::sync::Arc;
+//! there. `present` is stored with Release when a table is full, and before the one that was in use until then can be filled
+//! anew: so who has read a word of that filling finds `present` changed.
+//!
+//! When an id is given to another cell, or none, the word is stored while the writer is pinned, and the old cell is vacated
+//! by what the writer deferred: so who is pinned and finds in the cell of a word not the node that the word was stored for
+//! sees, looking again, that the word or the table is another one.
 
 use crossbeam_epoch::Guard;
 
+use super::cell::Cell;
+use super::word::SlotWord;
 use super::{Cells, Node};
-use crate::id::Prehashed;
-use crate::publish::{Published, Shared};
-use crate::sync::{AtomicU64, Ordering, sized, zeroed_slice};
+use crate::id::NodeKey;
+use crate::publish::Shared;
+use crate::sync::{AtomicU64, OnceLock, Ordering, sized, zeroed_slice};
 
 /// Places of the smallest table.
 const SMALLEST: usize = sized(16, 4) as usize;
@@ -43,10 +54,36 @@ fn cell_of(word: u64) -> Option<u32> {
     (word as u32).checked_sub(FIRST as u32)
 }
 
+/// Sizes of tables, each twice the one before.
+const SIZES: usize = sized(28, 4) as usize;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
-    table: Published<Table>,
+    /// [`Present`].
+    present: AtomicU64,
+    tables: [[OnceLock<Table>; 2]; SIZES],
+}
+
+/// Which table is in use: how often that has changed (58 bits from 6), its size (5 from 1), which of the two of that size (1
+/// from 0). 0: none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Present(u64);
+
+impl Present {
+    fn size(self) -> usize {
+        (self.0 >> 1) as usize & 31
+    }
+
+    fn twin(self) -> usize {
+        self.0 as usize & 1
+    }
+
+    /// The next one, of this size: never the one that is in use.
+    fn followed_by(self, size: usize) -> Self {
+        let twin = if size == self.size() { 1 - self.twin() } else { 0 };
+        Self(((self.0 >> 6) + 1) << 6 | (size << 1 | twin) as u64)
+    }
 }
 
 /// What the writer knows of a roll.
@@ -65,8 +102,8 @@ struct Table {
 }
 
 impl Table {
-    fn new(places: usize) -> Arc<Self> {
-        Arc::new(Self { words: zeroed_slice(places) })
+    fn new(places: usize) -> Self {
+        Self { words: zeroed_slice(places) }
     }
 
     /// The places where a node of this hash may be, in the order of the search.
@@ -97,66 +134,123 @@ impl Table {
 }
 
 impl Roll {
+    #[inline(always)]
+    fn present(&self) -> Present {
+        // Acquire: pairs with `renew`.
+        Present(self.present.load(Ordering::Acquire))
+    }
+
+    /// Whether that is still the table in use: if so, what was read of it was not written for a later use of it.
+    fn is_present(&self, present: Present) -> bool {
+        // Relaxed: whoever has read what was written later sees what was done before that.
+        self.present.load(Ordering::Relaxed) == present.0
+    }
+
+    #[inline(always)]
+    fn table(&self, present: Present) -> Option<&Table> {
+        self.tables[present.size() % SIZES][present.twin()].get()
+    }
+
+    /// The cell of the node of this id, and its word, if the id is short and its node was not gone. Takes no pin, so the cell
+    /// may be another's at any time. `None`: it is not known whether there is one.
+    #[inline(always)]
+    pub(crate) fn look<'c>(&self, id: &NodeKey<'_>, cells: &'c Cells) -> Option<(&'c Cell, SlotWord)> {
+        if !id.name.is_kept() {
+            return None;
+        }
+        let table = self.table(self.present())?;
+        for place in table.places(id.hash) {
+            // Acquire: pairs with `put` and `replace`.
+            let word = table.words[place].load(Ordering::Acquire);
+            if word == EMPTY {
+                return None;
+            }
+            if let Some(cell) = cell_of(word).filter(|_| word >> CELL == id.hash & u64::from(u32::MAX)) {
+                return cells.named(cell, id.name);
+            }
+        }
+        None
+    }
+
     /// The node of this id.
-    #[inline]
-    pub(crate) fn find<'g>(&self, id: &Prehashed<&str>, cells: &Cells, pin: &'g Guard) -> Option<Shared<'g, Node>> {
+    pub(crate) fn find<'g>(&self, id: &NodeKey<'_>, cells: &Cells, pin: &'g Guard) -> Option<Shared<'g, Node>> {
         'again: loop {
-            let table = self.table.load(pin)?;
+            let present = self.present();
+            let table = self.table(present)?;
             for place in table.places(id.hash) {
                 // Acquire: pairs with `put` and `replace`.
                 let word = table.words[place].load(Ordering::Acquire);
                 if word == EMPTY {
-                    return None;
+                    break;
                 }
                 let Some(cell) = cell_of(word).filter(|_| word >> CELL == id.hash & u64::from(u32::MAX)) else {
                     continue;
                 };
-                match cells.at(cell).node.load_shared(pin) {
+                match cells.get(cell).and_then(|cell| cell.node.load_shared(pin)) {
                     Some(node) if node.id == *id.text => return Some(node),
                     // Another id of this hash; unless the word has changed, which is another's step forward. Relaxed: who
                     // has found the cell changed sees what was done before.
-                    _ if table.words[place].load(Ordering::Relaxed) == word && self.table.is(table) => {}
+                    _ if table.words[place].load(Ordering::Relaxed) == word && self.is_present(present) => {}
                     _ => continue 'again,
                 }
             }
-            return None;
+            if self.is_present(present) {
+                return None;
+            }
         }
     }
 
+    /// How often another table was put in use.
+    #[cfg(all(test, slotyard_loom))]
+    pub(crate) fn turns(&self) -> u64 {
+        self.present().0 >> 6
+    }
+
+    /// The table in use, for the writer.
+    fn own_table(&self) -> Option<&Table> {
+        self.table(self.present())
+    }
+
     /// Enters a node that is in its cell. For the writer, as all that follows; the id is not there.
-    pub(crate) fn enter(&self, tenancy: &mut Tenancy, hash: u64, cell: u32, pin: &Guard) {
-        let table = match self.table.load(pin) {
+    pub(crate) fn enter(&self, tenancy: &mut Tenancy, hash: u64, cell: u32) {
+        let table = match self.own_table() {
             Some(table) if (tenancy.used + 1) * 4 <= table.words.len() * 3 => table,
-            table => self.renew(tenancy, table, pin),
+            table => self.renew(tenancy, table),
         };
         tenancy.used += usize::from(table.put(word(hash, cell)) == EMPTY);
         tenancy.nodes += 1;
     }
 
-    /// Publishes a table that is half full at most, without the places that were left.
+    /// Puts a table in use that is half full at most, without the places that were left.
     #[cold]
-    fn renew<'g>(&self, tenancy: &mut Tenancy, old: Option<&Table>, pin: &'g Guard) -> &'g Table {
-        let new = Table::new((2 * (tenancy.nodes + 1)).next_power_of_two().max(SMALLEST));
+    fn renew(&self, tenancy: &mut Tenancy, old: Option<&Table>) -> &Table {
+        let places = (2 * (tenancy.nodes + 1)).next_power_of_two().max(SMALLEST);
+        let next = self.present().followed_by((places / SMALLEST).ilog2() as usize);
+        let place = &self.tables[next.size()][next.twin()];
+        // Release, here and in `put`: who reads on in this table from its last use sees that it was not `present` meanwhile.
+        place.get().into_iter().flat_map(|kept| &kept.words).for_each(|word| word.store(EMPTY, Ordering::Release));
+        let new = place.get_or_init(|| Table::new(places));
         let words = old.into_iter().flat_map(|table| &table.words).map(|word| word.load(Ordering::Relaxed));
         for word in words.filter(|word| cell_of(*word).is_some()) {
             new.put(word);
         }
         tenancy.used = tenancy.nodes;
-        self.table.swap(Some(new), pin);
-        self.table.load(pin).expect("it was just published")
+        // Release: publishes the words, pairs with `present`.
+        self.present.store(next.0, Ordering::Release);
+        new
     }
 
     /// The id of `hash` that was in the cell `from` is in `to` from now on.
-    pub(crate) fn replace(&self, hash: u64, from: u32, to: u32, pin: &Guard) {
-        let Some(table) = self.table.load(pin) else { return };
+    pub(crate) fn replace(&self, hash: u64, from: u32, to: u32) {
+        let Some(table) = self.own_table() else { return };
         if let Some(place) = table.place_of(word(hash, from)) {
             // Release: publishes the node in its cell to `find`.
             table.words[place].store(word(hash, to), Ordering::Release);
         }
     }
 
-    pub(crate) fn strike(&self, tenancy: &mut Tenancy, hash: u64, cell: u32, pin: &Guard) {
-        let Some(table) = self.table.load(pin) else { return };
+    pub(crate) fn strike(&self, tenancy: &mut Tenancy, hash: u64, cell: u32) {
+        let Some(table) = self.own_table() else { return };
         let Some(mut place) = table.place_of(word(hash, cell)) else { return };
         tenancy.nodes -= 1;
         let last = table.words.len() - 1;
@@ -174,10 +268,16 @@ impl Roll {
     }
 
     pub(crate) fn for_each<'g>(&self, cells: &Cells, pin: &'g Guard, mut visit: impl FnMut(Shared<'g, Node>)) {
-        let Some(table) = self.table.load(pin) else { return };
-        for entry in &table.words {
+        let words = loop {
+            let present = self.present();
+            let Some(table) = self.table(present) else { return };
             // Acquire: pairs with `put` and `replace`.
-            let word = entry.load(Ordering::Acquire);
+            let words: Vec<u64> = table.words.iter().map(|word| word.load(Ordering::Acquire)).collect();
+            if self.is_present(present) {
+                break words;
+            }
+        };
+        for word in words {
             let node = cell_of(word).and_then(|cell| cells.at(cell).node.load_shared(pin));
             // In a cell that is vacated meanwhile there may be another.
             if let Some(node) = node.filter(|node| node.hash as u32 == (word >> CELL) as u32) {
@@ -189,11 +289,15 @@ impl Roll {
 
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
     use crate::capability::Capabilities;
+    use crate::id::Name;
     use crate::pool::{Profile, Seating};
+    use crate::publish::Published;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     /// A roll with its cells, beside what it should hold.
     #[derive(Default)]
@@ -212,8 +316,13 @@ mod tests {
     impl Fixture {
         fn find(&self, id: &str) -> Option<u32> {
             let cells = self.cells.as_deref()?;
-            let key = Prehashed { hash: hash(id), text: id };
-            self.roll.find(&key, cells, &crossbeam_epoch::pin()).map(|node| node.cell)
+            let key = NodeKey { hash: hash(id), name: Name::of(id), text: id };
+            let found = self.roll.find(&key, cells, &crossbeam_epoch::pin()).map(|node| node.cell);
+            // Only the first of a hash is looked at.
+            if let Some((cell, _)) = self.roll.look(&key, cells) {
+                assert!(found.is_some_and(|found| std::ptr::eq(cell, cells.at(found))), "{id} was seen elsewhere");
+            }
+            found
         }
 
         /// Registers the id, replacing the node that has it.
@@ -221,25 +330,27 @@ mod tests {
             let pin = crossbeam_epoch::pin();
             let cells = self.cells.get_or_insert_with(|| Arc::new(Cells::new()));
             let cell = cells.take();
+            cells.put_name(cell, Name::of(id));
+            cells.at(cell).occupy(1, 100, crate::node::word::Flags::NONE);
             cells.at(cell).node.swap(Some(node(id, cell)), &pin);
             match self.kept.insert(id.to_owned(), cell) {
                 Some(old) => {
-                    self.roll.replace(hash(id), old, cell, &pin);
+                    self.roll.replace(hash(id), old, cell);
                     cells.at(old).node.swap(None, &pin);
                 }
-                None => self.roll.enter(&mut self.tenancy, hash(id), cell, &pin),
+                None => self.roll.enter(&mut self.tenancy, hash(id), cell),
             }
         }
 
         fn remove(&mut self, id: &str) {
             let Some(cell) = self.kept.remove(id) else { return };
-            self.roll.strike(&mut self.tenancy, hash(id), cell, &crossbeam_epoch::pin());
+            self.roll.strike(&mut self.tenancy, hash(id), cell);
         }
     }
 
     fn node(id: &str, cell: u32) -> Arc<Node> {
         let capabilities = Arc::new(Capabilities::new());
-        let profile = Profile { capabilities: capabilities.clone(), seating: Seating::Hashed };
+        let profile = Profile { capabilities, seating: Seating::Hashed };
         Arc::new(Node {
             id: id.into(),
             cell,
@@ -247,7 +358,7 @@ mod tests {
             hash: hash(id),
             incarnation: 1,
             declared: Published::new(Arc::new(profile)),
-            effective: Published::new(capabilities),
+            reduced: Published::default(),
             ready_services: Published::default(),
             memberships: Published::default(),
             jobs: Default::default(),
@@ -262,7 +373,7 @@ mod tests {
                 let id = format!("n{id}");
                 // More come than go, or the table would stay small.
                 if step < 3 { fixture.put(&id) } else { fixture.remove(&id) }
-                let words = fixture.roll.table.load(&crossbeam_epoch::pin()).map_or(0, |table| table.words.len());
+                let words = fixture.roll.own_table().map_or(0, |table| table.words.len());
                 prop_assert!(fixture.tenancy.nodes == fixture.kept.len() && fixture.tenancy.used * 4 <= words * 3);
                 for id in 0..40 {
                     let id = format!("n{id}");
@@ -288,7 +399,7 @@ mod tests {
                 fixture.remove(&(round - 4).to_string());
             }
         }
-        let places = fixture.roll.table.load(&crossbeam_epoch::pin()).map(|table| table.words.len());
+        let places = fixture.roll.own_table().map(|table| table.words.len());
         assert_eq!(places, Some(SMALLEST));
     }
 }

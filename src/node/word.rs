@@ -103,6 +103,12 @@ impl SlotWord {
         Flags((self.0 >> FLAGS_SHIFT) as u8 & Flags::ALL)
     }
 
+    /// Whether there is no reason not to use the node.
+    #[inline(always)]
+    pub(crate) const fn is_unflagged(self) -> bool {
+        self.0 & FLAGS_MASK == 0
+    }
+
     pub(crate) const fn pending(self) -> bool {
         self.0 & PENDING != 0
     }
@@ -115,7 +121,7 @@ impl SlotWord {
     /// Whether a slot can be taken now: no reason against it, and one is free.
     #[inline(always)]
     pub(crate) const fn selectable(self) -> bool {
-        self.0 & FLAGS_MASK == 0 && self.in_flight() < self.capacity()
+        self.is_unflagged() && self.in_flight() < self.capacity()
     }
 
     /// Whether, no reason being against it, a slot can be taken and the index has been told all there is to tell.

@@ -10,12 +10,12 @@ use crate::few::Few;
 use crate::id::stable_hash;
 
 /// Where a node is to sit.
-#[derive(Debug, Clone)]
-pub(crate) enum Seat {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seat<'p> {
     /// In a pool that is always there.
-    Fixed(Arc<Pool>),
-    /// In the automatic pool of this profile's signature, to be made if there is none.
-    Automatic(Arc<Profile>),
+    Fixed(&'p Arc<Pool>),
+    /// In the automatic pool of this signature, to be made if there is none.
+    Automatic(&'p Automatic),
 }
 
 /// The pools that are always there, and the rules.
@@ -56,14 +56,14 @@ impl Layout {
     }
 
     /// The seats of a node; none when no configured pool takes it.
-    pub(crate) fn seats(&self, id: &str, profile: &Arc<Profile>) -> Few<Seat> {
+    pub(crate) fn seats<'p>(&'p self, id: &str, profile: &'p Profile) -> Few<Seat<'p>> {
         match &profile.seating {
-            Seating::Fixed(pools) => pools.iter().map(|pool| Seat::Fixed(pool.clone())).collect(),
+            Seating::Fixed(pools) => pools.iter().map(Seat::Fixed).collect(),
             Seating::Hashed => {
                 let pool = stable_hash(id) % self.hash.len() as u64;
-                Few::One(Seat::Fixed(self.hash[pool as usize].clone()))
+                Few::One(Seat::Fixed(&self.hash[pool as usize]))
             }
-            Seating::Automatic(_) => Few::One(Seat::Automatic(profile.clone())),
+            Seating::Automatic(automatic) => Few::One(Seat::Automatic(automatic)),
         }
     }
 

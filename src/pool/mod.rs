@@ -78,8 +78,46 @@ struct Roster {
     members: u32,
     /// No member joins any more: the pool is being dropped.
     closed: bool,
-    /// How many members have which weight.
-    weights: BTreeMap<u16, u32>,
+    weights: Weights,
+}
+
+/// How many members have which weight.
+#[derive(Debug, Default)]
+struct Weights {
+    /// That of most, likely: of the first, when there was none before.
+    usual: u16,
+    of_usual: u32,
+    others: BTreeMap<u16, u32>,
+}
+
+impl Weights {
+    fn add(&mut self, weight: u16) {
+        if self.of_usual == 0 {
+            self.usual = weight;
+        }
+        if weight == self.usual {
+            self.of_usual += 1;
+        } else {
+            *self.others.entry(weight).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, weight: u16) {
+        // It makes no difference which of equal ones goes.
+        if weight == self.usual && self.of_usual > 0 {
+            self.of_usual -= 1;
+        } else if let Some(count) = self.others.get_mut(&weight) {
+            *count -= 1;
+            if *count == 0 {
+                self.others.remove(&weight);
+            }
+        }
+    }
+
+    fn largest(&self) -> u16 {
+        let usual = if self.of_usual > 0 { self.usual } else { 0 };
+        self.others.last_key_value().map_or(0, |(weight, _)| *weight).max(usual)
+    }
 }
 
 /// What is known of a pool without looking at its members. Written on the management path, read to guess and to show.
@@ -123,10 +161,14 @@ impl Tally {
 
     /// One node's share has changed.
     pub(crate) fn replace(&self, before: Share, after: Share) {
-        self.states[after.state as usize].fetch_add(1, Ordering::Relaxed);
-        self.states[before.state as usize].fetch_sub(1, Ordering::Relaxed);
-        self.capacity.fetch_add(u64::from(after.capacity), Ordering::Relaxed);
-        self.capacity.fetch_sub(u64::from(before.capacity), Ordering::Relaxed);
+        if after.state != before.state {
+            self.states[after.state as usize].fetch_add(1, Ordering::Relaxed);
+            self.states[before.state as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+        if after.capacity != before.capacity {
+            self.capacity.fetch_add(u64::from(after.capacity), Ordering::Relaxed);
+            self.capacity.fetch_sub(u64::from(before.capacity), Ordering::Relaxed);
+        }
         self.guess_free(before.offered(), after.offered());
     }
 
@@ -214,7 +256,7 @@ impl Pool {
         });
         self.index.set_member(position, Some(cell));
         roster.members += 1;
-        *roster.weights.entry(weight).or_default() += 1;
+        roster.weights.add(weight);
         self.publish_weight(&roster);
         Some(Seated { position, cell })
     }
@@ -226,15 +268,15 @@ impl Pool {
         self.index.clear(position, || true);
         roster.free.push_back(position);
         roster.members -= 1;
-        roster.forget(weight);
+        roster.weights.remove(weight);
         self.publish_weight(&roster);
         roster.members == 0
     }
 
     pub(crate) fn change_weight(&self, from: u16, to: u16, locks: &LockStats) {
         let mut roster = self.writer.lock(locks);
-        roster.forget(from);
-        *roster.weights.entry(to).or_default() += 1;
+        roster.weights.remove(from);
+        roster.weights.add(to);
         self.publish_weight(&roster);
     }
 
@@ -247,8 +289,7 @@ impl Pool {
     }
 
     fn publish_weight(&self, roster: &Roster) {
-        let max = roster.weights.last_key_value().map_or(0, |(weight, _)| *weight);
-        self.max_weight.store(u64::from(max), Ordering::Relaxed);
+        self.max_weight.store(roster.weights.largest().into(), Ordering::Relaxed);
     }
 
     pub(crate) fn max_weight(&self) -> u16 {
@@ -266,12 +307,24 @@ impl Pool {
     }
 }
 
-impl Roster {
-    fn forget(&mut self, weight: u16) {
-        if let Some(count) = self.weights.get_mut(&weight) {
-            *count -= 1;
-            if *count == 0 {
-                self.weights.remove(&weight);
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_largest_weight_is_that_of_a_member(steps in proptest::collection::vec((0u16..6, any::<bool>()), 1..200)) {
+            let (mut weights, mut members) = (Weights::default(), Vec::new());
+            for (weight, joins) in steps {
+                if joins {
+                    weights.add(weight);
+                    members.push(weight);
+                } else if let Some(at) = members.iter().position(|member| *member == weight) {
+                    members.swap_remove(at);
+                    weights.remove(weight);
+                }
+                prop_assert_eq!(weights.largest(), members.iter().copied().max().unwrap_or(0));
             }
         }
     }

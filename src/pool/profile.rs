@@ -2,32 +2,30 @@
 //!
 //! Nodes that offer the same find the same profile by what is in it. The table is bounded: when it is full, profiles that
 //! no node has any more make room, and if there are none a node's profile is its own.
+//!
+//! Fleets have few kinds of nodes, most often, so some profiles are at hand without a look into the table.
 
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
+
 use super::{Layout, Pool};
 use crate::capability::Capabilities;
+use crate::publish::Published;
 use crate::sync::{Map, Ordering, Statistic, sized};
 
 /// Profiles that are kept for others to find. Nodes of more kinds than that have a label each, most likely, and nothing
 /// in common.
 const KEPT: usize = sized(8192, 4) as usize;
 
+/// Profiles at hand, at most.
+const AT_HAND: usize = sized(16, 1) as usize;
+
 /// Capabilities, and where nodes that have them sit.
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) seating: Seating,
-}
-
-impl Profile {
-    /// For a seat in an automatic pool.
-    pub(crate) fn automatic(&self) -> &Automatic {
-        match &self.seating {
-            Seating::Automatic(automatic) => automatic,
-            _ => unreachable!("only nodes of automatic pools are seated by their signature"),
-        }
-    }
 }
 
 /// Where nodes sit, as far as that follows from what they can do.
@@ -69,27 +67,43 @@ impl Automatic {
 #[derive(Debug)]
 pub(crate) struct Profiles {
     known: Map<Arc<Capabilities>, Arc<Profile>, ahash::RandomState>,
+    /// Some of those, each at the place of its hash: the first that was found there.
+    at_hand: [Published<Profile>; AT_HAND],
     /// Profiles that there was no room for since those in use were last told from the rest.
     turned_away: Statistic,
 }
 
 impl Profiles {
     pub(crate) fn new() -> Self {
-        Self { known: Map::with_hasher(crate::id::fixed_hasher().clone()), turned_away: Statistic::new(0) }
+        Self {
+            known: Map::with_hasher(crate::id::fixed_hasher().clone()),
+            at_hand: Default::default(),
+            turned_away: Statistic::new(0),
+        }
     }
 
-    pub(crate) fn find(&self, capabilities: &Capabilities) -> Option<Arc<Profile>> {
-        self.known.pin().get(capabilities).cloned()
+    pub(crate) fn find(&self, capabilities: &Capabilities, pin: &Guard) -> Option<Arc<Profile>> {
+        let at_hand = &self.at_hand[capabilities.content_hash() as usize % AT_HAND];
+        let there = at_hand.load_shared(pin);
+        if let Some(profile) = there.filter(|profile| *profile.capabilities == *capabilities) {
+            return Some(profile.to_arc());
+        }
+        let found = self.known.pin().get(capabilities).cloned();
+        if let (Some(found), None) = (&found, there) {
+            // Another may have been faster, and it is as good.
+            let _ = at_hand.fill(found.clone());
+        }
+        found
     }
 
     /// The profile of capabilities that are valid.
-    pub(crate) fn of(&self, capabilities: Capabilities, layout: &Layout) -> Arc<Profile> {
-        if let Some(known) = self.find(&capabilities) {
+    pub(crate) fn of(&self, capabilities: Capabilities, layout: &Layout, pin: &Guard) -> Arc<Profile> {
+        if let Some(known) = self.find(&capabilities, pin) {
             return known;
         }
         let seating = layout.seating(&capabilities);
         let profile = Arc::new(Profile { capabilities: Arc::new(capabilities), seating });
-        if self.known.len() >= KEPT && !self.make_room() {
+        if self.known.len() >= KEPT && !self.make_room(pin) {
             return profile;
         }
         self.known.pin().get_or_insert_with(profile.capabilities.clone(), || profile).clone()
@@ -97,11 +111,13 @@ impl Profiles {
 
     /// Forgets profiles that nobody has. Once for as many as are kept: so what looking through them costs is borne by so
     /// many that could not be kept.
-    fn make_room(&self) -> bool {
+    fn make_room(&self, pin: &Guard) -> bool {
         // Relaxed: it decides nothing but who does it.
         if !self.turned_away.fetch_add(1, Ordering::Relaxed).is_multiple_of(KEPT as u64) {
             return false;
         }
+        // Those at hand are let go later, so they stay for this time.
+        self.at_hand.iter().for_each(|profile| profile.swap(None, pin));
         // One that is taken just now is lost to those who come later, who make another like it.
         let in_use = |profile: &Arc<Profile>| {
             // The table has one of the one and two of the other.
@@ -130,23 +146,23 @@ mod tests {
 
     #[test]
     fn equal_capabilities_share_a_profile() {
-        let (layout, profiles) = (layout(), Profiles::new());
-        let first = profiles.of(labelled(1), &layout);
-        assert!(Arc::ptr_eq(&first, &profiles.of(labelled(1), &layout)));
-        assert!(!Arc::ptr_eq(&first, &profiles.of(labelled(2), &layout)));
+        let (layout, profiles, pin) = (layout(), Profiles::new(), crossbeam_epoch::pin());
+        let first = profiles.of(labelled(1), &layout, &pin);
+        assert!(Arc::ptr_eq(&first, &profiles.of(labelled(1), &layout, &pin)));
+        assert!(!Arc::ptr_eq(&first, &profiles.of(labelled(2), &layout, &pin)));
     }
 
     #[test]
     fn profiles_that_nobody_has_make_room() {
-        let (layout, profiles) = (layout(), Profiles::new());
-        let kept: Vec<_> = (0..10).map(|value| profiles.of(labelled(value), &layout)).collect();
+        let (layout, profiles, pin) = (layout(), Profiles::new(), crossbeam_epoch::pin());
+        let kept: Vec<_> = (0..10).map(|value| profiles.of(labelled(value), &layout, &pin)).collect();
         for value in 0..3 * KEPT {
-            profiles.of(labelled(value), &layout);
+            profiles.of(labelled(value), &layout, &pin);
             assert!(profiles.known.len() <= KEPT);
         }
         assert!(profiles.known.len() < KEPT);
         for (value, kept) in kept.iter().enumerate() {
-            assert!(Arc::ptr_eq(kept, &profiles.of(labelled(value), &layout)), "{value} is in use");
+            assert!(Arc::ptr_eq(kept, &profiles.of(labelled(value), &layout, &pin)), "{value} is in use");
         }
     }
 }

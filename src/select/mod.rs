@@ -146,7 +146,7 @@ impl Filter<'_> {
         !self.excluded.contains(&found.number)
             && self.requirements.is_none_or(|requirements| {
                 let node = found.cell.node.load(view.pin);
-                let effective = node.and_then(|node| node.effective.load(view.pin));
+                let effective = node.map(|node| node.effective(view.pin));
                 effective.is_some_and(|capabilities| capabilities.satisfies(requirements).is_ok())
             })
     }
