@@ -3,7 +3,6 @@
 //! With a seed, the first thread that uses a scheduler draws the same numbers in every run.
 
 use std::cell::{Cell, RefCell};
-use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, Weak};
 
 use crate::sync::{Ordering, PlainMutex, Sequence};
@@ -46,29 +45,48 @@ impl Random {
     }
 }
 
-/// A part of the unit circle, from which positions are drawn: where it begins (upper half) and how long it is (lower
-/// half), in parts of 2^32. Without a length it is the whole.
+/// A part of the unit circle, from which positions are drawn.
+///
+/// ```text
+///  63     44 43     22 21      0
+/// |  turn   |  start  |  width  |
+/// ```
+/// - `width` (22): how long it is, in parts of 2^22; 0: it is the whole.
+/// - `start` (22): how far from the turn on it begins, in parts of 2^22.
+/// - `turn` (20): where all begin to be counted, in parts of 2^20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch(pub(crate) u64);
 
 impl Stretch {
     pub(crate) const WHOLE: Self = Self(0);
+    /// Of start and width.
+    pub(crate) const BITS: u32 = 22;
+    pub(crate) const TURN_BITS: u32 = u64::BITS - 2 * Self::BITS;
 
-    /// The stretch from `origin`; both in parts of 2^32.
-    pub(crate) fn new(origin: u32, width: NonZeroU32) -> Self {
-        Self(u64::from(origin) << 32 | u64::from(width.get()))
+    /// `turn` counts from any number of rounds on; the end is once around at most.
+    pub(crate) fn new(turn: u64, start: u64, width: u64) -> Self {
+        debug_assert!(width < 1 << Self::BITS && start + width <= 1 << Self::BITS);
+        Self(turn << (2 * Self::BITS) | start << Self::BITS | width)
     }
 
     #[inline(always)]
     pub(crate) fn is_whole(self) -> bool {
-        self.0 as u32 == 0
+        self.width() == 0
     }
 
-    /// Where it begins and ends, in parts of 2^32; the end is past 2^32 if it goes round.
     #[inline(always)]
-    pub(crate) fn ends(self) -> (u64, u64) {
-        let origin = self.0 >> 32;
-        (origin, origin + u64::from(self.0 as u32))
+    pub(crate) fn turn(self) -> u64 {
+        self.0 >> (2 * Self::BITS)
+    }
+
+    #[inline(always)]
+    pub(crate) fn start(self) -> u64 {
+        self.0 >> Self::BITS & ((1 << Self::BITS) - 1)
+    }
+
+    #[inline(always)]
+    pub(crate) fn width(self) -> u64 {
+        self.0 & ((1 << Self::BITS) - 1)
     }
 }
 

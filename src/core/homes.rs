@@ -18,7 +18,6 @@
 //! Every store and load is Relaxed: a home is one word, and one that is a tick old is still a part of the pool.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::num::NonZeroU32;
 
 use crossbeam_utils::CachePadded;
 
@@ -32,8 +31,8 @@ use crate::sync::{Ordering, Statistic};
 const BUSY: u64 = 512;
 /// Ticks after which the homes move on.
 const STAY: u64 = 64;
-/// How far they move, in parts of 2^32: by the golden ratio, so that they come everywhere before they come back.
-const STEP: u32 = 0x9e37_79b9;
+/// How far they move, in parts of 2^20: by the golden ratio, so that they come everywhere before they come back.
+const STEP: u64 = 0x9e378;
 
 /// What the sum rises by when the home's node was the fuller one; what it falls by when it was the less full, and when
 /// both were alike. So it keeps falling as long as the home's is the fuller by less than a quarter of the choices more
@@ -58,7 +57,7 @@ pub(super) struct Homes(Box<[CachePadded<Home>; OWN_STRIPES + 1]>);
 struct Home {
     /// A [`Stretch`].
     stretch: Statistic,
-    /// By how much it seemed to be fuller than the rest. Only its thread writes it.
+    /// By how much it seemed to be fuller than the rest. Its thread writes it, and who gives it another home.
     fuller: Statistic,
 }
 
@@ -93,8 +92,13 @@ impl Homes {
         if self.at(thread).fuller.load(Ordering::Relaxed) < SUSPICIOUS { RARELY } else { OFTEN }
     }
 
-    fn set(&self, thread: usize, stretch: Stretch) {
-        self.0[thread].stretch.store(stretch.0, Ordering::Relaxed);
+    fn give(&self, thread: usize, stretch: Stretch) {
+        let home = &self.0[thread];
+        if home.stretch.load(Ordering::Relaxed) != stretch.0 {
+            // The thread may be about to write this, too. Then the sum begins where it was, or at nothing.
+            home.fuller.store(0, Ordering::Relaxed);
+            home.stretch.store(stretch.0, Ordering::Relaxed);
+        }
     }
 
     /// The thread saw how a node of its home compares to one of the whole; says whether it has left its home because of
@@ -127,16 +131,21 @@ impl Homes {
             return;
         }
         census.given = several;
-        let mut origin = ((census.ticks / STAY) as u32).wrapping_mul(STEP);
+        let turn = (census.ticks / STAY).wrapping_mul(STEP);
+        let (mut before, mut start) = (0, 0);
         for (thread, drawn) in lately.into_iter().enumerate() {
-            if several && busy(drawn) {
-                let width = (u128::from(drawn) << 32) / u128::from(total);
-                let width = NonZeroU32::new(width as u32).unwrap_or(NonZeroU32::MIN);
-                self.set(thread, Stretch::new(origin, width));
-                origin = origin.wrapping_add(width.get());
+            let home = if several && busy(drawn) {
+                before += drawn;
+                let end = (u128::from(before) << Stretch::BITS) / u128::from(total);
+                let width = end as u64 - start;
+                // One too small to be told has none, and the next begins where it would have.
+                let home = Stretch::new(turn, start, width);
+                start += width;
+                home
             } else {
-                self.set(thread, Stretch::WHOLE);
-            }
+                Stretch::WHOLE
+            };
+            self.give(thread, home);
         }
     }
 }
@@ -195,11 +204,6 @@ mod tests {
         (homes, given)
     }
 
-    /// Origin and width.
-    fn ends(home: Stretch) -> (u32, u32) {
-        ((home.0 >> 32) as u32, home.0 as u32)
-    }
-
     proptest! {
         /// Homes lie side by side all around, each as wide as its thread is busy.
         #[test]
@@ -212,12 +216,11 @@ mod tests {
             if busy.len() > 1 {
                 let total: u64 = busy.iter().map(|thread| drawn[*thread]).sum();
                 for pair in busy.windows(2) {
-                    let (before, after) = (ends(given[pair[0]]), ends(given[pair[1]]));
-                    prop_assert_eq!(before.0.wrapping_add(before.1), after.0);
+                    prop_assert_eq!(given[pair[0]].start() + given[pair[0]].width(), given[pair[1]].start());
                 }
                 for thread in busy {
-                    let share = f64::from(ends(given[thread]).1) / 2f64.powi(32);
-                    prop_assert!((share - drawn[thread] as f64 / total as f64).abs() < 1e-9);
+                    let share = given[thread].width() as f64 / f64::from(1 << Stretch::BITS);
+                    prop_assert!((share - drawn[thread] as f64 / total as f64).abs() < 1e-6);
                 }
             }
         }
@@ -235,7 +238,7 @@ mod tests {
         };
         assert_eq!(tick([BUSY, 0]), [Stretch::WHOLE; 2]);
         let [first, second] = tick([3 * BUSY, BUSY]);
-        assert_eq!((ends(first).1, ends(second).1), (3 << 30, 1 << 30));
+        assert_eq!((first.width(), second.width()), (3 << (Stretch::BITS - 2), 1 << (Stretch::BITS - 2)));
         assert_eq!(tick([BUSY, BUSY - 1]), [Stretch::WHOLE; 2]);
         assert_eq!(homes.of(OWN_STRIPES as u32), Stretch::WHOLE);
         assert_eq!(homes.of(u32::MAX), Stretch::WHOLE);
@@ -244,10 +247,10 @@ mod tests {
     #[test]
     fn homes_move_on() {
         let (homes, mut census) = (Homes::new(), Census::default());
-        let origins: Vec<u32> = (1..=3 * STAY)
+        let origins: Vec<u64> = (1..=3 * STAY)
             .map(|tick| {
                 homes.share_out(&mut census, [tick * BUSY; OWN_STRIPES]);
-                ends(homes.of(0)).0
+                homes.of(0).turn()
             })
             .collect();
         let moves = origins.windows(2).filter(|pair| pair[0] != pair[1]).count();

@@ -1,9 +1,9 @@
 //! The part of a pool that a thread draws from: the stretch that is its home, laid on the pool's positions.
 //!
-//! A part begins where a cache line of leaves does, or at position 0: so threads that draw from parts side by side write
-//! to no line in common. (Were it otherwise, a line of 128 positions with a boundary in it would cost both threads two
-//! fetches whenever either fills or frees a node there.) What that moves a boundary by, half a line at most, is little
-//! beside the home of a thread, but for the smallest pools that have homes at all.
+//! A part is whole cache lines of leaves: so threads that draw from parts side by side write to no line in common. (Were
+//! it otherwise, a line of 128 positions with a boundary in it would cost both threads two fetches whenever either fills
+//! or frees a node there.) So a part may be half a line longer or shorter than the home, which is little beside it but in
+//! the smallest pools; there, a thread may find its home too full and leave it.
 
 use super::word::FANOUT;
 use crate::random::{Random, Stretch};
@@ -30,16 +30,25 @@ impl Part {
         Self { first: 0, len: all, all }
     }
 
-    #[inline(always)]
+    /// Parts of homes that lie side by side all around lie side by side all around, in whole lines of the pool.
     pub(super) fn of(all: u32, home: Stretch) -> Self {
         let whole = Self::whole(all);
         if home.is_whole() || all < WITH_HOMES {
             return whole;
         }
-        let (first, end) = home.ends();
-        let (first, end) = (line_near(first, all), line_near(end, all));
+        // The last line has up to half a line more, or less.
+        let lines = (u64::from(all) + LINE / 2) / LINE;
+        let near = |place: u64| (place * lines + (1 << (Stretch::BITS - 1))) >> Stretch::BITS;
+        let (start, end) = (near(home.start()), near(home.start() + home.width()));
         // A home of less than half a line may have none.
-        if first == end { whole } else { Self { first: first as u32, len: (end - first) as u32, all } }
+        if start == end || end - start == lines {
+            return whole;
+        }
+        let turn = (home.turn() * lines) >> Stretch::TURN_BITS;
+        let begin_of = |line: u64| line / lines * u64::from(all) + line % lines * LINE;
+        let first = (turn + start) % lines;
+        let (first, end) = (begin_of(first), begin_of(first + end - start));
+        Self { first: first as u32, len: (end - first) as u32, all }
     }
 
     /// A position in it, all alike; and the fraction by which the number drawn is past it: what that has not said yet.
@@ -53,62 +62,62 @@ impl Part {
     }
 }
 
-/// The beginning of a line that is nearest to a place on the circle, which is 2^32 once around; further rounds count on.
-#[inline(always)]
-fn line_near(place: u64, all: u32) -> u64 {
-    let (rounds, place) = (place >> 32, place & u64::from(u32::MAX));
-    let position = (place * u64::from(all)) >> 32;
-    let line = (position + LINE / 2) / LINE * LINE;
-    rounds * u64::from(all) + line.min(all.into())
-}
-
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::num::NonZeroU32;
 
     proptest! {
-        /// Parts of homes that lie side by side all around lie side by side all around, lines apart; and draws stay within.
+        /// Homes that lie side by side all around have every position in one part, and each as much as its home is wide, but
+        /// for a line; and draws stay within.
         #[test]
         fn parts_cover_all_once(
             all in WITH_HOMES..2_000_000,
-            origin in any::<u32>(),
-            widths in proptest::collection::vec(1u32 << 26..1 << 28, 1..8),
+            turn in 0u64..1 << Stretch::TURN_BITS,
+            ends in proptest::collection::btree_set(1u64..1 << Stretch::BITS, 1..16),
             seed in any::<u64>(),
         ) {
-            let mut homes: Vec<(u32, u32)> = Vec::new();
-            let mut next = origin;
-            for width in &widths {
-                homes.push((next, *width));
-                next = next.wrapping_add(*width);
-            }
-            homes.push((next, origin.wrapping_sub(next)));
-            let mut random = Random::new(seed);
-            let mut covered = 0;
-            for (origin, width) in homes {
-                let home = Stretch::new(origin, NonZeroU32::new(width).unwrap());
-                let (first, end) = home.ends();
-                if line_near(first, all) == line_near(end, all) {
-                    prop_assert_eq!(Part::of(all, home).len, all);
+            let (mut start, mut covered, mut random) = (0, Vec::new(), Random::new(seed));
+            for end in ends.into_iter().chain([1 << Stretch::BITS]) {
+                let width = end - start;
+                let part = Part::of(all, Stretch::new(turn, start, width));
+                start = end;
+                let wanted = width as f64 / f64::from(1 << Stretch::BITS) * f64::from(all);
+                if part.len == all {
+                    prop_assert!(wanted <= 1.5 * LINE as f64 || wanted >= f64::from(all) - 1.5 * LINE as f64);
+                    covered.push(None);
                     continue;
                 }
-                let part = Part::of(all, home);
-                prop_assert!(u64::from(part.first) % LINE == 0 || part.first == all);
-                prop_assert!((f64::from(part.len) - f64::from(width) / 2f64.powi(32) * f64::from(all)).abs() <= LINE as f64);
-                covered += u64::from(part.len);
+                prop_assert!(u64::from(part.first) % LINE == 0 && part.first < all);
+                prop_assert!(u64::from(part.len) >= LINE / 2 && (f64::from(part.len) - wanted).abs() <= 1.5 * LINE as f64);
+                covered.push(Some(part));
                 for _ in 0..10 {
                     let (position, _) = part.draw(&mut random);
                     prop_assert!(position < all && (position + all - part.first) % all < part.len);
                 }
             }
-            prop_assert_eq!(covered, u64::from(all));
+            let parts: Vec<Part> = covered.into_iter().flatten().collect();
+            if !parts.is_empty() {
+                prop_assert_eq!(parts.iter().map(|part| u64::from(part.len)).sum::<u64>(), u64::from(all));
+                for (before, after) in parts.iter().zip(parts.iter().cycle().skip(1)) {
+                    prop_assert_eq!((before.first + before.len) % all, after.first);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_homes_have_equal_parts() {
+        let half = 1 << (Stretch::BITS - 1);
+        for turn in 0..1000 {
+            let parts = [0, half].map(|start| Part::of(1000, Stretch::new(turn << 10, start, half)));
+            assert!(parts.iter().all(|part| (488..=512).contains(&part.len)), "{parts:?}");
         }
     }
 
     #[test]
     fn small_pools_have_no_parts() {
-        let home = Stretch::new(1 << 31, NonZeroU32::new(1 << 30).unwrap());
+        let home = Stretch::new(0, 1 << (Stretch::BITS - 1), 1 << (Stretch::BITS - 2));
         assert_eq!(Part::of(WITH_HOMES - 1, home).len, WITH_HOMES - 1);
         assert_eq!((Part::of(1024, home).first, Part::of(1024, home).len), (512, 256));
     }
