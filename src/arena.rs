@@ -41,16 +41,8 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
     /// Item `index`, if it was ever [`ensure`](Self::ensure)d.
     #[inline(always)]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.origins.get(Self::chunk_of(index)).and_then(|origin| Self::item(origin, index))
-    }
-
-    #[inline(always)]
-    fn item(origin: &AtomicPtr<T>, index: u32) -> Option<&T> {
-        // Acquire: pairs with the Release in `ensure`.
-        let origin = NonNull::new(origin.load(Ordering::Acquire))?;
-        // SAFETY: the chunk has `index` among its items, by `chunk_of`, so this leads back into its allocation, from which
-        // the origin was made; that is never freed or moved while the arena lives, and `self` is borrowed.
-        Some(unsafe { NonNull::new_unchecked(origin.as_ptr().wrapping_add(index as usize)).as_ref() })
+        // SAFETY: an item of an allocation that is never freed or moved while the arena lives, and `self` is borrowed.
+        self.pointer(index).map(|item| unsafe { item.as_ref() })
     }
 
     /// The `row`th `N` items, if one of them was ever [`ensure`](Self::ensure)d. `N` is a power of two, and no more than
@@ -58,10 +50,20 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
     #[inline(always)]
     pub(crate) fn row<const N: usize>(&self, row: u32) -> Option<&[T; N]> {
         const { assert!(N.is_power_of_two() && N <= 1 << FIRST) };
-        let first: *const T = self.get(row.wrapping_mul(N as u32))?;
+        let first = self.pointer(row.wrapping_mul(N as u32))?;
         // SAFETY: a chunk begins at a multiple of its length, which is one of `N`, as the index of the row's first item is;
-        // so the chunk has them all, in one allocation, and they are shared for as long as `self` is.
-        Some(unsafe { &*first.cast() })
+        // so the chunk has them all, in one allocation, of which the pointer is; they are shared for as long as `self` is.
+        Some(unsafe { first.cast().as_ref() })
+    }
+
+    /// Where item `index` is, if it was ever ensured: good for its whole chunk.
+    #[inline(always)]
+    fn pointer(&self, index: u32) -> Option<NonNull<T>> {
+        // Acquire: pairs with the Release in `ensure`.
+        let origin = NonNull::new(self.origins.get(Self::chunk_of(index))?.load(Ordering::Acquire))?;
+        // SAFETY: the chunk has `index` among its items, by `chunk_of`, so this leads back into its allocation, from which
+        // the origin was made; and no item is at the null address.
+        Some(unsafe { NonNull::new_unchecked(origin.as_ptr().wrapping_add(index as usize)) })
     }
 
     /// Item `index`, which the caller knows to exist.

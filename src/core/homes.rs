@@ -11,9 +11,12 @@
 //!
 //! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: of some choices
 //! the second node is drawn from the whole pool, and which of the two is less loaded is added up as in Page's cumulative
-//! sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it until the
-//! next tick. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says that
+//! sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it for a tick,
+//! or for longer if that has been so before. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says that
 //! it may be worth it.
+//!
+//! A home is the thread's in every pool. Where two threads draw from different pools, each would leave a part of its own
+//! to nobody: that is one of the cases which the test ends.
 //!
 //! Every store and load is Relaxed: a home is one word, and one that is a tick old is still a part of the pool.
 
@@ -40,10 +43,11 @@ const STEP: u64 = 0x9e378;
 const FULLER: u64 = 3;
 const LESS_FULL: u64 = 5;
 const ALIKE: u64 = 1;
-/// The sum at which the home is left. In a home that is as full as the rest it comes to that about once in 20 million tests.
+/// The sum at which the home is left. In a home that is as full as the rest it comes to that about once in three million
+/// tests, and less often where nodes are as full as one another.
 const TOO_FULL: u64 = 96;
-/// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. So a home is left
-/// after some 500 choices at the earliest.
+/// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. A home that is
+/// fuller in every test is left after some 500 choices.
 const SUSPICIOUS: u64 = 12;
 const OFTEN: u32 = 3;
 const RARELY: u32 = 6;
@@ -57,7 +61,7 @@ pub(super) struct Homes(Box<[CachePadded<Home>; OWN_STRIPES + 1]>);
 struct Home {
     /// A [`Stretch`].
     stretch: Statistic,
-    /// By how much it seemed to be fuller than the rest. Its thread writes it, and who gives it another home.
+    /// By how much it seemed to be fuller than the rest. Only its thread writes it.
     fuller: Statistic,
 }
 
@@ -68,6 +72,35 @@ pub(super) struct Census {
     ticks: u64,
     /// Whether there are homes.
     given: bool,
+    stays: [Stay; OWN_STRIPES],
+}
+
+/// What maintenance knows of a thread and its home.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stay {
+    /// It was given one at the last tick.
+    given: bool,
+    /// The tick from which on it is given one again.
+    from: u64,
+    /// How many ticks it was last left without.
+    absent: u64,
+}
+
+impl Stay {
+    /// Whether the thread is given a home at this tick. Not soon again if it has left the last one, and the later the more
+    /// often it has: so a thread whose home is too full whenever it has one seldom has one.
+    fn renew(&mut self, tick: u64, at_home: bool) -> bool {
+        match (self.given, at_home) {
+            (true, false) => {
+                self.absent = (2 * self.absent).clamp(1, STAY);
+                self.from = tick + self.absent;
+            }
+            (true, true) => self.absent /= 2,
+            (false, _) => {}
+        }
+        self.given = tick >= self.from;
+        self.given
+    }
 }
 
 impl Homes {
@@ -93,12 +126,7 @@ impl Homes {
     }
 
     fn give(&self, thread: usize, stretch: Stretch) {
-        let home = &self.0[thread];
-        if home.stretch.load(Ordering::Relaxed) != stretch.0 {
-            // The thread may be about to write this, too. Then the sum begins where it was, or at nothing.
-            home.fuller.store(0, Ordering::Relaxed);
-            home.stretch.store(stretch.0, Ordering::Relaxed);
-        }
+        self.0[thread].stretch.store(stretch.0, Ordering::Relaxed);
     }
 
     /// The thread saw how a node of its home compares to one of the whole; says whether it has left its home because of
@@ -141,8 +169,10 @@ impl Homes {
                 // One too small to be told has none, and the next begins where it would have.
                 let home = Stretch::new(turn, start, width);
                 start += width;
-                home
+                let at_home = !self.of(thread as u32).is_whole();
+                if census.stays[thread].renew(census.ticks, at_home) { home } else { Stretch::WHOLE }
             } else {
+                census.stays[thread].given = false;
                 Stretch::WHOLE
             };
             self.give(thread, home);
@@ -175,6 +205,9 @@ impl Core {
         home: Stretch,
         random: &mut Random,
     ) -> Option<Found<'a>> {
+        if !index.has_part(home) {
+            return index.draw_lighter(&self.cells, home, random);
+        }
         let here = index.draw_in(home, &self.cells, random)?;
         let Some(there) = index.draw(&self.cells, random) else { return Some(here) };
         let load = here.compare(&there);
@@ -242,6 +275,28 @@ mod tests {
         assert_eq!(tick([BUSY, BUSY - 1]), [Stretch::WHOLE; 2]);
         assert_eq!(homes.of(OWN_STRIPES as u32), Stretch::WHOLE);
         assert_eq!(homes.of(u32::MAX), Stretch::WHOLE);
+    }
+
+    #[test]
+    fn who_has_left_a_home_is_given_none_for_a_while() {
+        let (homes, mut census) = (Homes::new(), Census::default());
+        let mut drawn = [0; OWN_STRIPES];
+        let mut absences = Vec::new();
+        let mut absent = 0;
+        for _ in 0..200 {
+            drawn[..2].iter_mut().for_each(|drawn| *drawn += BUSY);
+            homes.share_out(&mut census, drawn);
+            assert!(!homes.of(1).is_whole());
+            if homes.of(0).is_whole() {
+                absent += 1;
+            } else {
+                absences.push(absent);
+                absent = 0;
+                // It leaves at once.
+                while !homes.note(0, Greater) {}
+            }
+        }
+        assert_eq!(absences, [0, 0, 1, 3, 7, 15, 31, 63]);
     }
 
     #[test]

@@ -79,6 +79,8 @@ impl Core {
         let stamp = self.stamp.load(Ordering::Acquire);
         let number = asked.demand().requirements.memo.known(stamp).filter(|_| asked.is_plain())?;
         let index = self.indexes.get(number)?;
+        // Of the pool of that stamp, which is looked at again before a slot is taken.
+        let key = index.key();
         let (mut random, thread) = self.threads.stream();
         let home = self.homes.of(thread);
         let chosen = loop {
@@ -86,7 +88,7 @@ impl Core {
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);
-                    break Some(Chosen::of(&found, index.key()));
+                    break Some(Chosen::of(&found, key));
                 }
                 Taken::No => {}
                 Taken::Elsewhere => break None,
@@ -125,18 +127,10 @@ impl Core {
     /// Takes a slot of the candidate, which was found under a pin. `false`: others were faster.
     pub(super) fn reserve_on(&self, candidate: &Candidate<'_>, thread: u32) -> bool {
         let (found, pool) = (&candidate.found, candidate.pool);
-        let mut word = found.word;
-        loop {
-            match found.cell.reserve(word) {
-                Ok((edge, word)) => {
-                    self.reserved(found.cell, edge, word, &pool.index, pool.number);
-                    self.meters.counts.add(thread, Count::reserved);
-                    return true;
-                }
-                Err(newer) if newer.generation() == found.word.generation() && newer.selectable() => word = newer,
-                Err(_) => return false,
-            }
-        }
+        let Ok((edge, word)) = found.cell.reserve(found.word) else { return false };
+        self.reserved(found.cell, edge, word, &pool.index, pool.number);
+        self.meters.counts.add(thread, Count::reserved);
+        true
     }
 
     /// Tells the indexes of a slot that was taken of a member found in this one, which has left the word as it is here.

@@ -252,7 +252,7 @@ impl Cell {
 
     /// Gives the cell to the node that it was prepared for, and that is in it; what the index has to be told of that.
     pub(crate) fn open(&self, generation: u32, capacity: u16, flags: Flags) -> Edge {
-        let word = SlotWord::new(generation, capacity, flags);
+        let word = SlotWord::new(generation, capacity, flags).after(self.word());
         let rises = word.selectable();
         let word = if rises { word.risen(capacity > 1) } else { word };
         // Release: publishes what was written since `prepare` to whoever finds the new generation.
@@ -264,7 +264,7 @@ impl Cell {
     #[cfg(test)]
     pub(crate) fn occupy(&self, capacity: u16, weight: u16, flags: Flags) -> u32 {
         let generation = self.prepare(capacity, weight);
-        self.slot.store(SlotWord::new(generation, capacity, flags).0, Ordering::Release);
+        self.slot.store(SlotWord::new(generation, capacity, flags).after(self.word()).0, Ordering::Release);
         generation
     }
 
@@ -272,7 +272,7 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let word = self.word();
         debug_assert!(word.flags().has(Flags::GONE) && word.in_flight() == 0);
-        let vacant = SlotWord::new(SlotWord::next_generation(word.generation()), 0, Flags::GONE);
+        let vacant = SlotWord::new(SlotWord::next_generation(word.generation()), 0, Flags::GONE).after(word);
         // Release: whoever takes the cell next sees it vacant.
         self.slot.store(vacant.0, Ordering::Release);
     }

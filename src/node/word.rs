@@ -136,6 +136,12 @@ impl SlotWord {
         (self.0 ^ (generation as u64) << GENERATION_SHIFT) & !(RISES_MASK | FLAGS_BELOW) == 0
     }
 
+    /// With the rises of another word counted on: so that words of one cell's tenants differ by more than the generation,
+    /// which comes round.
+    pub(crate) const fn after(self, earlier: Self) -> Self {
+        Self(self.0 & !RISES_MASK | earlier.0 & RISES_MASK).risen(self.pending())
+    }
+
     /// One slot more is held.
     ///
     /// The word must be selectable, so the sum cannot run over into the capacity.

@@ -159,18 +159,16 @@ impl Index {
         {
             return Some((found, fraction));
         }
-        // On a copy, so that the caller's can be in a register.
-        let mut apart = random.clone();
-        let found = match bits {
-            0 => self.find_near(cells, number, &mut apart),
-            _ => self.find_beside(cells, number * FANOUT + place, &mut apart),
+        // With other random numbers: so a choice takes two of the thread's, whatever it meets. See `foresee`.
+        let others = &mut Random::new(fraction);
+        let (found, only) = match bits {
+            0 => self.find_near(cells, number, others)?,
+            _ => self.find_beside(cells, number * FANOUT + place, others)?,
         };
-        *random = apart;
-        let (found, only) = found?;
         Some((found, if only { ONLY } else { fraction }))
     }
 
-    /// A random position, and if that is not available but others of its leaf are, one of those.
+    /// A random position, and if that is not available but others of its leaf are, one of those. (If none is, any.)
     #[inline(always)]
     fn draw_place(&self, part: Part, random: &mut Random) -> Drawn {
         let (position, fraction) = part.draw(random);
@@ -181,8 +179,13 @@ impl Index {
         // (and this one is, or else each of those is as likely); or one of those that are is sought.
         // (Added up, or it would be made two branches, of which one cannot be foreseen.)
         let rest = || (bits & bits.wrapping_add(1)).wrapping_add(!bits >> place & 1);
-        let place = if bits == u32::MAX || bits == 0 || rest() == 0 { place } else { random_bit(bits, fraction) };
+        let place = if bits == u32::MAX || rest() == 0 { place } else { random_bit(bits, fraction) };
         Drawn { leaf: number, place, bits, seats, fraction }
+    }
+
+    /// Whether there is a part of its own for this home.
+    pub(crate) fn has_part(&self, home: Stretch) -> bool {
+        !Part::of(self.high_water(), home).is_whole()
     }
 
     /// Has the cells fetched of which [`draw_lighter`](Self::draw_lighter) will choose when it is called with these random
@@ -198,9 +201,10 @@ impl Index {
         let mut ahead = random.further_on(2 * AHEAD);
         for _ in 0..2 {
             let drawn = self.draw_place(part, &mut ahead);
-            if let Some(block) = cells.block(drawn.seats.block()) {
-                fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
-            }
+            let Some(block) = cells.block(drawn.seats.block()) else { continue };
+            // Where the leaf is empty another will be found; instead of a guess whether it is, the first cell, time and again.
+            let place = select_unpredictable(drawn.bits == 0, 0, drawn.place % FANOUT);
+            fetch_ahead(&block[place as usize]);
         }
     }
 

@@ -51,6 +51,10 @@ impl Part {
         Self { first: first as u32, len: (end - first) as u32, all }
     }
 
+    pub(super) fn is_whole(self) -> bool {
+        self.len == self.all
+    }
+
     /// A position in it, all alike; and the fraction by which the number drawn is past it: what that has not said yet.
     #[inline(always)]
     pub(super) fn draw(self, random: &mut Random) -> (u32, u64) {

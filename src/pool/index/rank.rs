@@ -6,10 +6,9 @@
 
 use std::hint::select_unpredictable;
 
-/// A set bit of `bits`, all alike; `random` is uniform in its upper half. `bits` is not zero.
+/// A set bit of `bits`, all alike; `random` is uniform in its upper half. Of no bits, any number.
 #[inline(always)]
 pub(crate) fn random_bit(bits: u32, random: u64) -> u32 {
-    debug_assert!(bits != 0);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if x86::is_fast() {
         return x86::random_bit(bits, random);
@@ -33,6 +32,7 @@ fn rank(random: u64, count: u32) -> u32 {
 /// Counts how many bits are set in each two, four and eight of them, and up to each eight (Warren, Hacker's Delight, 2012,
 /// chapter 5), then goes down to the one of the rank.
 fn worked_out(bits: u32, random: u64) -> u32 {
+    let bits = bits.max(1);
     let twos = bits - (bits >> 1 & 0x5555_5555);
     let fours = (twos & 0x3333_3333) + (twos >> 2 & 0x3333_3333);
     let eights = (fours + (fours >> 4)) & 0x0f0f_0f0f;
