@@ -20,10 +20,9 @@ use crate::event::Event;
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::Attempt;
 use crate::job::binding::{Bound, Phase};
-use crate::job::{Claim, End, First, Job, JobRecord, JobRequest, JobState, SessionMode};
+use crate::job::{Begun, Claim, End, InUse, Job, JobRecord, JobRequest, JobState, SessionMode};
 use crate::node::Node;
 use crate::node::word::Flags;
-use crate::publish::Shared;
 use crate::session::Session;
 use crate::stats::Count;
 
@@ -65,8 +64,8 @@ impl Core {
             let make = |id, place| JobRecord::new(id, place, request, mode, lease);
             let claim = self.jobs.claim(&key, (self.threads.ordinal(), self.clock.now()), pin, make);
             let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
-            let (record, first) = match claim {
-                Claim::New(record, first) => (record, Some(first)),
+            let (record, owner) = match claim {
+                Claim::New(begun) => (begun.record, Some(begun)),
                 Claim::Known(record) => (record, None),
             };
             let bound = record.binding.load();
@@ -75,7 +74,7 @@ impl Core {
                 self.jobs.unlist(&record);
                 continue;
             }
-            if first.is_none() && record.fingerprint() != request.demand.fingerprint() {
+            if owner.is_none() && record.fingerprint() != request.demand.fingerprint() {
                 return Err(CreateJobError::RequestMismatch {
                     request_id: request.request_id.to_string(),
                     job: record.id,
@@ -88,13 +87,13 @@ impl Core {
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
                 // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if first.is_some() && !self.give_up_job(&record) {
+                if owner.is_some() && !self.give_up_job(&record) {
                     continue;
                 }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(record, first, &request.demand, conversation.as_ref(), pin) {
+            if let Some(outcome) = self.bind(record, owner, &request.demand, conversation.as_ref(), pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
         }
@@ -145,12 +144,12 @@ impl Core {
         }
     }
 
-    /// Reserves a slot for a pending job and binds it; its owner has the `first`. `None`: the job was refused on behalf of
+    /// Reserves a slot for a pending job and binds it, maybe as its owner. `None`: the job was refused on behalf of
     /// another create, so this one has to begin again.
     fn bind(
         &self,
-        record: Shared<'_, JobRecord>,
-        first: Option<First<'_>>,
+        record: InUse<'_, JobRecord>,
+        begun: Option<Begun<'_>>,
         demand: &Demand,
         conversation: Option<&Conversation<'_>>,
         pin: &Guard,
@@ -158,7 +157,7 @@ impl Core {
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
         let extra = Extra { pool, spread, ..Extra::default() };
-        let owner = first.is_some();
+        let owner = begun.is_some();
         let unwinding = owner.then(|| GiveUp { core: self, record: record.get() });
         let held = self.hold(&record, Asked::Plain(demand), extra, pin);
         std::mem::forget(unwinding);
@@ -180,9 +179,9 @@ impl Core {
             }
         };
         let attempt = self.attempt(&record, 1, held);
-        let bound = match first {
-            Some(first) => first.bind(attempt),
-            None => record.get().binding.bind(attempt),
+        let (bound, kept) = match begun {
+            Some(Begun { first, kept, .. }) => (first.bind(attempt), Some(kept)),
+            None => (record.get().binding.bind(attempt), None),
         };
         match bound {
             Ok(attempt) => {
@@ -191,7 +190,11 @@ impl Core {
                     self.note(conversation, attempt, pin);
                 }
                 self.count(Count::created);
-                Job::new(record, record.binding.load()).map(Ok)
+                let job = match kept {
+                    Some(kept) => Job::of_owner(kept),
+                    None => Job::new(record, record.binding.load()),
+                };
+                job.map(Ok)
             }
             Err(attempt) => {
                 self.let_go(&record, &attempt);
@@ -254,7 +257,7 @@ impl Core {
     }
 
     fn record<'g>(&self, job: JobId, pin: &'g Guard) -> Result<&'g JobRecord, JobError> {
-        self.jobs.get(job, pin).map(Shared::get).ok_or(JobError::UnknownJob { job })
+        self.jobs.get(job, pin).map(InUse::get).ok_or(JobError::UnknownJob { job })
     }
 
     /// Moves an active attempt on; returns when it was reserved.

@@ -27,11 +27,13 @@ pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;
 use crate::id::{JobId, NodeId, Prehashed};
-use crate::publish::Shared;
 use attempt::Attempt;
 pub(crate) use binding::First;
 use binding::{Binding, Bound, Phase};
+pub(crate) use place::Begun;
 use request_id::RequestId;
+pub(crate) use reused::InUse;
+use reused::{Held, Holders, Kept};
 use wanted::Wanted;
 
 /// What state a job is in.
@@ -84,11 +86,11 @@ pub(crate) struct JobRecord {
     pub(crate) id: JobId,
     /// Where it is kept.
     pub(crate) place: u32,
+    holders: Holders,
     pub(crate) request: RequestId,
     pub(crate) session: Option<Arc<str>>,
     pub(crate) session_mode: SessionMode,
-    /// `None`: there is no job here.
-    pub(crate) wanted: Option<Wanted>,
+    pub(crate) wanted: Wanted,
     /// Length of a lease, in ms.
     pub(crate) lease: u64,
     pub(crate) binding: Binding,
@@ -100,37 +102,24 @@ impl JobRecord {
         Self {
             id,
             place,
+            holders: Holders::new(),
             request: RequestId::new(&request.request_id),
             session: request.session.clone(),
             session_mode,
-            wanted: Some(Wanted::new(&request.demand)),
+            wanted: Wanted::new(&request.demand),
             lease,
-            binding: Binding::new(),
-        }
-    }
-
-    /// What is where no job is.
-    fn vacant() -> Self {
-        Self {
-            id: JobId::from_u128(0),
-            place: 0,
-            request: RequestId::none(),
-            session: None,
-            session_mode: SessionMode::Affinity,
-            wanted: None,
-            lease: 0,
             binding: Binding::new(),
         }
     }
 
     /// What a further attempt needs.
     pub(crate) fn demand(&self) -> Demand {
-        self.wanted.as_ref().map(Wanted::demand).unwrap_or_default()
+        self.wanted.demand()
     }
 
     /// Of the demand.
     pub(crate) fn fingerprint(&self) -> u64 {
-        self.wanted.as_ref().map_or(0, Wanted::fingerprint)
+        self.wanted.fingerprint()
     }
 
     fn is_of(&self, key: &Prehashed<&str>) -> bool {
@@ -138,10 +127,18 @@ impl JobRecord {
     }
 }
 
+// SAFETY: always that field, which only `reused` can touch; an integer of 128 bits is aligned to more than 4.
+unsafe impl Held for JobRecord {
+    #[inline(always)]
+    fn holders(&self) -> &Holders {
+        &self.holders
+    }
+}
+
 /// A job, as its creator refers to it: one attempt. Cheap to clone.
 #[derive(Clone)]
 pub struct Job {
-    record: Arc<JobRecord>,
+    record: Kept<JobRecord>,
     attempt: *const Attempt,
 }
 
@@ -152,8 +149,15 @@ unsafe impl Sync for Job {}
 
 impl Job {
     /// The attempt that `bound` found. `None` when the job is not bound.
-    pub(crate) fn new(record: Shared<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
-        bound.attempt().map(|attempt| Self { record: record.to_arc(), attempt: std::ptr::from_ref(attempt) })
+    pub(crate) fn new(record: InUse<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
+        bound.attempt().map(|attempt| Self { record: record.keep(), attempt: std::ptr::from_ref(attempt) })
+    }
+
+    /// As [`new`](Self::new), for the job's owner, who keeps it from the beginning.
+    #[inline(always)]
+    pub(crate) fn of_owner(record: Kept<JobRecord>) -> Option<Self> {
+        let attempt = record.binding.load().attempt().map(std::ptr::from_ref)?;
+        Some(Self { record, attempt })
     }
 
     fn bound_attempt(&self) -> &Attempt {

@@ -13,11 +13,10 @@
 
 use crossbeam_epoch::Guard;
 
-use super::reused::Reused;
+use super::reused::{InUse, Kept, Reused};
 use super::vacant::{Lot, VacantPlace};
 use super::{First, JobRecord};
 use crate::arena::Arena;
-use crate::publish::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Zeroed, sized};
 
 /// A place's number plus one; 0: none.
@@ -40,33 +39,35 @@ pub(crate) struct Place {
     pub(super) listed: AtomicU64,
 }
 
+/// A job that has just begun, and what only its owner has.
+pub(crate) struct Begun<'g> {
+    pub(crate) record: InUse<'g, JobRecord>,
+    pub(crate) kept: Kept<JobRecord>,
+    pub(crate) first: First<'g>,
+}
+
 // SAFETY: atomic integers, and a `Reused`, which is `Zeroed` itself.
 unsafe impl Zeroed for Place {}
 
 impl Place {
     /// A job begins here. What only its owner has comes with it.
     #[inline(always)]
-    pub(super) fn begin<'g>(
-        &self,
-        vacant: VacantPlace,
-        pin: &'g Guard,
-        record: JobRecord,
-    ) -> (Shared<'g, JobRecord>, First<'g>) {
+    pub(super) fn begin<'g>(&self, vacant: VacantPlace, pin: &'g Guard, make: impl FnOnce() -> JobRecord) -> Begun<'g> {
         // Consumed: it is not vacant any more.
         let VacantPlace { .. } = vacant;
         // SAFETY: a place is vacant when it was never filled, or was cleared; and whoever has found it so has it alone. The
         // job is withdrawn by the one who refuses it, which is its owner, or forgets it, and then put away once.
-        let record = unsafe { self.record.fill(record, pin) };
+        let (record, kept) = unsafe { self.record.fill(make, pin) };
         // SAFETY: the record has just begun, and this is the only place where that is asked for.
         let first = unsafe { record.get().binding.first() };
-        (record, first)
+        Begun { record, kept, first }
     }
 
     /// Drops what is kept of a job that was withdrawn, but for whoever has a handle of it.
     pub(super) fn clear(&self, _lot: &Lot) {
         // SAFETY: a place is in one lot, from when it is put away, and lots are cleared when all pins have ended that were
         // there then (`Jobs::clear_later`).
-        unsafe { self.record.clear(JobRecord::vacant) }
+        unsafe { self.record.clear() }
     }
 }
 
@@ -75,7 +76,7 @@ pub(crate) type Places = Arena<Place, { sized(8, 1) }>;
 
 impl Places {
     /// The job at a place, if there is one, for as long as the pin.
-    pub(crate) fn record<'g>(&self, place: u32, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn record<'g>(&self, place: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.get(place)?.record.load(pin)
     }
 }

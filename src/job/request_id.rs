@@ -24,10 +24,6 @@ impl RequestId {
         }
     }
 
-    pub(crate) const fn none() -> Self {
-        Self::Inline { len: 0, bytes: [0; INLINE] }
-    }
-
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
@@ -62,7 +58,6 @@ mod tests {
             assert_eq!((id.as_str(), id.as_bytes()), (&*text, text.as_bytes()));
             assert_eq!(matches!(id, RequestId::Shared(_)), len > INLINE);
         }
-        assert_eq!(RequestId::none().as_str(), "");
         assert_eq!(size_of::<RequestId>(), 40);
     }
 }

@@ -13,15 +13,15 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
+use super::JobRecord;
 use super::finished::{Again, Ending, Finished, Oldest};
 use super::ids::Ids;
-use super::place::Places;
+use super::place::{Begun, Places};
 use super::requests::{Requests, order_of};
+use super::reused::InUse;
 use super::vacant::{Lot, STRIPES, Vacant, VacantPlace, stripe_of};
-use super::{First, JobRecord};
 use crate::arena::Arena;
 use crate::id::{JobId, Prehashed};
-use crate::publish::Shared;
 use crate::sync::{Ordering, Statistic, sized};
 
 /// How often a create at the bound looks for a finished job that another thread has in hand.
@@ -57,10 +57,10 @@ struct Count {
 
 /// What a create finds under its request id.
 pub(crate) enum Claim<'g> {
-    /// Nothing: the job is now entered, pending; and what only its owner has.
-    New(Shared<'g, JobRecord>, First<'g>),
+    /// Nothing: the job is now entered, pending.
+    New(Begun<'g>),
     /// The job that there is.
-    Known(Shared<'g, JobRecord>),
+    Known(InUse<'g, JobRecord>),
 }
 
 /// What became of an ending that was taken off the finished.
@@ -133,7 +133,7 @@ impl Jobs {
     }
 
     /// The job of a request id, for as long as the pin.
-    pub(crate) fn by_request<'g>(&self, key: &Prehashed<&str>, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn by_request<'g>(&self, key: &Prehashed<&str>, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         let order = order_of(key.hash);
         let place = self.requests.find(&self.places, order, |place| self.is_of(place, key, pin)).ok()?;
         self.places.record(place, pin).filter(|record| record.is_of(key))
@@ -145,12 +145,12 @@ impl Jobs {
     }
 
     /// The job of an id, for as long as the pin.
-    pub(crate) fn get<'g>(&self, id: JobId, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn get<'g>(&self, id: JobId, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.places.record(self.ids.place(id.number())?, pin).filter(|record| record.id == id)
     }
 
     /// The job that has this number now, whichever it is.
-    pub(crate) fn numbered<'g>(&self, number: u32, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn numbered<'g>(&self, number: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.places.record(self.ids.place(number)?, pin)
     }
 
@@ -165,26 +165,26 @@ impl Jobs {
         let order = order_of(key.hash);
         let find = || self.requests.find(&self.places, order, |place| self.is_of(place, key, pin));
         let mut found = find();
-        let mut own: Option<(u32, Shared<'g, JobRecord>, First<'g>)> = None;
+        let mut own: Option<Begun<'g>> = None;
         loop {
             match found {
                 Ok(place) => {
                     if let Some(known) = self.places.record(place, pin).filter(|record| record.is_of(key)) {
-                        if let Some((_, record, _)) = own {
-                            self.vacate(&record, thread);
+                        if let Some(own) = own {
+                            self.vacate(&own.record, thread);
                         }
                         return Some(Claim::Known(known));
                     }
                 }
                 Err(spot) => {
-                    let (number, record, first) = match own.take() {
+                    let begun = match own.take() {
                         Some(own) => own,
                         None => self.take_place(order, (thread, now), pin, &make)?,
                     };
-                    if self.requests.enter(&self.places, number, spot) {
-                        return Some(Claim::New(record, first));
+                    if self.requests.enter(&self.places, begun.record.place, spot) {
+                        return Some(Claim::New(begun));
                     }
-                    own = Some((number, record, first));
+                    own = Some(begun);
                 }
             }
             found = find();
@@ -197,7 +197,7 @@ impl Jobs {
         (thread, now): (u32, u64),
         pin: &'g Guard,
         make: impl Fn(JobId, u32) -> JobRecord,
-    ) -> Option<(u32, Shared<'g, JobRecord>, First<'g>)> {
+    ) -> Option<Begun<'g>> {
         let mut looks = 0;
         let vacant = loop {
             if self.all.add(thread, 1) <= self.max_jobs {
@@ -229,9 +229,7 @@ impl Jobs {
         place.order.store(order, Ordering::Relaxed);
         let number = vacant.number();
         let (id, uses) = self.ids.take(thread, number);
-        let record = make(JobId::new(self.scheduler, id, uses), number);
-        let (record, first) = place.begin(vacant, pin, record);
-        Some((number, record, first))
+        Some(place.begin(vacant, pin, || make(JobId::new(self.scheduler, id, uses), number)))
     }
 
     fn vacant_place(self: &Arc<Self>, thread: u32, pin: &Guard) -> Option<VacantPlace> {
