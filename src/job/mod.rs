@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod binding;
+mod desk;
 mod finished;
 mod ids;
 mod place;
@@ -33,7 +34,8 @@ use binding::{Binding, Bound, Phase};
 pub(crate) use place::Begun;
 use request_id::RequestId;
 pub(crate) use reused::InUse;
-use reused::{Held, Holders, Kept};
+use reused::{Counted, Holders, Kept};
+pub(crate) use wanted::Kinds;
 use wanted::Wanted;
 
 /// What state a job is in.
@@ -80,6 +82,23 @@ impl fmt::Display for JobState {
     }
 }
 
+/// A job to be made: what was asked for, and what follows from that.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) request: &'a JobRequest,
+    pub(crate) mode: SessionMode,
+    /// In ms.
+    pub(crate) lease: u64,
+    pub(crate) kinds: &'a Kinds,
+}
+
+/// The number of the calling thread, and the time in ms.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    pub(crate) thread: u32,
+    pub(crate) now: u64,
+}
+
 /// All that is kept of a job.
 #[derive(Debug)]
 pub(crate) struct JobRecord {
@@ -98,7 +117,8 @@ pub(crate) struct JobRecord {
 
 impl JobRecord {
     #[inline(always)]
-    pub(crate) fn new(id: JobId, place: u32, request: &JobRequest, session_mode: SessionMode, lease: u64) -> Self {
+    fn new(id: JobId, place: u32, wish: Wish<'_>) -> Self {
+        let Wish { request, mode: session_mode, lease, kinds } = wish;
         Self {
             id,
             place,
@@ -106,20 +126,20 @@ impl JobRecord {
             request: RequestId::new(&request.request_id),
             session: request.session.clone(),
             session_mode,
-            wanted: Wanted::new(&request.demand),
+            wanted: Wanted::new(&request.demand, kinds),
             lease,
             binding: Binding::new(),
         }
     }
 
     /// What a further attempt needs.
-    pub(crate) fn demand(&self) -> Demand {
-        self.wanted.demand()
+    pub(crate) fn demand(&self, kinds: &Kinds) -> Demand {
+        self.wanted.demand(kinds)
     }
 
     /// Of the demand.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        self.wanted.fingerprint()
+    pub(crate) fn fingerprint(&self, kinds: &Kinds) -> u64 {
+        self.wanted.fingerprint(kinds)
     }
 
     fn is_of(&self, key: &Prehashed<&str>) -> bool {
@@ -128,7 +148,7 @@ impl JobRecord {
 }
 
 // SAFETY: always that field, which only `reused` can touch; an integer of 128 bits is aligned to more than 4.
-unsafe impl Held for JobRecord {
+unsafe impl Counted for JobRecord {
     #[inline(always)]
     fn holders(&self) -> &Holders {
         &self.holders
@@ -193,7 +213,7 @@ impl Job {
 
     /// The pool in which the node was found.
     pub fn pool(&self) -> &str {
-        &self.bound_attempt().pool.name
+        &self.bound_attempt().pool().name
     }
 
     /// The request id.
@@ -258,7 +278,7 @@ impl JobView {
             attempt: attempt.number,
             node_id: attempt.node.id.clone(),
             incarnation: attempt.node.incarnation,
-            pool: attempt.pool.name.to_string(),
+            pool: attempt.pool().name.to_string(),
         })
     }
 }

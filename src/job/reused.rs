@@ -42,12 +42,12 @@ impl Holders {
 
 /// # Safety
 /// `holders` is the same field whenever it is asked for, and nobody but this module touches it. The value is aligned to 4.
-pub(crate) unsafe trait Held {
+pub(crate) unsafe trait Counted {
     fn holders(&self) -> &Holders;
 }
 
 /// See the module's documentation.
-pub(super) struct Reused<T: Held> {
+pub(super) struct Reused<T: Counted> {
     word: AtomicPtr<T>,
     owns: PhantomData<Box<T>>,
 }
@@ -59,23 +59,23 @@ pub(crate) struct InUse<'g, T> {
 }
 
 /// A value for as long as this lives.
-pub(crate) struct Kept<T: Held> {
+pub(crate) struct Kept<T: Counted> {
     value: NonNull<T>,
     owns: PhantomData<Box<T>>,
 }
 
 // SAFETY: it owns a `T` together with others, and hands out what an `Arc<T>` shared between threads would.
-unsafe impl<T: Held + Send + Sync> Send for Reused<T> {}
+unsafe impl<T: Counted + Send + Sync> Send for Reused<T> {}
 // SAFETY: as above; every access to the pointer itself is atomic.
-unsafe impl<T: Held + Send + Sync> Sync for Reused<T> {}
+unsafe impl<T: Counted + Send + Sync> Sync for Reused<T> {}
 // SAFETY: as an `Arc<T>`.
-unsafe impl<T: Held + Send + Sync> Send for Kept<T> {}
+unsafe impl<T: Counted + Send + Sync> Send for Kept<T> {}
 // SAFETY: as an `Arc<T>`.
-unsafe impl<T: Held + Send + Sync> Sync for Kept<T> {}
+unsafe impl<T: Counted + Send + Sync> Sync for Kept<T> {}
 // SAFETY: one atomic pointer, null by default.
-unsafe impl<T: Held> Zeroed for Reused<T> {}
+unsafe impl<T: Counted> Zeroed for Reused<T> {}
 
-impl<T: Held> Default for Reused<T> {
+impl<T: Counted> Default for Reused<T> {
     fn default() -> Self {
         Self { word: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
     }
@@ -85,7 +85,7 @@ fn address<T>(word: *mut T) -> *mut T {
     word.map_addr(|addr| addr & !(AWAY | EMPTY))
 }
 
-impl<T: Held> Reused<T> {
+impl<T: Counted> Reused<T> {
     /// The value, if there is one now.
     #[inline(always)]
     pub(super) fn load<'g>(&self, _pin: &'g Guard) -> Option<InUse<'g, T>> {
@@ -151,7 +151,7 @@ impl<T: Held> Reused<T> {
     }
 }
 
-impl<T: Held> Drop for Reused<T> {
+impl<T: Counted> Drop for Reused<T> {
     fn drop(&mut self) {
         let word = owned(&mut self.word);
         let Some(value) = NonNull::new(address(word)) else { return };
@@ -164,13 +164,13 @@ impl<T: Held> Drop for Reused<T> {
     }
 }
 
-impl<T: Held> std::fmt::Debug for Reused<T> {
+impl<T: Counted> std::fmt::Debug for Reused<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reused").finish_non_exhaustive()
     }
 }
 
-impl<'g, T: Held> InUse<'g, T> {
+impl<'g, T: Counted> InUse<'g, T> {
     #[inline(always)]
     pub(crate) fn get(self) -> &'g T {
         // SAFETY: a value that somebody has throughout `'g`.
@@ -196,7 +196,7 @@ impl<T> Clone for InUse<'_, T> {
 
 impl<T> Copy for InUse<'_, T> {}
 
-impl<T: Held> std::ops::Deref for InUse<'_, T> {
+impl<T: Counted> std::ops::Deref for InUse<'_, T> {
     type Target = T;
 
     #[inline(always)]
@@ -205,13 +205,13 @@ impl<T: Held> std::ops::Deref for InUse<'_, T> {
     }
 }
 
-impl<T: Held> Clone for Kept<T> {
+impl<T: Counted> Clone for Kept<T> {
     fn clone(&self) -> Self {
         InUse { value: self.value, lives: PhantomData }.keep()
     }
 }
 
-impl<T: Held> std::ops::Deref for Kept<T> {
+impl<T: Counted> std::ops::Deref for Kept<T> {
     type Target = T;
 
     #[inline(always)]
@@ -221,7 +221,7 @@ impl<T: Held> std::ops::Deref for Kept<T> {
     }
 }
 
-impl<T: Held> Drop for Kept<T> {
+impl<T: Counted> Drop for Kept<T> {
     #[inline(always)]
     fn drop(&mut self) {
         // Release: what was read of it is before it is dropped by whoever is the last.
