@@ -9,11 +9,14 @@
 //! | completed, expired and orphaned by going offline | 3 | 1 |
 //! | retried while it is expired | 2 | 3 |
 //! | dispatched while it is cancelled | 2 | 3 |
+//! | failed, retried and failed again, while the first end is entered among the finished | 2 | 2 |
 //!
 //! Seen to fail with:
 //! - `Binding::advance` storing instead of exchanging: first model, two releases;
 //! - `Core::retry` letting the old attempt's slot go whatever its phase: fourth model, two releases;
-//! - `Core::retry` not letting it go when it was active: fourth model, a slot is lost.
+//! - `Core::retry` not letting it go when it was active: fourth model, a slot is lost;
+//! - `Finished::enter_again` listing a place that was not listed yet: last model, it is in the queue twice;
+//! - `Jobs::forget_again` forgetting the job of such a place: last model, it is listed afterwards.
 
 use std::time::Duration;
 
@@ -171,5 +174,36 @@ fn dispatched_while_it_is_cancelled() {
         seen.note(if dispatched { "it was dispatched first" } else { "it was cancelled first" });
         assert_ended(&fleet, &job, JobState::Cancelled);
         assert_eq!(fleet.word(0).in_flight(), 0);
+    });
+}
+
+#[test]
+fn ended_again_while_its_first_end_is_entered() {
+    explore(2, &["it ended once", "it ended twice", "it was forgotten in between"], |seen| {
+        // No job that has ended is remembered, so each end looks at those that were entered.
+        let fleet = Fleet::of(scheduler(|builder| builder.max_finished_jobs(0)), [2]);
+        let job = job(&fleet);
+        let first = thread::spawn({
+            let (fleet, job) = (fleet.clone(), job.clone());
+            move || fleet.core.end(job.id(), 1, End::Failed, &crossbeam_epoch::pin()).is_ok()
+        });
+        let next = fleet.core.retry(job.id(), 1).ok();
+        if let Some(next) = &next {
+            fleet.core.end(next.id(), 2, End::Failed, &crossbeam_epoch::pin()).expect("nobody else ends it");
+        }
+        let twice = first.join().unwrap();
+        // Whoever was not done yet has left it to the next one.
+        fleet.core.jobs.forget_until(Some(u64::MAX), 0, &crossbeam_epoch::pin());
+        let now = fleet.core.stats().now;
+        assert_eq!((now.jobs, now.finished_jobs), (0, 0));
+        assert!(fleet.core.job(job.id()).is_none());
+        assert!(fleet.core.jobs.places().at(job.place()).is_unlisted(), "it is forgotten and still listed");
+        assert_eq!(fleet.word(0).in_flight(), 0);
+        seen.note(match (next, twice) {
+            (None, _) => "it was forgotten in between",
+            (Some(_), true) => "it ended twice",
+            (Some(_), false) => "it ended once",
+        });
+        assert_told(&fleet.core);
     });
 }

@@ -16,7 +16,7 @@
 //! Seen to fail with:
 //! - `Binding::bind` by a swap instead of the exchange: first model, two slots are held;
 //! - `Core::bind` without `let_go` for whoever binds second: first model, two slots are held;
-//! - `Core::bound` without `touch`, reading the word instead: deregistered model, an active job on a node that is gone;
+//! - `Core::bound` and `Core::orphan_jobs` without their fences: offline model, a job that is active and nobody orphans;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 
 use std::time::Duration;

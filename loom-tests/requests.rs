@@ -47,14 +47,14 @@ impl Table {
     fn enter(&self, place: u32) -> bool {
         loop {
             let Err(spot) = self.requests.find(&self.places, self.order(place), |_| true) else { return false };
-            if self.requests.enter(&self.places, place, spot) {
+            if self.requests.enter((self.places.at(place), place), spot) {
                 return true;
             }
         }
     }
 
     fn leave(&self, place: u32) {
-        self.requests.leave(&self.places, place);
+        self.requests.leave(&self.places, self.places.at(place));
     }
 
     fn beside(self: &Arc<Self>, act: impl FnOnce(&Self) + 'static) -> thread::JoinHandle<()> {

@@ -1,14 +1,14 @@
 //! **The wheel of leases**: a place whose job has a lease is looked at by the first turn that begins after both the entry
 //! and its deadline, even if a turn went past its bucket while it was entered, or took off the note on which it relies.
 //!
-//! Two threads, 5 preemptions; four buckets. Seen to fail, third model, with a load instead of the exchange where
-//! `Wheel::note` changes nothing; and, before the wheel was linked through places, without either fence.
+//! Two threads, 5 preemptions; four buckets. Seen to fail, third model, without the fences between a lease and its note;
+//! and, before the wheel was linked through places, without either fence between a bucket and the cursor.
 
 use loom::thread;
 
 use super::*;
 use crate::job::{Places, Wheel};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Fenced, Ordering};
 
 struct Wheeled {
     wheel: Wheel,
@@ -28,7 +28,7 @@ impl Wheeled {
     fn begin(&self, deadline: u64) {
         // Relaxed: that a turn sees it is the wheel's to see to.
         self.deadline.store(deadline, Ordering::Relaxed);
-        self.wheel.note(&self.places, 0, deadline, 0);
+        self.wheel.note(&self.places, 0, deadline, 0, Fenced::here());
     }
 
     /// Whether the lease was found to have run out. One that has not is entered again, as whoever looks does.
@@ -37,7 +37,7 @@ impl Wheeled {
         self.wheel.turn(&self.places, now, |place| match self.deadline.load(Ordering::Relaxed) {
             0 => {}
             deadline if deadline <= now => out = true,
-            deadline => self.wheel.note(&self.places, place, deadline, 0),
+            deadline => self.wheel.note(&self.places, place, deadline, 0, Fenced::here()),
         });
         out
     }

@@ -116,15 +116,6 @@ impl<'g, T> Shared<'g, T> {
         Self { value, lives: PhantomData }
     }
 
-    /// What was found.
-    ///
-    /// # Safety
-    /// It is from [`Arc::into_raw`], and a reference of the `Arc` lives throughout `'g`.
-    #[inline(always)]
-    pub(crate) unsafe fn found(value: NonNull<T>) -> Self {
-        Self { value, lives: PhantomData }
-    }
-
     #[inline(always)]
     pub(crate) fn get(self) -> &'g T {
         // SAFETY: the pointee of an `Arc` of which a reference lives throughout `'g`.

@@ -49,6 +49,19 @@ pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
 /// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
 
+/// That a SeqCst fence was passed since. Of two threads that each write one word, pass a fence, and read the other's word,
+/// one at least sees what the other has written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fenced(());
+
+impl Fenced {
+    #[inline(always)]
+    pub(crate) fn here() -> Self {
+        fence(Ordering::SeqCst);
+        Self(())
+    }
+}
+
 /// A size, or a smaller one for the models: so that few nodes fill a word, and a few more add a level.
 pub(crate) const fn sized(shipped: u32, modelled: u32) -> u32 {
     if cfg!(slotyard_loom) { modelled } else { shipped }

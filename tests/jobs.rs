@@ -269,6 +269,32 @@ fn a_handle_tells_how_its_job_ended_even_after_that_was_forgotten() {
 }
 
 #[test]
+fn a_handle_is_good_when_other_jobs_have_come_and_gone_where_its_own_was() {
+    let scheduler = build(builder().max_finished_jobs(0));
+    add(&scheduler, worker("a", 100));
+    let kept: Vec<Job> = (0..50).map(|n| create(&scheduler, format!("kept {n}"), work())).collect();
+    let clones: Vec<Job> = kept.iter().step_by(2).cloned().collect();
+    kept.iter().for_each(|job| complete(&scheduler, job));
+    let others: Vec<Job> = (0..2000)
+        .map(|n| {
+            let job = create(&scheduler, format!("other {n}"), work());
+            complete(&scheduler, &job);
+            job
+        })
+        .step_by(100)
+        .collect();
+    assert_eq!(scheduler.stats().now.jobs, 0);
+    for (n, job) in kept.iter().enumerate() {
+        assert_eq!((job.request_id(), job.state()), (format!("kept {n}").as_str(), JobState::Completed));
+        assert_eq!((job.node_id().as_str(), job.pool(), job.attempt()), ("a", "work", 1));
+    }
+    // Handles outlive the scheduler.
+    drop((scheduler, kept));
+    assert!(clones.iter().enumerate().all(|(n, job)| job.request_id() == format!("kept {}", 2 * n)));
+    assert!(others.iter().enumerate().all(|(n, job)| job.request_id() == format!("other {}", 100 * n)));
+}
+
+#[test]
 fn a_jobs_slot_is_freed_on_the_node_that_it_was_reserved_on() {
     let scheduler = scheduler();
     add_workers(&scheduler, (0..10).map(|n| format!("n{n}")), 5);

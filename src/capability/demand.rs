@@ -49,6 +49,7 @@ pub(crate) struct Requirements {
     pub(crate) tenant: Option<Arc<str>>,
     hash: KnownHash,
     pub(crate) memo: Memo,
+    pub(crate) kind: KindMemo,
 }
 
 /// The pool that was the only one of the first tier of the route, and the stamp of the snapshot of which that is true.
@@ -69,12 +70,43 @@ impl Memo {
         (kept >> Self::NUMBER_BITS == stamp).then_some(kept as u32 & ((1 << Self::NUMBER_BITS) - 1))
     }
 
+    /// Whether they have been asked for before.
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     pub(crate) fn keep(&self, stamp: u64, number: u32) {
         debug_assert!(number < 1 << Self::NUMBER_BITS && stamp < 1 << (64 - Self::NUMBER_BITS));
         let kept = stamp << Self::NUMBER_BITS | u64::from(number);
         if self.0.load(Ordering::Relaxed) != kept {
             self.0.store(kept, Ordering::Relaxed);
         }
+    }
+}
+
+/// Under which number a scheduler keeps these very requirements for its jobs (see `job::wanted`). Scheduler in the upper 48
+/// bits, number in the lower 16; 0: none does. As with [`Memo`], it says nothing in comparisons, and a copy has none.
+#[derive(Debug, Default)]
+pub(crate) struct KindMemo(Statistic);
+
+impl KindMemo {
+    const NUMBER_BITS: u32 = 16;
+
+    /// The number, if this scheduler keeps them; numbers of schedulers are from 1 on.
+    #[inline(always)]
+    pub(crate) fn known(&self, scheduler: u64) -> Option<usize> {
+        // Relaxed: whoever finds a number looks what is kept there.
+        let kept = self.0.load(Ordering::Relaxed);
+        (kept >> Self::NUMBER_BITS == scheduler).then_some(kept as usize & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn keep(&self, scheduler: u64, number: usize) {
+        debug_assert!(number < 1 << Self::NUMBER_BITS);
+        self.0.store(scheduler << Self::NUMBER_BITS | number as u64, Ordering::Relaxed);
     }
 }
 
@@ -108,6 +140,7 @@ macro_rules! no_part_of_the_value {
 
 no_part_of_the_value!(KnownHash);
 no_part_of_the_value!(Memo);
+no_part_of_the_value!(KindMemo);
 
 impl Requirements {
     /// Whether something is to be translated between variants of one language, `zh-CN` and `zh-TW`. Whoever translates any of some
@@ -297,6 +330,7 @@ impl Demand {
         let requirements = Arc::make_mut(&mut self.requirements);
         requirements.hash = KnownHash::default();
         requirements.memo = Memo::default();
+        requirements.kind = KindMemo::default();
         requirements
     }
 

@@ -1,28 +1,22 @@
 //! Slots held by jobs: taken, entered with their nodes, and let go.
 
-use std::sync::Arc;
-
 use crossbeam_epoch::Guard;
 
 use super::Core;
+use super::reserving::Chosen;
 use super::selecting::{Asked, Extra};
 use crate::capability::Demand;
 use crate::error::NoNode;
 use crate::job::JobRecord;
-use crate::job::attempt::Attempt;
-use crate::node::Node;
+use crate::job::attempt::{Attempt, Held};
 use crate::node::cell::Cell;
-use crate::pool::Lent;
-
-/// A slot taken for a job and entered with its node, but not bound to the job yet.
-pub(super) struct Held {
-    pub(super) node: Arc<Node>,
-    pub(super) pool: Arc<Lent>,
-    pub(super) entry: u32,
-}
+use crate::node::{Lodging, Node};
+use crate::pool::Pool;
+use crate::publish::Shared;
 
 impl Core {
     /// Reserves a slot and enters the job with the node.
+    #[inline(always)]
     pub(super) fn hold(
         &self,
         record: &JobRecord,
@@ -35,36 +29,69 @@ impl Core {
         {
             return Ok(held);
         }
+        self.hold_at_large(record, asked, extra, pin)
+    }
+
+    #[inline(never)]
+    fn hold_at_large(
+        &self,
+        record: &JobRecord,
+        asked: Asked<'_>,
+        extra: Extra<'_>,
+        pin: &Guard,
+    ) -> Result<Held, NoNode> {
         self.choose(asked, extra, pin, |candidate, thread| {
             if !self.reserve_on(candidate, thread) {
                 return None;
             }
-            Some(self.held(record, candidate.found.cell, candidate.pool.lend(thread), pin))
+            Some(self.held(record, candidate.found.cell, candidate.pool, pin))
         })
     }
 
     /// As [`hold`](Self::hold), by the short way to a slot. `None`: that does not lead to one.
+    #[inline(always)]
     fn hold_shortly(&self, record: &JobRecord, demand: &Demand, pin: &Guard) -> Option<Held> {
         let chosen = self.reserve_shortly(Asked::Plain(demand))?;
+        let cell = self.cells.at(chosen.cell);
+        let node = node_in(cell, pin);
+        if let Some(lodging) = node.jobs.lodging(chosen.pool) {
+            let entry = node.jobs.add(record.id.number(), cell.word().capacity());
+            return Some(Held { node: node.to_arc(), entry, lodging, pool: None });
+        }
+        self.hold_in_new_pool(record, chosen, pin)
+    }
+
+    /// The same, if the node does not keep the pool yet, or not at all.
+    #[cold]
+    fn hold_in_new_pool(&self, record: &JobRecord, chosen: Chosen, pin: &Guard) -> Option<Held> {
         let pool = self.snapshot(pin).table().get(chosen.pool as u32).filter(|pool| pool.key == chosen.pool);
         let Some(pool) = pool else {
             // It was dropped since, with all that stood in it.
             self.give_back(chosen);
             return None;
         };
-        Some(self.held(record, self.cells.at(chosen.cell), pool.lend(self.threads.ordinal()), pin))
+        Some(self.held(record, self.cells.at(chosen.cell), pool, pin))
     }
 
     /// Enters the job with the node of which a slot has just been taken.
-    fn held(&self, record: &JobRecord, cell: &Cell, pool: Arc<Lent>, pin: &Guard) -> Held {
-        let node = cell.node.load_arc(pin).expect("a slot that is held keeps the node in its cell");
-        let entry = node.jobs.add(record.id.number(), cell.word().capacity());
-        Held { node, pool, entry }
+    fn held(&self, record: &JobRecord, cell: &Cell, pool: &Pool, pin: &Guard) -> Held {
+        let (node, capacity) = (node_in(cell, pin), cell.word().capacity());
+        let lodging = node.jobs.lodging(pool.key).unwrap_or_else(|| node.jobs.keep(pool.lend(), capacity));
+        let entry = node.jobs.add(record.id.number(), capacity);
+        let pool = (lodging == Lodging::OWN).then(|| pool.lend().clone());
+        Held { node: node.to_arc(), entry, lodging, pool }
     }
 
     /// Undoes what [`hold`](Self::hold) did.
+    #[inline(always)]
     pub(super) fn let_go(&self, record: &JobRecord, attempt: &Attempt) {
-        attempt.node.jobs.remove(attempt.entry, record.id.number());
+        attempt.node.jobs.remove(attempt.entry(), record.id.number());
         self.release(attempt.node.cell, attempt.node.generation);
     }
+}
+
+/// The node of a cell of which a slot is held.
+#[inline(always)]
+fn node_in<'g>(cell: &Cell, pin: &'g Guard) -> Shared<'g, Node> {
+    cell.node.load_shared(pin).expect("a slot that is held keeps the node in its cell")
 }

@@ -296,7 +296,7 @@ mod tests {
                 while !homes.note(0, Greater) {}
             }
         }
-        assert_eq!(absences, [0, 0, 1, 3, 7, 15, 31, 63]);
+        assert_eq!(absences, [0, 1, 2, 4, 8, 16, 32, 64, 64]);
     }
 
     #[test]

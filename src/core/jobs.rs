@@ -1,4 +1,4 @@
-//! Jobs created, moved on, ended.
+//! Jobs created, moved on, tried again. How they end is in `ending`.
 //!
 //! Creating is *announce, reserve, bind*: the record is entered under its request id, then a slot is reserved, then
 //! the record is bound to it by one compare-and-swap. A second create of the same id finds the record. If that is not
@@ -10,22 +10,20 @@ use std::time::Duration;
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use super::holding::Held;
 use super::nodes::check_id;
 use super::selecting::{Asked, Cells, Extra};
 use crate::capability::{Demand, ExclusionMode};
 use crate::clock::millis;
 use crate::error::{CreateJobError, JobError, NoNode, RetryError};
-use crate::event::Event;
 use crate::id::{JobId, Prehashed};
-use crate::job::attempt::Attempt;
+use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{Claim, End, First, Job, JobRecord, JobRequest, JobState, SessionMode};
+use crate::job::{Begun, Claim, End, Here, InUse, Job, JobRecord, JobRequest, JobState, SessionMode, Wish};
 use crate::node::Node;
 use crate::node::word::Flags;
-use crate::publish::Shared;
 use crate::session::Session;
 use crate::stats::Count;
+use crate::sync::Fenced;
 
 /// Gives a pending job up if a policy panics while a node is being chosen for it.
 struct GiveUp<'a> {
@@ -49,6 +47,7 @@ struct Conversation<'a> {
 }
 
 impl Core {
+    #[inline(always)]
     pub(crate) fn create_job(&self, request: &JobRequest, pin: &Guard) -> Result<Job, CreateJobError> {
         let id_limit = self.config.max_id_len;
         check_id("request", &request.request_id, id_limit)?;
@@ -58,15 +57,38 @@ impl Core {
         let lease = self.lease(request.lease)?;
         request.demand.validate().map_err(NoNode::Invalid)?;
         let mode = request.session_mode.unwrap_or(self.config.session_mode);
-        let conversation = self.converse(request.session.as_deref(), mode);
-
+        let wish = Wish { request, mode, lease, kinds: &self.kinds };
         let key = self.prehash(&request.request_id);
+        if request.session.is_some() {
+            return self.create_wished(wish, &key, None, pin);
+        }
+        // As most often: a new id, and no session.
+        let here = self.here();
+        match self.jobs.claim(&key, here, pin, wish) {
+            Some(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, here, pin) {
+                Some(outcome) => outcome.map_err(CreateJobError::NoNode),
+                None => self.create_wished(wish, &key, None, pin),
+            },
+            claim => self.create_wished(wish, &key, Some(claim), pin),
+        }
+    }
+
+    /// Goes on from what was found under the id, if that is known.
+    #[inline(never)]
+    fn create_wished<'g>(
+        &self,
+        wish: Wish<'_>,
+        key: &Prehashed<&str>,
+        mut claim: Option<Option<Claim<'g>>>,
+        pin: &'g Guard,
+    ) -> Result<Job, CreateJobError> {
+        let (request, here) = (wish.request, self.here());
+        let conversation = self.converse(request.session.as_deref(), wish.mode);
         loop {
-            let make = |id, place| JobRecord::new(id, place, request, mode, lease);
-            let claim = self.jobs.claim(&key, (self.threads.ordinal(), self.clock.now()), pin, make);
+            let claim = claim.take().unwrap_or_else(|| self.jobs.claim_again(key, here, pin, wish));
             let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
-            let (record, first) = match claim {
-                Claim::New(record, first) => (record, Some(first)),
+            let (record, owner) = match claim {
+                Claim::New(begun) => (begun.record, Some(begun)),
                 Claim::Known(record) => (record, None),
             };
             let bound = record.binding.load();
@@ -75,7 +97,7 @@ impl Core {
                 self.jobs.unlist(&record);
                 continue;
             }
-            if first.is_none() && record.fingerprint() != request.demand.fingerprint() {
+            if owner.is_none() && record.fingerprint(&self.kinds) != request.demand.fingerprint() {
                 return Err(CreateJobError::RequestMismatch {
                     request_id: request.request_id.to_string(),
                     job: record.id,
@@ -88,22 +110,29 @@ impl Core {
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
                 // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if first.is_some() && !self.give_up_job(&record) {
+                if owner.is_some() && !self.give_up_job(&record) {
                     continue;
                 }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(record, first, &request.demand, conversation.as_ref(), pin) {
+            if let Some(outcome) = self.bind(record, owner, &request.demand, conversation.as_ref(), here, pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
         }
     }
 
+    /// Who is calling, and when.
+    #[inline(always)]
+    pub(super) fn here(&self) -> Here {
+        Here { thread: self.threads.ordinal(), now: self.clock.now() }
+    }
+
+    #[inline(always)]
     fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
         let limit = self.config.max_lease;
         match asked {
-            None => Ok(millis(self.config.default_lease)),
+            None => Ok(self.default_lease),
             Some(lease) if !lease.is_zero() && lease <= limit => Ok(millis(lease).max(1)),
             Some(lease) => Err(CreateJobError::InvalidLease { lease, limit }),
         }
@@ -127,10 +156,16 @@ impl Core {
     }
 
     /// News of a job is use of its session.
-    fn touch_session(&self, record: &JobRecord) {
+    #[inline(always)]
+    pub(super) fn touch_session(&self, record: &JobRecord) {
         if let Some(id) = record.session.as_deref() {
-            self.sessions.find(&self.prehash(id), self.clock.now());
+            self.touch(id);
         }
+    }
+
+    #[inline(never)]
+    fn touch(&self, session: &str) {
+        self.sessions.find(&self.prehash(session), self.clock.now());
     }
 
     /// The session has a job on this attempt's node now.
@@ -141,65 +176,79 @@ impl Core {
         session.note_node(attempt.node.cell, attempt.node.incarnation);
         let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
         if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
-            session.bind(*pool, attempt.pool.key);
+            session.bind(*pool, attempt.pool().key);
         }
     }
 
-    /// Reserves a slot for a pending job and binds it; its owner has the `first`. `None`: the job was refused on behalf of
+    /// Reserves a slot for a pending job and binds it, maybe as its owner. `None`: the job was refused on behalf of
     /// another create, so this one has to begin again.
+    #[inline(always)]
     fn bind(
         &self,
-        record: Shared<'_, JobRecord>,
-        first: Option<First<'_>>,
+        record: InUse<'_, JobRecord>,
+        begun: Option<Begun<'_>>,
         demand: &Demand,
         conversation: Option<&Conversation<'_>>,
+        here: Here,
         pin: &Guard,
     ) -> Option<Result<Job, NoNode>> {
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
         let extra = Extra { pool, spread, ..Extra::default() };
-        let owner = first.is_some();
+        let owner = begun.is_some();
         let unwinding = owner.then(|| GiveUp { core: self, record: record.get() });
         let held = self.hold(&record, Asked::Plain(demand), extra, pin);
         std::mem::forget(unwinding);
         let held = match held {
             Ok(held) => held,
-            Err(no_node) => {
-                // Only the owner may give the job up; another create has been refused for itself alone.
-                if owner && self.give_up_job(&record) {
-                    return Some(Err(no_node));
-                }
-                return match Job::new(record, record.binding.load()) {
-                    Some(job) => {
-                        self.count(Count::repeated);
-                        Some(Ok(job))
-                    }
-                    None if owner => None,
-                    None => Some(Err(no_node)),
-                };
-            }
+            Err(no_node) => return self.not_held(record, owner, no_node),
         };
-        let attempt = self.attempt(&record, 1, held);
-        let bound = match first {
-            Some(first) => first.bind(attempt),
-            None => record.get().binding.bind(attempt),
+        let attempt = self.attempt(&record, 1, held, here);
+        let (bound, kept) = match begun {
+            Some(Begun { first, kept, .. }) => (first.bind(attempt), Some(kept)),
+            None => (record.get().binding.bind(attempt), None),
         };
         match bound {
             Ok(attempt) => {
-                self.bound(&record, attempt, pin);
+                self.bound(&record, attempt, here, pin);
                 if let Some(conversation) = conversation {
                     self.note(conversation, attempt, pin);
                 }
-                self.count(Count::created);
-                Job::new(record, record.binding.load()).map(Ok)
+                self.meters.counts.add(here.thread, Count::created);
+                let job = match kept {
+                    Some(kept) => Job::of_owner(kept),
+                    None => Job::new(record, record.binding.load()),
+                };
+                job.map(Ok)
             }
-            Err(attempt) => {
-                self.let_go(&record, &attempt);
-                let job = Job::new(record, record.binding.load())?;
+            Err(attempt) => self.bound_before(record, attempt),
+        }
+    }
+
+    /// What a create gets that was refused a slot.
+    #[cold]
+    fn not_held(&self, record: InUse<'_, JobRecord>, owner: bool, no_node: NoNode) -> Option<Result<Job, NoNode>> {
+        // Only the owner may give the job up; another create has been refused for itself alone.
+        if owner && self.give_up_job(&record) {
+            return Some(Err(no_node));
+        }
+        match Job::new(record, record.binding.load()) {
+            Some(job) => {
                 self.count(Count::repeated);
                 Some(Ok(job))
             }
+            None if owner => None,
+            None => Some(Err(no_node)),
         }
+    }
+
+    /// What a create gets that has a slot, too late: another has bound the job, or given it up.
+    #[cold]
+    fn bound_before(&self, record: InUse<'_, JobRecord>, attempt: Attempt) -> Option<Result<Job, NoNode>> {
+        self.let_go(&record, &attempt);
+        let job = Job::new(record, record.binding.load())?;
+        self.count(Count::repeated);
+        Some(Ok(job))
     }
 
     /// Gives a pending job up, for its owner. `false`: it was bound by another before.
@@ -215,10 +264,10 @@ impl Core {
         self.snapshot(pin).table().get(key as u32).is_some_and(|pool| pool.key == key)
     }
 
-    fn attempt(&self, record: &JobRecord, number: u32, held: Held) -> Attempt {
-        let now = self.clock.now();
-        let deadline = self.deadline(now, record.lease);
-        Attempt::new(number, held.entry, held.node, held.pool, now, deadline)
+    #[inline(always)]
+    fn attempt(&self, record: &JobRecord, number: u32, held: Held, here: Here) -> Attempt {
+        let deadline = self.deadline(here.now, record.lease);
+        Attempt::new(number, held, here.now, deadline)
     }
 
     /// When a lease taken now runs out. The clock may be behind by a tick, which must not shorten the lease; a
@@ -228,12 +277,15 @@ impl Core {
     }
 
     /// What follows from an attempt having been bound.
-    fn bound(&self, record: &JobRecord, attempt: &Attempt, pin: &Guard) {
-        self.wheel.note(self.jobs.places(), record.place, attempt.deadline(), self.threads.ordinal());
-        // The node may have gone between the reservation and the entry: then whoever orphans its jobs may have missed
-        // this one. Touching the slot word decides: either he came before and is seen here, or he will see the entry.
+    #[inline(always)]
+    fn bound(&self, record: &JobRecord, attempt: &Attempt, here: Here, pin: &Guard) {
+        // Two others may have looked at the job before it was bound: the turn that has taken the note off on which its
+        // lease relies, and whoever orphans the jobs of the node, if that has gone since the reservation. Either they come
+        // before this fence, and what they have changed is seen here, or they will see that the job is bound.
+        let fenced = Fenced::here();
+        self.wheel.note(self.jobs.places(), record.place, attempt.deadline(), here.thread, fenced);
         let node = &attempt.node;
-        let flags = self.cells.at(node.cell).touch().flags();
+        let flags = self.cells.at(node.cell).word().flags();
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
             self.orphan(record, node, pin);
         }
@@ -253,8 +305,8 @@ impl Core {
         self.advance(job, attempt, JobState::Running, Phase::Running, &pin, from).map(drop)
     }
 
-    fn record<'g>(&self, job: JobId, pin: &'g Guard) -> Result<&'g JobRecord, JobError> {
-        self.jobs.get(job, pin).map(Shared::get).ok_or(JobError::UnknownJob { job })
+    pub(super) fn record<'g>(&self, job: JobId, pin: &'g Guard) -> Result<&'g JobRecord, JobError> {
+        self.jobs.get(job, pin).map(InUse::get).ok_or(JobError::UnknownJob { job })
     }
 
     /// Moves an active attempt on; returns when it was reserved.
@@ -298,100 +350,6 @@ impl Core {
         }
     }
 
-    /// Ends a job by a caller's word.
-    pub(crate) fn end(&self, job: JobId, attempt: u32, end: End, pin: &Guard) -> Result<(), JobError> {
-        let record = self.record(job, pin)?;
-        loop {
-            let (bound, current) = active(record, attempt)?;
-            if record.binding.advance(bound, end.phase()) {
-                self.ended(record, current, end, pin);
-                return Ok(());
-            }
-        }
-    }
-
-    /// What follows from an attempt having ended, for the one who ended it: the slot is given back, once.
-    fn ended(&self, record: &JobRecord, attempt: &Attempt, end: End, pin: &Guard) {
-        self.let_go(record, attempt);
-        self.touch_session(record);
-        let now = self.clock.now();
-        if end == End::Completed {
-            attempt.pool.tally.note_duration(now.saturating_sub(attempt.reserved_at));
-        }
-        self.jobs.finished(record, attempt.number, (self.threads.ordinal(), now), pin);
-        let told = || (record.id, attempt.number, attempt.node.id.clone(), Arc::from(record.request.as_str()));
-        self.count(match end {
-            End::Completed => Count::completed,
-            End::Failed => Count::failed,
-            End::Cancelled => Count::cancelled,
-            End::Expired => {
-                self.events.emit(|| {
-                    let (job, attempt, node, request_id) = told();
-                    Event::JobExpired { job, attempt, node, request_id }
-                });
-                Count::expired
-            }
-            End::Orphaned => {
-                self.events.emit(|| {
-                    let (job, attempt, node, request_id) = told();
-                    Event::JobOrphaned { job, attempt, node, request_id }
-                });
-                Count::orphaned
-            }
-        });
-    }
-
-    /// Orphans every job that holds a slot of a node that is out of use.
-    pub(super) fn orphan_jobs(&self, node: &Arc<Node>, pin: &Guard) {
-        node.jobs.numbers(|number| {
-            if let Some(record) = self.jobs.numbered(number, pin) {
-                self.orphan(&record, node, pin);
-            }
-        });
-    }
-
-    fn orphan(&self, record: &JobRecord, node: &Arc<Node>, pin: &Guard) {
-        loop {
-            let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|attempt| Arc::ptr_eq(&attempt.node, node)) else { return };
-            if !bound.phase().is_active() {
-                return;
-            }
-            if record.binding.advance(bound, Phase::Orphaned) {
-                return self.ended(record, attempt, End::Orphaned, pin);
-            }
-        }
-    }
-
-    /// Looks at the leases that may have run out by now. In their own order, not in that of the wheel, which hangs on when
-    /// places have become vacant: with a seed, a run repeats itself.
-    pub(super) fn look_at_leases(&self, now: u64, pin: &Guard) {
-        let places = self.jobs.places();
-        let mut due = Vec::new();
-        self.wheel.turn(places, now, |place| due.push(place));
-        due.sort_by_cached_key(|place| {
-            let record = places.record(*place, pin)?;
-            Some((record.binding.load().attempt()?.deadline(), record.id))
-        });
-        due.into_iter().for_each(|place| self.look_at_lease(place, now, pin));
-    }
-
-    /// Looks at a place because a lease of its job may have run out: it may have been renewed, the job may have ended, or
-    /// be another.
-    pub(super) fn look_at_lease(&self, place: u32, now: u64, pin: &Guard) {
-        let Some(record) = self.jobs.places().record(place, pin) else { return };
-        loop {
-            let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|_| bound.phase().is_active()) else { return };
-            if let Err(deadline) = attempt.run_out(now) {
-                return self.wheel.note(self.jobs.places(), place, deadline, self.threads.ordinal());
-            }
-            if record.binding.advance(bound, Phase::Expired) {
-                return self.ended(&record, attempt, End::Expired, pin);
-            }
-        }
-    }
-
     pub(crate) fn retry(&self, job: JobId, attempt: u32) -> Result<Job, RetryError> {
         let pin = crossbeam_epoch::pin();
         let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
@@ -409,9 +367,10 @@ impl Core {
         let pool = conversation.as_ref().and_then(|conversation| conversation.pool);
         let spread = conversation.as_ref().and_then(|conversation| self.spread(conversation, &pin));
         let extra = Extra { pool, spread, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
-        let demand = record.demand();
+        let demand = record.demand(&self.kinds);
         let held = self.hold(&record, Asked::Plain(&demand), extra, &pin)?;
-        let mut next = Box::new(self.attempt(&record, attempt + 1, held));
+        let here = self.here();
+        let mut next = Box::new(self.attempt(&record, attempt + 1, held, here));
         loop {
             let (bound, current) = match retryable(&record, attempt) {
                 Ok(found) => found,
@@ -425,9 +384,9 @@ impl Core {
                     if bound.phase().is_active() {
                         self.let_go(&record, current);
                     } else {
-                        self.jobs.revived(self.threads.ordinal());
+                        self.jobs.revived(here.thread);
                     }
-                    self.bound(&record, next, &pin);
+                    self.bound(&record, next, here, &pin);
                     if let Some(conversation) = &conversation {
                         self.note(conversation, next, &pin);
                     }
@@ -441,6 +400,7 @@ impl Core {
 }
 
 /// The attempt that a caller means, if it is the job's current one.
+#[cold]
 fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (job, bound) = (record.id, record.binding.load());
     let Some(found) = bound.attempt().filter(|_| !bound.is_forgotten()) else {
@@ -453,7 +413,17 @@ fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), Jo
 }
 
 /// As [`current`], if it holds a slot.
-fn active(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
+#[inline(always)]
+pub(super) fn active(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
+    let bound = record.binding.load();
+    match bound.attempt() {
+        Some(found) if found.number == attempt && bound.is_active() => Ok((bound, found)),
+        _ => active_or_why_not(record, attempt),
+    }
+}
+
+#[cold]
+fn active_or_why_not(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (bound, found) = current(record, attempt)?;
     match bound.phase().state() {
         Some(state) if state.has_ended() => Err(JobError::AlreadyEnded { job: record.id, attempt, state }),

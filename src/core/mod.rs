@@ -1,8 +1,9 @@
 //! The engine behind [`Scheduler`](crate::Scheduler): what there is, and the pieces that every operation uses.
 //!
-//! `nodes`, `heartbeats`, `pools`, `selecting`, `holding`, `jobs`, `upkeep` and `views` are its operations, by what they
-//! are about.
+//! `nodes`, `heartbeats`, `pools`, `selecting`, `holding`, `jobs`, `ending`, `upkeep` and `views` are its operations, by
+//! what they are about.
 
+mod ending;
 mod heartbeats;
 mod holding;
 mod homes;
@@ -28,7 +29,7 @@ use crate::clock::{Clock, millis};
 use crate::config::SchedulerConfig;
 use crate::event::Events;
 use crate::id::{NodeKey, Prehashed, mix};
-use crate::job::{Jobs, Wheel};
+use crate::job::{Jobs, Kinds, Wheel};
 use crate::node::cell::{Cell, Change, Edge, Home};
 use crate::node::word::Flags;
 use crate::node::{Cells, Node, Shard};
@@ -67,6 +68,9 @@ pub(crate) struct Core {
     incarnations: Sequence,
     live_nodes: Sequence,
     jobs: Arc<Jobs>,
+    kinds: Kinds,
+    /// In ms.
+    default_lease: u64,
     sessions: Sessions,
     wheel: Wheel,
     upkeep: Upkeep,
@@ -103,6 +107,8 @@ impl Core {
             incarnations: Sequence::new(1),
             live_nodes: Sequence::new(0),
             jobs: Arc::new(Jobs::new(tag, config.max_jobs, config.max_finished_jobs)),
+            kinds: Kinds::new(threads.scheduler()),
+            default_lease: millis(config.default_lease),
             sessions: Sessions::new(config.max_sessions, config.shards),
             wheel: Wheel::new(grain),
             upkeep: Upkeep::default(),

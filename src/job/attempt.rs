@@ -2,12 +2,27 @@
 
 use std::sync::Arc;
 
-use crate::node::Node;
+use crate::node::{Lodging, Node};
 use crate::pool::Lent;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The deadline of a lease that has run out; none ever ends that early.
 const RUN_OUT: u64 = 0;
+
+/// A slot taken for a job and entered with its node.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) node: Arc<Node>,
+    pub(crate) entry: u32,
+    pub(crate) lodging: Lodging,
+    /// The pool, if the node does not keep it.
+    pub(crate) pool: Option<Arc<Lent>>,
+}
+
+/// Bits of the entry in [`Attempt::entered`]; above them are those of the lodging, then `AGAIN`.
+const ENTRY_BITS: u32 = 28;
+/// An earlier attempt had ended when this one was bound.
+const AGAIN: u32 = 1 << (ENTRY_BITS + Lodging::BITS);
 
 /// An attempt. Nothing but the deadline changes once it is bound. Aligned for the state in the low bits of its
 /// address, see [`binding`](super::binding).
@@ -16,10 +31,11 @@ const RUN_OUT: u64 = 0;
 pub(crate) struct Attempt {
     /// From 1 on.
     pub(crate) number: u32,
-    /// Where the node has entered it.
-    pub(crate) entry: u32,
+    /// Where the node has entered it, and which pool it is of: see [`Attempt::entry`].
+    entered: u32,
     pub(crate) node: Arc<Node>,
-    pub(crate) pool: Arc<Lent>,
+    /// Its own reference of its pool, if the node does not keep that.
+    pool: Option<Arc<Lent>>,
     /// When the slot was reserved, in ms.
     pub(crate) reserved_at: u64,
     /// When the lease runs out, in ms; [`RUN_OUT`] when it has. It only grows until then, so that what was seen of it
@@ -35,23 +51,45 @@ unsafe impl Send for Attempt {}
 unsafe impl Sync for Attempt {}
 
 impl Attempt {
-    pub(crate) fn new(
-        number: u32,
-        entry: u32,
-        node: Arc<Node>,
-        pool: Arc<Lent>,
-        reserved_at: u64,
-        deadline: u64,
-    ) -> Self {
+    #[inline(always)]
+    pub(crate) fn new(number: u32, held: Held, reserved_at: u64, deadline: u64) -> Self {
+        let Held { node, entry, lodging, pool } = held;
+        debug_assert!(entry < 1 << ENTRY_BITS, "a node has fewer slots");
         Self {
             number,
-            entry,
+            entered: entry | lodging.bits() << ENTRY_BITS,
             node,
             pool,
             reserved_at,
             deadline: AtomicU64::new(deadline),
             previous: std::ptr::null_mut(),
         }
+    }
+
+    /// Where the node has entered it.
+    #[inline(always)]
+    pub(crate) fn entry(&self) -> u32 {
+        self.entered & ((1 << ENTRY_BITS) - 1)
+    }
+
+    /// Whether an earlier attempt has ended, so that the job ends again with this one.
+    #[inline(always)]
+    pub(crate) fn ends_again(&self) -> bool {
+        self.entered & AGAIN != 0
+    }
+
+    /// Before it is bound.
+    pub(super) fn follows(&mut self, previous: &Self, has_ended: bool) {
+        let again = if has_ended || previous.ends_again() { AGAIN } else { 0 };
+        self.entered = self.entered & !AGAIN | again;
+    }
+
+    /// The pool in which the node was found.
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &Lent {
+        let lodging = Lodging::of(self.entered >> ENTRY_BITS & ((1 << Lodging::BITS) - 1));
+        let kept = self.pool.as_deref().or_else(|| self.node.jobs.lent(lodging));
+        kept.expect("what is not the attempt's own is kept by the node")
     }
 
     /// When the lease runs out, in ms.

@@ -9,7 +9,9 @@
 //!
 //! # Invariants
 //! 1. Every transition of a job is one compare-and-swap of this word, so of any number of calls that would end an
-//!    attempt (complete, fail, cancel, expire, orphan, retry) exactly one does, and that one releases the slot.
+//!    attempt (complete, fail, cancel, expire, orphan, retry) exactly one does, and that one releases the slot. Only a job
+//!    that was completed or cancelled is forgotten by a store: it cannot be retried, and one alone may forget it (see
+//!    `finished`), so there is nothing that would come in between.
 //! 2. A job is bound by going from `Pending` to `Reserved` once; whoever else has reserved a slot for it gives that
 //!    back. So two creates of one request leave one job with one slot.
 //! 3. An attempt, once bound, stays in memory as long as the job does: each keeps the one before.
@@ -95,6 +97,11 @@ impl Phase {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Expired | Self::Orphaned)
     }
 
+    /// Whether the job has ended in a way that allows nothing more but to be forgotten.
+    fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled)
+    }
+
     fn is_forgotten(self) -> bool {
         self as usize > Self::Refused as usize
     }
@@ -150,6 +157,12 @@ impl<'a> Bound<'a> {
         Phase::of(self.word.addr() & PHASE)
     }
 
+    /// As [`Phase::is_active`].
+    #[inline(always)]
+    pub(crate) fn is_active(self) -> bool {
+        (Phase::Reserved as usize..=Phase::Running as usize).contains(&(self.word.addr() & PHASE))
+    }
+
     pub(crate) fn is_forgotten(self) -> bool {
         self.phase().is_forgotten()
     }
@@ -202,6 +215,9 @@ impl Binding {
     /// Replaces the attempt found by a further one. `Err` gives it back: the job has moved on since.
     pub(crate) fn rebind(&self, found: Bound<'_>, mut attempt: Box<Attempt>) -> Result<&Attempt, Box<Attempt>> {
         attempt.previous = untagged(found.word);
+        if let Some(previous) = found.attempt() {
+            attempt.follows(previous, found.phase().has_ended());
+        }
         self.install(found.word, attempt).map_err(|mut attempt| {
             attempt.previous = ptr::null_mut();
             attempt
@@ -229,9 +245,16 @@ impl Binding {
         self.exchange(found.word, tagged(untagged(found.word), to))
     }
 
-    /// Forgets a job that has ended. `false`: it has moved on since, or another has forgotten it.
+    /// Forgets a job that has ended, for the one who alone may do that of this attempt. `false`: it has moved on since.
+    #[inline(always)]
     pub(crate) fn forget(&self, found: Bound<'_>) -> bool {
-        found.phase().has_ended() && self.exchange(found.word, found.word.map_addr(|addr| addr + FORGOTTEN))
+        let forgotten = found.word.map_addr(|addr| addr + FORGOTTEN);
+        if found.phase().is_final() {
+            // Nobody else changes it any more. Release: as every change.
+            self.word.store(forgotten, Ordering::Release);
+            return true;
+        }
+        found.phase().has_ended() && self.exchange(found.word, forgotten)
     }
 
     fn exchange(&self, from: *mut Attempt, to: *mut Attempt) -> bool {
@@ -258,6 +281,7 @@ impl<'a> First<'a> {
 }
 
 impl Drop for Binding {
+    #[inline]
     fn drop(&mut self) {
         let first = self.first.get().cast::<Attempt>();
         let mut attempt = untagged(owned(&mut self.word));

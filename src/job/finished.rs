@@ -1,25 +1,31 @@
-//! Jobs that have ended, in the order of their ends: a queue a stripe of threads, linked through the places.
+//! Jobs that have ended, in the order of their ends: a queue a desk, linked through the places.
 //!
 //! Each is Vyukov's queue of many producers and one consumer (2010). Whoever takes from it becomes the one consumer by
 //! setting a flag; if another is at it, he is not waited for.
 //!
 //! # Invariant
-//! A place is in one queue at most, and once: `listed` is the ending with which it was entered, or 0. Who sets it from 0
-//! enters it, and only who took it off sets it back. A job that ends again, after a retry, while its place is still
-//! listed, is told apart, in a queue of its own; there are as many as retries. The place is withdrawn only by who has taken
-//! it off, and found it with the ending with which it was listed: then whoever ended the job has entered it, and is done
-//! with the place.
+//! A place is in one queue at most, and once. `listed` is the ending with which it was entered; or [`NEVER`], until the
+//! job ends for the first time; or [`OFF`], when it was taken off and the job went on. Whoever ends the job for the first
+//! time enters it: it is known which attempt that ends, since each attempt ends once, and a later one says that
+//! another has ended before ([`Attempt::ends_again`](super::attempt::Attempt::ends_again)). So he need not ask. Of those
+//! who end it again, who sets `listed` from `OFF` enters it; while it is listed still, or not yet, the ending is told
+//! apart, in a queue of its own; there are as many as retries. Only who took a place off sets it to `OFF`.
+//!
+//! The place is withdrawn only by who has taken off the ending of the job's last attempt, when the place itself is off,
+//! too: then whoever ended the job has entered it, and is done with the place.
 
-use crossbeam_utils::CachePadded;
-
+use super::desk::{At, Desk, Desks};
 use super::place::{Link, Place, Places};
-use super::vacant::{STRIPES, stripe_of};
 use crate::id::JobId;
 use crate::sync::{AtomicU32, Ordering, SegQueue, Statistic};
 
+/// What is `listed` of a place whose job has never ended, or that is vacant.
+const NEVER: u64 = 0;
+/// What is `listed` of a place that was taken off, and whose job went on.
+const OFF: u64 = u64::MAX;
 /// The link to a queue's stub, which is in it when nothing else is.
 const STUB: Link = Link::MAX;
-/// How often the queues of all stripes are looked at for the one whose jobs are the oldest.
+/// How often the queues of all desks are looked at for the one whose jobs are the oldest.
 const LOOK_AROUND: u64 = 64;
 
 /// When and with which attempt a job has ended: the time, in ms, in the upper 44 bits.
@@ -28,11 +34,11 @@ pub(super) struct Ending(u64);
 
 impl Ending {
     const ATTEMPT_BITS: u32 = 20;
-    const NONE: u64 = 0;
 
     pub(super) fn new(attempt: u32, at: u64) -> Self {
+        // Attempts are fewer, and from 1 on, so it is neither `NEVER` nor `OFF`.
         let attempt = u64::from(attempt) & ((1 << Self::ATTEMPT_BITS) - 1);
-        Self((at << Self::ATTEMPT_BITS | attempt).max(1))
+        Self(at << Self::ATTEMPT_BITS | attempt)
     }
 
     pub(super) fn at(self) -> u64 {
@@ -46,35 +52,37 @@ impl Ending {
 }
 
 impl Place {
-    pub(super) fn ending(&self) -> Ending {
-        // Relaxed: `listed` publishes it to whoever takes the place off; to others it is a hint.
-        Ending(self.ended.load(Ordering::Relaxed))
+    /// For whoever has taken it off: the job has gone on.
+    pub(super) fn set_off(&self) {
+        // Release: pairs with `enter`.
+        self.listed.store(OFF, Ordering::Release);
     }
 
-    pub(super) fn set_ending(&self, ending: Ending) {
-        self.ended.store(ending.0, Ordering::Relaxed);
-    }
-
-    /// `true`: it is the caller who must enter it.
-    fn list(&self, ending: Ending) -> bool {
-        // AcqRel: who lists a place sees what was done by the one who took it off. Relaxed: the failure says only that it is
-        // listed, and then nothing is done to the place.
-        self.listed.compare_exchange(Ending::NONE, ending.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    /// For whoever has taken it off.
+    /// For whoever has taken it off: the job is forgotten.
+    #[inline(always)]
     pub(super) fn unlist(&self) {
-        // Release: pairs with `list`.
-        self.listed.store(Ending::NONE, Ordering::Release);
+        // Relaxed: the place is handed on to its next job.
+        self.listed.store(NEVER, Ordering::Relaxed);
     }
 
-    /// With which ending it is listed.
-    pub(super) fn listed(&self) -> Option<Ending> {
-        Some(self.listed.load(Ordering::Relaxed)).filter(|listed| *listed != Ending::NONE).map(Ending)
+    pub(super) fn is_off(&self) -> bool {
+        self.listed.load(Ordering::Relaxed) == OFF
+    }
+
+    /// As it has to be where no job is.
+    #[cfg(all(test, slotyard_loom))]
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.listed.load(Ordering::Relaxed) == NEVER
+    }
+
+    /// With which ending it is listed. For whoever has taken it off.
+    #[inline(always)]
+    pub(super) fn listed(&self) -> Ending {
+        Ending(self.listed.load(Ordering::Relaxed))
     }
 
     fn listed_at(&self) -> u64 {
-        Ending(self.listed.load(Ordering::Relaxed)).at()
+        self.listed().at()
     }
 }
 
@@ -87,16 +95,14 @@ pub(super) struct Again {
 
 /// What ended first.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Oldest {
-    Place(u32),
+pub(super) enum Oldest<'a> {
+    Place(&'a Place),
     Again(Again),
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Finished {
-    // Padded: neighbours are other threads'.
-    queues: Box<[CachePadded<Queue>]>,
     again: SegQueue<Again>,
     /// The first of them, when it was looked at and was not the one; at most one.
     first_again: SegQueue<Again>,
@@ -105,7 +111,7 @@ pub(super) struct Finished {
 }
 
 #[derive(Debug)]
-struct Queue {
+pub(super) struct Queue {
     /// The last.
     tail: AtomicU32,
     /// 1: somebody is taking off.
@@ -114,35 +120,34 @@ struct Queue {
     head: AtomicU32,
     /// The stub's link.
     stub: AtomicU32,
-    /// Calls for the oldest by this stripe's threads; and the queue from which they take it.
+    /// Calls for the oldest from this desk; and the queue from which they take it.
     calls: Statistic,
     from: Statistic,
+    /// Of the desk.
+    number: usize,
 }
 
 impl Finished {
     pub(super) fn new() -> Self {
-        let queue = |number| {
-            CachePadded::new(Queue {
-                tail: AtomicU32::new(STUB),
-                taking: AtomicU32::new(0),
-                head: AtomicU32::new(STUB),
-                stub: AtomicU32::new(0),
-                calls: Statistic::new(0),
-                from: Statistic::new(number as u64),
-            })
-        };
-        Self {
-            queues: (0..STRIPES).map(queue).collect(),
-            again: SegQueue::new(),
-            first_again: SegQueue::new(),
-            agains: Statistic::new(0),
-        }
+        Self { again: SegQueue::new(), first_again: SegQueue::new(), agains: Statistic::new(0) }
     }
 
-    /// Enters a job last that has just ended.
-    pub(super) fn enter(&self, places: &Places, place: u32, again: Again, thread: u32) {
-        if places.at(place).list(again.ending) {
-            self.queues[stripe_of(thread).0].push(places, place + 1);
+    /// Enters the job of a place last that has just ended, for the first time.
+    #[inline(always)]
+    pub(super) fn enter(&self, places: &Places, (place, number): (&Place, u32), ending: Ending, at: At<'_>) {
+        // Relaxed: the queue publishes it.
+        place.listed.store(ending.0, Ordering::Relaxed);
+        at.desk.queue.push_place(places, place, number + 1);
+    }
+
+    /// The same of one that has ended before.
+    #[cold]
+    pub(super) fn enter_again(&self, places: &Places, place: u32, again: Again, at: At<'_>) {
+        let listed = &places.at(place).listed;
+        // AcqRel: who lists a place sees what was done by the one who took it off. Relaxed: the failure says only that it is
+        // listed, or will be, and then nothing is done to the place.
+        if listed.compare_exchange(OFF, again.ending.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            at.desk.queue.push(places, place + 1);
         } else {
             self.agains.fetch_add(1, Ordering::Relaxed);
             self.again.push(again);
@@ -169,44 +174,48 @@ impl Finished {
     }
 
     /// Takes off the one that has ended first, or about first.
-    pub(super) fn take_oldest(&self, places: &Places, thread: u32, now: u64) -> Option<Oldest> {
-        if self.agains.load(Ordering::Relaxed) > 0 {
-            let first = |queue: &CachePadded<Queue>| queue.first(places).map(|place| places.at(place).listed_at());
-            let listed = self.queues.iter().filter_map(first).min();
-            if let Some(again) = self.take_again(listed.map_or(u64::MAX, |at| at.saturating_sub(1))) {
-                return Some(Oldest::Again(again));
+    #[inline(always)]
+    pub(super) fn take_oldest<'a>(
+        &self,
+        places: &'a Places,
+        desks: &Desks,
+        at: At<'_>,
+        now: u64,
+    ) -> Option<Oldest<'a>> {
+        if self.agains.load(Ordering::Relaxed) == 0 && at.desk.queue.counts_a_call() {
+            let from = &desks.number(at.desk.queue.from.load(Ordering::Relaxed) as usize).queue;
+            if let Some(place) = from.take_if(places, |_| true) {
+                return Some(Oldest::Place(place));
             }
         }
-        self.take_oldest_place(places, thread, now).map(Oldest::Place)
+        self.look_for_oldest(places, desks, at, now)
     }
 
-    /// Takes off the one that has ended first, or about first: jobs that others have ended since an eighth of the time
-    /// that has passed since may be older.
-    fn take_oldest_place(&self, places: &Places, thread: u32, now: u64) -> Option<u32> {
-        let own = &self.queues[stripe_of(thread).0];
-        let calls = own.calls.load(Ordering::Relaxed);
-        own.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        if !calls.is_multiple_of(LOOK_AROUND) {
-            let from = &self.queues[own.from.load(Ordering::Relaxed) as usize % STRIPES];
-            if let Some(place) = from.take_if(places, |_| true) {
-                return Some(place);
-            }
+    #[cold]
+    fn look_for_oldest<'a>(&self, places: &'a Places, desks: &Desks, at: At<'_>, now: u64) -> Option<Oldest<'a>> {
+        let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
+        let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
+        if self.agains.load(Ordering::Relaxed) > 0
+            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at.saturating_sub(1)))
+        {
+            return Some(Oldest::Again(again));
         }
-        let first = |queue: &Queue| queue.first(places).map(|place| places.at(place).listed_at());
-        let oldest = self.queues.iter().enumerate().filter_map(|(number, queue)| Some((first(queue)?, number)));
-        let (at, number) = oldest.min()?;
-        // A thread keeps to its own jobs, as long as that makes no great difference.
-        let near = at.saturating_add(now.saturating_sub(at) / 8);
-        let number = if first(own).is_some_and(|own| own <= near) { stripe_of(thread).0 } else { number };
-        own.from.store(number as u64, Ordering::Relaxed);
-        self.queues[number].take_if(places, |_| true)
+        let (since, mut number) = oldest?;
+        // A thread keeps to its own jobs, as long as that makes no great difference: jobs that others have ended since an
+        // eighth of the time that has passed since may be older.
+        let near = since.saturating_add(now.saturating_sub(since) / 8);
+        if first(at.desk).is_some_and(|own| own <= near) {
+            number = at.desk.queue.number;
+        }
+        at.desk.queue.from.store(number as u64, Ordering::Relaxed);
+        desks.number(number).queue.take_if(places, |_| true).map(Oldest::Place)
     }
 
     /// Hands those to `see_to` that have ended by `deadline`.
-    pub(super) fn take_until(&self, places: &Places, deadline: u64, mut see_to: impl FnMut(u32)) {
-        for queue in &self.queues {
-            let due = |place: u32| places.at(place).listed_at() <= deadline;
-            while let Some(place) = queue.take_if(places, due) {
+    pub(super) fn take_until(&self, places: &Places, desks: &Desks, deadline: u64, mut see_to: impl FnMut(&Place)) {
+        for desk in desks.iter() {
+            let due = |place: &Place| place.listed_at() <= deadline;
+            while let Some(place) = desk.queue.take_if(places, due) {
                 see_to(place);
             }
         }
@@ -214,12 +223,43 @@ impl Finished {
 }
 
 impl Queue {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            tail: AtomicU32::new(STUB),
+            taking: AtomicU32::new(0),
+            head: AtomicU32::new(STUB),
+            stub: AtomicU32::new(0),
+            calls: Statistic::new(0),
+            from: Statistic::new(number as u64),
+            number,
+        }
+    }
+
+    /// `false`: it is time to look at those of all desks.
+    #[inline(always)]
+    fn counts_a_call(&self) -> bool {
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+        !calls.is_multiple_of(LOOK_AROUND)
+    }
+
     fn link<'a>(&'a self, places: &'a Places, item: Link) -> &'a AtomicU32 {
         if item == STUB { &self.stub } else { &places.at(item - 1).link }
     }
 
     fn push(&self, places: &Places, item: Link) {
         self.link(places, item).store(0, Ordering::Relaxed);
+        self.link_last(places, item);
+    }
+
+    #[inline(always)]
+    fn push_place(&self, places: &Places, place: &Place, item: Link) {
+        place.link.store(0, Ordering::Relaxed);
+        self.link_last(places, item);
+    }
+
+    #[inline(always)]
+    fn link_last(&self, places: &Places, item: Link) {
         // AcqRel: the item before is linked by whoever entered it, and only then handed out.
         let before = self.tail.swap(item, Ordering::AcqRel);
         // Release: pairs with `take`.
@@ -237,7 +277,8 @@ impl Queue {
     }
 
     /// Takes the first off, if `wanted`. `None`, too, if another is at it, or in the middle of entering it.
-    fn take_if(&self, places: &Places, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+    #[inline(always)]
+    fn take_if<'a>(&self, places: &'a Places, wanted: impl Fn(&Place) -> bool) -> Option<&'a Place> {
         if self.head.load(Ordering::Relaxed) == STUB && self.stub.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -250,32 +291,35 @@ impl Queue {
         taken
     }
 
-    fn take(&self, places: &Places, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+    #[inline(always)]
+    fn take<'a>(&self, places: &'a Places, wanted: impl Fn(&Place) -> bool) -> Option<&'a Place> {
         let mut head = self.head.load(Ordering::Relaxed);
-        // Acquire: pairs with `push`.
-        let mut next = self.link(places, head).load(Ordering::Acquire);
         if head == STUB {
-            if next == 0 {
+            // Acquire: pairs with `push`.
+            head = self.stub.load(Ordering::Acquire);
+            if head == 0 {
                 return None;
             }
-            self.head.store(next, Ordering::Relaxed);
-            (head, next) = (next, self.link(places, next).load(Ordering::Acquire));
+            self.head.store(head, Ordering::Relaxed);
         }
-        if !wanted(head - 1) {
+        let place = places.at(head - 1);
+        if !wanted(place) {
             return None;
         }
+        // Acquire: as above.
+        let mut next = place.link.load(Ordering::Acquire);
         if next == 0 {
             // It is the last, unless another is being entered behind it. The stub goes behind it, so that it can leave.
             if self.tail.load(Ordering::Acquire) != head {
                 return None;
             }
             self.push(places, STUB);
-            next = self.link(places, head).load(Ordering::Acquire);
+            next = place.link.load(Ordering::Acquire);
             if next == 0 {
                 return None;
             }
         }
         self.head.store(next, Ordering::Relaxed);
-        Some(head - 1)
+        Some(place)
     }
 }

@@ -13,11 +13,12 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::vacant::{STRIPES, pack, pop, push, stripe_of, unpack};
+use super::desk::At;
+use super::vacant::{pack, pop, push, unpack};
 use crate::arena::Arena;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed, sized};
 
-/// Numbers that go from one stripe to another at once; a stripe keeps up to twice as many.
+/// Numbers that go from one desk to another at once; a desk keeps up to twice as many.
 const LOT: u32 = sized(64, 1);
 
 #[derive(Debug, Default)]
@@ -36,8 +37,6 @@ unsafe impl Zeroed for Number {}
 #[derive(Debug)]
 pub(super) struct Ids {
     numbers: Arena<Number, { sized(8, 1) }>,
-    // Padded: neighbours are other threads'. Upper half: how many, or of the last, which is shared, changes.
-    free: Box<[CachePadded<AtomicU64>]>,
     /// Free ones for whoever has none. Upper half: changes.
     lots: CachePadded<AtomicU64>,
     unused: AtomicU32,
@@ -45,12 +44,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new() -> Self {
-        Self {
-            numbers: Arena::new(),
-            free: (0..STRIPES).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
-            lots: CachePadded::new(AtomicU64::new(0)),
-            unused: AtomicU32::new(0),
-        }
+        Self { numbers: Arena::new(), lots: CachePadded::new(AtomicU64::new(0)), unused: AtomicU32::new(0) }
     }
 
     fn link(&self, number: u32) -> &AtomicU32 {
@@ -65,14 +59,21 @@ impl Ids {
     }
 
     /// A number for the job at this place, and how often it was used, this time included.
-    pub(super) fn take(&self, thread: u32, place: u32) -> (u32, u32) {
-        let number = self.take_free(thread).unwrap_or_else(|| {
-            // Relaxed: only distinctness matters; the arena publishes it. There are no more of them than places.
-            let number = self.unused.fetch_add(1, Ordering::Relaxed);
-            self.numbers.ensure(number);
-            number
-        });
-        let taken = self.numbers.at(number);
+    #[inline(always)]
+    pub(super) fn take(&self, at: At<'_>, place: u32) -> (u32, u32) {
+        let free = &at.desk.ids;
+        // Relaxed: this thread's alone.
+        let (count, first) = unpack(free.load(Ordering::Relaxed));
+        let (number, taken) = if at.alone
+            && let Some(number) = first.checked_sub(1)
+        {
+            let taken = self.numbers.at(number);
+            free.store(pack(count - 1, taken.place.load(Ordering::Relaxed)), Ordering::Relaxed);
+            (number, taken)
+        } else {
+            let number = self.take_shared(at);
+            (number, self.numbers.at(number))
+        };
         // Relaxed: it is this thread's alone.
         let uses = taken.uses.load(Ordering::Relaxed).wrapping_add(1);
         taken.uses.store(uses, Ordering::Relaxed);
@@ -81,32 +82,35 @@ impl Ids {
         (number, uses)
     }
 
-    fn take_free(&self, thread: u32) -> Option<u32> {
-        let (stripe, own) = stripe_of(thread);
-        let free = &self.free[stripe];
+    /// From a shared desk, or of a lot, or one that was never used.
+    #[cold]
+    fn take_shared(&self, at: At<'_>) -> u32 {
         let next = |number| self.link(number).load(Ordering::Relaxed);
-        if !own && let Some(number) = pop(free, next) {
-            return Some(number);
-        }
-        let (count, first) = unpack(free.load(Ordering::Relaxed));
-        if own && let Some(number) = first.checked_sub(1) {
-            free.store(pack(count - 1, next(number)), Ordering::Relaxed);
-            return Some(number);
-        }
+        let own = if at.alone { None } else { pop(&at.desk.ids, next) };
+        own.or_else(|| self.open_lot(at)).unwrap_or_else(|| {
+            // Relaxed: only distinctness matters; the arena publishes it. There are no more of them than places.
+            let number = self.unused.fetch_add(1, Ordering::Relaxed);
+            self.numbers.ensure(number);
+            number
+        })
+    }
+
+    fn open_lot(&self, at: At<'_>) -> Option<u32> {
+        let next = |number| self.link(number).load(Ordering::Relaxed);
         let first = pop(&self.lots, |number| self.numbers.at(number).lot.load(Ordering::Relaxed))?;
         let mut rest = next(first);
         while let Some(number) = rest.checked_sub(1) {
             rest = next(number);
-            self.give_back(number, thread);
+            self.give_back(number, at);
         }
         Some(first)
     }
 
     /// The job of this number is withdrawn. For the one who has withdrawn it.
-    pub(super) fn give_back(&self, number: u32, thread: u32) {
-        let (stripe, own) = stripe_of(thread);
-        let free = &self.free[stripe];
-        if !own {
+    #[inline(always)]
+    pub(super) fn give_back(&self, number: u32, at: At<'_>) {
+        let free = &at.desk.ids;
+        if !at.alone {
             return push(free, number, |below| self.link(number).store(below, Ordering::Relaxed));
         }
         let (mut count, mut first) = unpack(free.load(Ordering::Relaxed));
@@ -134,27 +138,28 @@ impl Ids {
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
     use super::*;
+    use crate::job::desk::{DESKS, Desks};
     use proptest::prelude::*;
 
     proptest! {
         /// Whoever takes and gives back: no number is used twice at once, and few more are made than are used at once.
         #[test]
         fn numbers_are_used_once_at_a_time(turns in proptest::collection::vec((0u32..40, any::<bool>()), 1..2000)) {
-            let ids = Ids::new();
+            let (ids, desks) = (Ids::new(), Desks::new());
             let mut used = std::collections::BTreeMap::new();
             let mut most = 0;
             for (turn, (thread, take)) in (0..).zip(turns) {
                 if take {
-                    let (number, uses) = ids.take(thread, turn);
+                    let (number, uses) = ids.take(desks.at(thread), turn);
                     prop_assert_eq!(used.insert(number, (turn, uses)), None);
                     most = most.max(used.len());
                 } else if let Some((number, (place, _))) = used.pop_first() {
                     prop_assert_eq!(ids.place(number), Some(place));
-                    ids.give_back(number, thread);
+                    ids.give_back(number, desks.at(thread));
                 }
             }
             let made = ids.unused.load(Ordering::Relaxed) as usize;
-            prop_assert!(made <= most + STRIPES * 2 * LOT as usize);
+            prop_assert!(made <= most + DESKS * 2 * LOT as usize);
         }
     }
 }

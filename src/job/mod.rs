@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod binding;
+mod desk;
 mod finished;
 mod ids;
 mod place;
@@ -27,11 +28,14 @@ pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;
 use crate::id::{JobId, NodeId, Prehashed};
-use crate::publish::Shared;
 use attempt::Attempt;
 pub(crate) use binding::First;
 use binding::{Binding, Bound, Phase};
+pub(crate) use place::Begun;
 use request_id::RequestId;
+pub(crate) use reused::InUse;
+use reused::{Counted, Holders, Kept};
+pub(crate) use wanted::Kinds;
 use wanted::Wanted;
 
 /// What state a job is in.
@@ -78,17 +82,34 @@ impl fmt::Display for JobState {
     }
 }
 
+/// A job to be made: what was asked for, and what follows from that.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) request: &'a JobRequest,
+    pub(crate) mode: SessionMode,
+    /// In ms.
+    pub(crate) lease: u64,
+    pub(crate) kinds: &'a Kinds,
+}
+
+/// The number of the calling thread, and the time in ms.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    pub(crate) thread: u32,
+    pub(crate) now: u64,
+}
+
 /// All that is kept of a job.
 #[derive(Debug)]
 pub(crate) struct JobRecord {
     pub(crate) id: JobId,
     /// Where it is kept.
     pub(crate) place: u32,
+    holders: Holders,
     pub(crate) request: RequestId,
     pub(crate) session: Option<Arc<str>>,
     pub(crate) session_mode: SessionMode,
-    /// `None`: there is no job here.
-    pub(crate) wanted: Option<Wanted>,
+    pub(crate) wanted: Wanted,
     /// Length of a lease, in ms.
     pub(crate) lease: u64,
     pub(crate) binding: Binding,
@@ -96,41 +117,29 @@ pub(crate) struct JobRecord {
 
 impl JobRecord {
     #[inline(always)]
-    pub(crate) fn new(id: JobId, place: u32, request: &JobRequest, session_mode: SessionMode, lease: u64) -> Self {
+    fn new(id: JobId, place: u32, wish: Wish<'_>) -> Self {
+        let Wish { request, mode: session_mode, lease, kinds } = wish;
         Self {
             id,
             place,
+            holders: Holders::new(),
             request: RequestId::new(&request.request_id),
             session: request.session.clone(),
             session_mode,
-            wanted: Some(Wanted::new(&request.demand)),
+            wanted: Wanted::new(&request.demand, kinds),
             lease,
             binding: Binding::new(),
         }
     }
 
-    /// What is where no job is.
-    fn vacant() -> Self {
-        Self {
-            id: JobId::from_u128(0),
-            place: 0,
-            request: RequestId::none(),
-            session: None,
-            session_mode: SessionMode::Affinity,
-            wanted: None,
-            lease: 0,
-            binding: Binding::new(),
-        }
-    }
-
     /// What a further attempt needs.
-    pub(crate) fn demand(&self) -> Demand {
-        self.wanted.as_ref().map(Wanted::demand).unwrap_or_default()
+    pub(crate) fn demand(&self, kinds: &Kinds) -> Demand {
+        self.wanted.demand(kinds)
     }
 
     /// Of the demand.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        self.wanted.as_ref().map_or(0, Wanted::fingerprint)
+    pub(crate) fn fingerprint(&self, kinds: &Kinds) -> u64 {
+        self.wanted.fingerprint(kinds)
     }
 
     fn is_of(&self, key: &Prehashed<&str>) -> bool {
@@ -138,10 +147,18 @@ impl JobRecord {
     }
 }
 
+// SAFETY: always that field, which only `reused` can touch; an integer of 128 bits is aligned to more than 4.
+unsafe impl Counted for JobRecord {
+    #[inline(always)]
+    fn holders(&self) -> &Holders {
+        &self.holders
+    }
+}
+
 /// A job, as its creator refers to it: one attempt. Cheap to clone.
 #[derive(Clone)]
 pub struct Job {
-    record: Arc<JobRecord>,
+    record: Kept<JobRecord>,
     attempt: *const Attempt,
 }
 
@@ -152,8 +169,15 @@ unsafe impl Sync for Job {}
 
 impl Job {
     /// The attempt that `bound` found. `None` when the job is not bound.
-    pub(crate) fn new(record: Shared<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
-        bound.attempt().map(|attempt| Self { record: record.to_arc(), attempt: std::ptr::from_ref(attempt) })
+    pub(crate) fn new(record: InUse<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
+        bound.attempt().map(|attempt| Self { record: record.keep(), attempt: std::ptr::from_ref(attempt) })
+    }
+
+    /// As [`new`](Self::new), for the job's owner, who keeps it from the beginning.
+    #[inline(always)]
+    pub(crate) fn of_owner(record: Kept<JobRecord>) -> Option<Self> {
+        let attempt = record.binding.load().attempt().map(std::ptr::from_ref)?;
+        Some(Self { record, attempt })
     }
 
     fn bound_attempt(&self) -> &Attempt {
@@ -189,7 +213,7 @@ impl Job {
 
     /// The pool in which the node was found.
     pub fn pool(&self) -> &str {
-        &self.bound_attempt().pool.name
+        &self.bound_attempt().pool().name
     }
 
     /// The request id.
@@ -254,7 +278,7 @@ impl JobView {
             attempt: attempt.number,
             node_id: attempt.node.id.clone(),
             incarnation: attempt.node.incarnation,
-            pool: attempt.pool.name.to_string(),
+            pool: attempt.pool().name.to_string(),
         })
     }
 }

@@ -8,16 +8,15 @@
 //! 1. A place is vacant, or belongs to one job: from [`Place::begin`] until its job is withdrawn. It is
 //!    vacant again only when every pin has ended that was there then. So while a caller is pinned, a place in which he has
 //!    found a job, or that he has found linked, is not used again.
-//! 2. Each link is used by one structure at a time: `next` by the requests, and by what is vacant; `link` by the
-//!    finished, by those put away, and by what is vacant; `note_next` by the wheel.
+//! 2. Each link is used by one structure at a time: `next` by the requests; `link` by the
+//!    finished, by those put away, and by what is vacant; `lot` by what is put away or vacant; `note_next` by the wheel.
 
 use crossbeam_epoch::Guard;
 
-use super::reused::Reused;
+use super::reused::{InUse, Kept, Reused};
 use super::vacant::{Lot, VacantPlace};
 use super::{First, JobRecord};
 use crate::arena::Arena;
-use crate::publish::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Zeroed, sized};
 
 /// A place's number plus one; 0: none.
@@ -31,13 +30,20 @@ pub(crate) struct Place {
     pub(crate) order: AtomicU64,
     /// When the wheel's note of this place comes due; 0: it has none.
     pub(super) note: AtomicU64,
-    /// When its job has ended, see [`Ending`](super::finished).
-    pub(super) ended: AtomicU64,
     pub(super) next: AtomicU32,
     pub(super) note_next: AtomicU32,
     pub(super) link: AtomicU32,
-    /// Not 0: it is among the finished, see there, or somebody sees to it that it is.
+    pub(super) lot: AtomicU32,
+    /// Whether it is among the finished, see there.
     pub(super) listed: AtomicU64,
+}
+
+/// A job that has just begun, and what only its owner has.
+pub(crate) struct Begun<'g> {
+    pub(crate) record: InUse<'g, JobRecord>,
+    pub(super) place: &'g Place,
+    pub(crate) kept: Kept<JobRecord>,
+    pub(crate) first: First<'g>,
 }
 
 // SAFETY: atomic integers, and a `Reused`, which is `Zeroed` itself.
@@ -46,27 +52,22 @@ unsafe impl Zeroed for Place {}
 impl Place {
     /// A job begins here. What only its owner has comes with it.
     #[inline(always)]
-    pub(super) fn begin<'g>(
-        &self,
-        vacant: VacantPlace,
-        pin: &'g Guard,
-        record: JobRecord,
-    ) -> (Shared<'g, JobRecord>, First<'g>) {
+    pub(super) fn begin<'g>(vacant: VacantPlace<'g>, pin: &'g Guard, make: impl FnOnce() -> JobRecord) -> Begun<'g> {
         // Consumed: it is not vacant any more.
-        let VacantPlace { .. } = vacant;
+        let place = vacant.place();
         // SAFETY: a place is vacant when it was never filled, or was cleared; and whoever has found it so has it alone. The
         // job is withdrawn by the one who refuses it, which is its owner, or forgets it, and then put away once.
-        let record = unsafe { self.record.fill(record, pin) };
+        let (record, kept) = unsafe { place.record.fill(make, pin) };
         // SAFETY: the record has just begun, and this is the only place where that is asked for.
         let first = unsafe { record.get().binding.first() };
-        (record, first)
+        Begun { record, place, kept, first }
     }
 
     /// Drops what is kept of a job that was withdrawn, but for whoever has a handle of it.
     pub(super) fn clear(&self, _lot: &Lot) {
         // SAFETY: a place is in one lot, from when it is put away, and lots are cleared when all pins have ended that were
         // there then (`Jobs::clear_later`).
-        unsafe { self.record.clear(JobRecord::vacant) }
+        unsafe { self.record.clear() }
     }
 }
 
@@ -75,7 +76,7 @@ pub(crate) type Places = Arena<Place, { sized(8, 1) }>;
 
 impl Places {
     /// The job at a place, if there is one, for as long as the pin.
-    pub(crate) fn record<'g>(&self, place: u32, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn record<'g>(&self, place: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.get(place)?.record.load(pin)
     }
 }

@@ -1,62 +1,104 @@
-//! A shared value that readers follow under a pin, in memory that is used again when it has been put away.
+//! A value that readers follow under a pin, in memory that is used again when it has been put away.
 //!
 //! # Invariant
 //! Between [`Reused::fill`] and [`Reused::put_away`] readers find the value, and nobody changes it; what they found is
 //! good until their pins end. From `put_away` on nobody finds it, and when all pins that were there have ended, nobody
-//! has it but whoever keeps an [`Arc`] of his own. Only then, by [`Reused::clear`], it is replaced: in place if nobody
-//! keeps it, else by leaving the memory to those who do.
+//! has it but whoever [keeps](Kept) it. Only then, by [`Reused::clear`], it is dropped: in place if nobody keeps it, else
+//! the memory is left to those who do, and the last of them drops it.
+//!
+//! Who has the value is counted in the value itself ([`Holders`]): the place, and each [`Kept`]. It is not an `Arc`
+//! because of the first one, whose count is written with the value, before anybody can see it; and because who finds
+//! that the place alone is left need not lock out weak references, which there are none of.
 //!
 //! # Orderings
 //! A value is published with Release by `fill` and found with Acquire, so what was written before is seen. The owner of
-//! the place hands it on from `put_away` to `clear` to `fill` by what he keeps places in (see `place`).
+//! the place hands it on from `put_away` to `clear` to `fill` by what he keeps places in (see `place`). Who gives a
+//! reference up does so with Release, and who drops the value sees that with Acquire: nobody reads it any more.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use crate::publish::Shared;
-use crate::sync::{AtomicPtr, Ordering, Zeroed, owned};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, Zeroed, fence, owned};
 
 /// In the lowest bit of the address: put away.
 const AWAY: usize = 1;
+/// In the second lowest: put away, and the value was dropped.
+const EMPTY: usize = 2;
+/// So many keep it that the count is about to overflow: as with an `Arc`, only by leaking them.
+const TOO_MANY: u32 = 1 << 31;
 
-/// See the module's documentation.
-pub(super) struct Reused<T> {
-    word: AtomicPtr<T>,
-    owns: PhantomData<Arc<T>>,
+/// How many have a value: a field of it.
+#[derive(Debug)]
+pub(crate) struct Holders(AtomicU32);
+
+impl Holders {
+    /// Of a value to be [filled](Reused::fill) in: the place, and the first to keep it.
+    pub(super) fn new() -> Self {
+        Self(AtomicU32::new(2))
+    }
 }
 
-// SAFETY: it holds an `Arc<T>`, and hands out what an `Arc<T>` shared between threads would.
-unsafe impl<T: Send + Sync> Send for Reused<T> {}
-// SAFETY: as above; every access to the pointer itself is atomic.
-unsafe impl<T: Send + Sync> Sync for Reused<T> {}
-// SAFETY: one atomic pointer, null by default.
-unsafe impl<T> Zeroed for Reused<T> {}
+/// # Safety
+/// `holders` is the same field whenever it is asked for, and nobody but this module touches it. The value is aligned to 4.
+pub(crate) unsafe trait Counted {
+    fn holders(&self) -> &Holders;
+}
 
-impl<T> Default for Reused<T> {
+/// See the module's documentation.
+pub(super) struct Reused<T: Counted> {
+    word: AtomicPtr<T>,
+    owns: PhantomData<Box<T>>,
+}
+
+/// A value that was found, good for `'g`, in which the place or somebody else has it.
+pub(crate) struct InUse<'g, T> {
+    value: NonNull<T>,
+    lives: PhantomData<&'g T>,
+}
+
+/// A value for as long as this lives.
+pub(crate) struct Kept<T: Counted> {
+    value: NonNull<T>,
+    owns: PhantomData<Box<T>>,
+}
+
+// SAFETY: it owns a `T` together with others, and hands out what an `Arc<T>` shared between threads would.
+unsafe impl<T: Counted + Send + Sync> Send for Reused<T> {}
+// SAFETY: as above; every access to the pointer itself is atomic.
+unsafe impl<T: Counted + Send + Sync> Sync for Reused<T> {}
+// SAFETY: as an `Arc<T>`.
+unsafe impl<T: Counted + Send + Sync> Send for Kept<T> {}
+// SAFETY: as an `Arc<T>`.
+unsafe impl<T: Counted + Send + Sync> Sync for Kept<T> {}
+// SAFETY: one atomic pointer, null by default.
+unsafe impl<T: Counted> Zeroed for Reused<T> {}
+
+impl<T: Counted> Default for Reused<T> {
     fn default() -> Self {
         Self { word: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
     }
 }
 
 fn address<T>(word: *mut T) -> *mut T {
-    word.map_addr(|addr| addr & !AWAY)
+    word.map_addr(|addr| addr & !(AWAY | EMPTY))
 }
 
-impl<T> Reused<T> {
+impl<T: Counted> Reused<T> {
     /// The value, if there is one now.
     #[inline(always)]
-    pub(super) fn load<'g>(&self, _pin: &'g Guard) -> Option<Shared<'g, T>> {
+    pub(super) fn load<'g>(&self, _pin: &'g Guard) -> Option<InUse<'g, T>> {
+        const { assert!(align_of::<T>() > AWAY | EMPTY, "the state lives in the low bits of the address") };
         // Acquire: pairs with `fill`.
         let word = NonNull::new(self.word.load(Ordering::Acquire))?;
-        // SAFETY: not put away, so from `Arc::into_raw`, and the reference that this owns is not given up before the pins
-        // that were there when it was put away, this one among them, have ended.
-        (word.as_ptr().addr() & AWAY == 0).then(|| unsafe { Shared::found(word) })
+        // Not put away, so the address of a value, which the place does not give up before the pins that were there when it
+        // was put away, this one among them, have ended.
+        (word.as_ptr().addr() & AWAY == 0).then_some(InUse { value: word, lives: PhantomData })
     }
 
     /// Lets nobody find it any more. For the owner of the place.
+    #[inline(always)]
     pub(super) fn put_away(&self) {
         // Relaxed: the owner has filled it, or had it handed over.
         let word = self.word.load(Ordering::Relaxed);
@@ -64,61 +106,138 @@ impl<T> Reused<T> {
         self.word.store(word.map_addr(|addr| addr | AWAY), Ordering::Release);
     }
 
-    /// Replaces what was put away by `empty`, which must not need to be dropped.
+    /// Drops what was put away, if nobody keeps it.
     ///
     /// # Safety
     /// The place is the caller's alone; it was put away, and all pins of that time have ended.
-    pub(super) unsafe fn clear(&self, empty: impl FnOnce() -> T) {
-        let value = address(self.word.load(Ordering::Relaxed));
-        if value.is_null() {
-            return;
-        }
-        // SAFETY: from `Arc::into_raw`; the reference is this one's, and no reader follows the pointer any more.
-        let mut value = unsafe { Arc::from_raw(value) };
-        match Arc::get_mut(&mut value) {
-            Some(found) => {
-                *found = empty();
-                std::mem::forget(value);
-            }
-            None => self.word.store(std::ptr::null_mut(), Ordering::Relaxed),
+    #[inline(always)]
+    pub(super) unsafe fn clear(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        let Some(value) = NonNull::new(address(word)).filter(|_| word.addr() & EMPTY == 0) else { return };
+        // SAFETY: a value that the place has; no reader follows the pointer any more but those who keep it.
+        let holders = unsafe { &value.as_ref().holders().0 };
+        // Acquire: pairs with `Kept::drop`. Alone once means alone for good: only who has it can let others have it.
+        if holders.load(Ordering::Acquire) == 1 {
+            // SAFETY: nobody has it but the place, which is the caller's. It is not looked at before it is filled again.
+            unsafe { value.drop_in_place() };
+            self.word.store(word.map_addr(|addr| addr | EMPTY), Ordering::Relaxed);
+        } else {
+            self.word.store(std::ptr::null_mut(), Ordering::Relaxed);
+            drop(Kept { value, owns: PhantomData });
         }
     }
 
-    /// Puts a value in, and lets it be found; the value, for the caller.
+    /// Puts a value in, which nobody has had yet, and lets it be found; it, for the caller, and to keep.
     ///
     /// # Safety
-    /// The place is the caller's alone, and was cleared if it was ever filled. What is returned is good until the place is
-    /// put away, by the caller, and his pin has ended.
+    /// The place is the caller's alone, and was cleared if it was ever filled. What is returned first is good until the
+    /// place is put away, by the caller, and his pin has ended.
     #[inline(always)]
-    pub(super) unsafe fn fill<'g>(&self, value: T, _pin: &'g Guard) -> Shared<'g, T> {
-        let found = address(self.word.load(Ordering::Relaxed));
-        let filled = if found.is_null() {
-            Arc::into_raw(Arc::new(value)).cast_mut()
-        } else {
-            // SAFETY: from `Arc::into_raw`, kept by `clear` because nobody else had it; since then nobody could get it. What
-            // is there is not dropped, see below.
-            unsafe { found.write(value) };
-            found
-        };
+    pub(super) unsafe fn fill<'g>(&self, make: impl FnOnce() -> T, _pin: &'g Guard) -> (InUse<'g, T>, Kept<T>) {
+        let found = NonNull::new(address(self.word.load(Ordering::Relaxed)));
+        let filled = found.unwrap_or_else(Self::room);
+        // SAFETY: memory for a value, from `room`: just now, or left by `clear`, which has dropped what was there, because
+        // nobody else had it; since then nobody could get it.
+        unsafe { filled.write(make()) };
         // Release: publishes the value to `load`.
-        self.word.store(filled, Ordering::Release);
-        // SAFETY: from `Arc::into_raw`, so not null; as the caller promises.
-        unsafe { Shared::found(NonNull::new_unchecked(filled)) }
+        self.word.store(filled.as_ptr(), Ordering::Release);
+        // The count is two from the beginning: the place's, and this.
+        (InUse { value: filled, lives: PhantomData }, Kept { value: filled, owns: PhantomData })
+    }
+
+    #[cold]
+    fn room() -> NonNull<T> {
+        NonNull::from(Box::leak(Box::<T>::new_uninit())).cast()
     }
 }
 
-impl<T> Drop for Reused<T> {
+impl<T: Counted> Drop for Reused<T> {
     fn drop(&mut self) {
-        let value = address(owned(&mut self.word));
-        if !value.is_null() {
-            // SAFETY: from `Arc::into_raw`, with a reference that is this one's; who has `&mut` is the only one.
-            drop(unsafe { Arc::from_raw(value) });
+        let word = owned(&mut self.word);
+        let Some(value) = NonNull::new(address(word)) else { return };
+        if word.addr() & EMPTY == 0 {
+            drop(Kept { value, owns: PhantomData });
+        } else {
+            // SAFETY: from `room`, and the value was dropped.
+            drop(unsafe { Box::from_raw(value.cast::<std::mem::MaybeUninit<T>>().as_ptr()) });
         }
     }
 }
 
-impl<T> std::fmt::Debug for Reused<T> {
+impl<T: Counted> std::fmt::Debug for Reused<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reused").finish_non_exhaustive()
     }
+}
+
+impl<'g, T: Counted> InUse<'g, T> {
+    #[inline(always)]
+    pub(crate) fn get(self) -> &'g T {
+        // SAFETY: a value that somebody has throughout `'g`.
+        unsafe { self.value.as_ref() }
+    }
+
+    /// To keep it for longer.
+    pub(crate) fn keep(self) -> Kept<T> {
+        // Relaxed: who has it lets another have it, whom he tells by other means.
+        let before = self.get().holders().0.fetch_add(1, Ordering::Relaxed);
+        if before >= TOO_MANY {
+            std::process::abort();
+        }
+        Kept { value: self.value, owns: PhantomData }
+    }
+}
+
+impl<T> Clone for InUse<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for InUse<'_, T> {}
+
+impl<T: Counted> std::ops::Deref for InUse<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        self.get()
+    }
+}
+
+impl<T: Counted> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        InUse { value: self.value, lives: PhantomData }.keep()
+    }
+}
+
+impl<T: Counted> std::ops::Deref for Kept<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: this one has it.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T: Counted> Drop for Kept<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release: what was read of it is before it is dropped by whoever is the last.
+        if self.holders().0.fetch_sub(1, Ordering::Release) == 1 {
+            // SAFETY: this was the last.
+            unsafe { drop_last(self.value) };
+        }
+    }
+}
+
+/// # Safety
+/// Nobody else has the value, which is from `room`.
+#[cold]
+unsafe fn drop_last<T>(value: NonNull<T>) {
+    // Acquire: pairs with the Release of all others, see `Kept::drop`.
+    fence(Ordering::Acquire);
+    // SAFETY: as the caller says.
+    drop(unsafe { Box::from_raw(value.as_ptr()) });
 }

@@ -5,7 +5,7 @@
 //!    one is the owner and the others know of it.
 //! 2. A place belongs to one job from [`Jobs::claim`] until the job is withdrawn, see `place`.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
-//!    job that ended first is forgotten. Both are counted by stripes that tell the common count by and by, so with
+//!    job that ended first is forgotten. Both are counted on desks that tell the common count by and by, so with
 //!    many threads and large limits it may be a few percent more.
 
 use std::sync::Arc;
@@ -13,15 +13,17 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
+use super::attempt::Attempt;
+use super::desk::{At, DESKS, Desks};
 use super::finished::{Again, Ending, Finished, Oldest};
 use super::ids::Ids;
-use super::place::Places;
+use super::place::{Begun, Place, Places};
 use super::requests::{Requests, order_of};
-use super::vacant::{Lot, STRIPES, Vacant, VacantPlace, stripe_of};
-use super::{First, JobRecord};
+use super::reused::InUse;
+use super::vacant::{Lot, Vacant, VacantPlace};
+use super::{Here, JobRecord, Wish};
 use crate::arena::Arena;
 use crate::id::{JobId, Prehashed};
-use crate::publish::Shared;
 use crate::sync::{Ordering, Statistic, sized};
 
 /// How often a create at the bound looks for a finished job that another thread has in hand.
@@ -31,6 +33,7 @@ const LOOKS: u32 = sized(1 << 16, 1);
 #[derive(Debug)]
 pub(crate) struct Jobs {
     places: Places,
+    desks: Desks,
     ids: Ids,
     requests: Requests,
     vacant: Vacant,
@@ -49,18 +52,16 @@ pub(crate) struct Jobs {
 #[derive(Debug)]
 struct Count {
     sum: CachePadded<Statistic>,
-    /// What stripes of threads have not told yet.
-    stripes: Box<[CachePadded<Statistic>]>,
-    /// A stripe tells its part when it is more than this.
+    /// A desk tells its part when it is more than this.
     untold: u64,
 }
 
 /// What a create finds under its request id.
 pub(crate) enum Claim<'g> {
-    /// Nothing: the job is now entered, pending; and what only its owner has.
-    New(Shared<'g, JobRecord>, First<'g>),
+    /// Nothing: the job is now entered, pending.
+    New(Begun<'g>),
     /// The job that there is.
-    Known(Shared<'g, JobRecord>),
+    Known(InUse<'g, JobRecord>),
 }
 
 /// What became of an ending that was taken off the finished.
@@ -76,37 +77,35 @@ enum Seen {
 impl Count {
     /// A number that is held against this limit.
     fn new(limit: usize) -> Self {
-        let stripes = (0..STRIPES).map(|_| CachePadded::new(Statistic::new(0))).collect();
-        Self { sum: CachePadded::new(Statistic::new(0)), stripes, untold: (limit / STRIPES / 8).min(64) as u64 }
+        Self { sum: CachePadded::new(Statistic::new(0)), untold: (limit / DESKS / 8).min(64) as u64 }
     }
 
-    /// Changes it by `by`; says what it is then, about.
-    fn add(&self, thread: u32, by: i64) -> i64 {
-        let (stripe, alone) = stripe_of(thread);
-        let stripe = &self.stripes[stripe];
+    /// Changes it by `by`, on a desk which has this part of it; says what it is then, about.
+    #[inline(always)]
+    fn add(&self, part: &Statistic, alone: bool, by: i64) -> i64 {
         let own = if alone {
-            // Only this thread writes the stripe, so nothing is lost between the two.
-            let own = stripe.load(Ordering::Relaxed).wrapping_add(by as u64);
-            stripe.store(own, Ordering::Relaxed);
+            // Only this thread writes it, so nothing is lost between the two.
+            let own = part.load(Ordering::Relaxed).wrapping_add(by as u64);
+            part.store(own, Ordering::Relaxed);
             own as i64
         } else {
-            stripe.fetch_add(by as u64, Ordering::Relaxed).wrapping_add(by as u64) as i64
+            part.fetch_add(by as u64, Ordering::Relaxed).wrapping_add(by as u64) as i64
         };
         if own.unsigned_abs() <= self.untold {
             return (self.sum.load(Ordering::Relaxed) as i64).wrapping_add(own);
         }
-        self.tell(stripe, own)
+        self.tell(part, own)
     }
 
     #[cold]
-    fn tell(&self, stripe: &Statistic, own: i64) -> i64 {
-        stripe.fetch_sub(own as u64, Ordering::Relaxed);
+    fn tell(&self, part: &Statistic, own: i64) -> i64 {
+        part.fetch_sub(own as u64, Ordering::Relaxed);
         (self.sum.fetch_add(own as u64, Ordering::Relaxed) as i64).wrapping_add(own)
     }
 
-    fn get(&self) -> usize {
-        let stripes = self.stripes.iter().map(|stripe| stripe.load(Ordering::Relaxed));
-        let sum = stripes.fold(self.sum.load(Ordering::Relaxed), u64::wrapping_add);
+    fn get<'a>(&self, parts: impl Iterator<Item = &'a Statistic>) -> usize {
+        let parts = parts.map(|part| part.load(Ordering::Relaxed));
+        let sum = parts.fold(self.sum.load(Ordering::Relaxed), u64::wrapping_add);
         // It may be read between the two steps of a change, and then be off, below zero even.
         (sum as i64).max(0) as usize
     }
@@ -116,6 +115,7 @@ impl Jobs {
     pub(crate) fn new(scheduler: u64, max_jobs: usize, max_finished: usize) -> Self {
         Self {
             places: Arena::new(),
+            desks: Desks::new(),
             ids: Ids::new(),
             requests: Requests::new(),
             vacant: Vacant::new(max_jobs as u32),
@@ -133,7 +133,7 @@ impl Jobs {
     }
 
     /// The job of a request id, for as long as the pin.
-    pub(crate) fn by_request<'g>(&self, key: &Prehashed<&str>, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn by_request<'g>(&self, key: &Prehashed<&str>, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         let order = order_of(key.hash);
         let place = self.requests.find(&self.places, order, |place| self.is_of(place, key, pin)).ok()?;
         self.places.record(place, pin).filter(|record| record.is_of(key))
@@ -145,76 +145,109 @@ impl Jobs {
     }
 
     /// The job of an id, for as long as the pin.
-    pub(crate) fn get<'g>(&self, id: JobId, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn get<'g>(&self, id: JobId, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.places.record(self.ids.place(id.number())?, pin).filter(|record| record.id == id)
     }
 
     /// The job that has this number now, whichever it is.
-    pub(crate) fn numbered<'g>(&self, number: u32, pin: &'g Guard) -> Option<Shared<'g, JobRecord>> {
+    pub(crate) fn numbered<'g>(&self, number: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
         self.places.record(self.ids.place(number)?, pin)
     }
 
-    /// Enters a job under its request id, unless there is one. `None` when there is no place left.
-    pub(crate) fn claim<'g>(
-        self: &Arc<Self>,
+    /// As [`claim`](Self::claim), where that is no part of the caller.
+    #[inline(never)]
+    pub(crate) fn claim_again<'g>(
+        self: &'g Arc<Self>,
         key: &Prehashed<&str>,
-        (thread, now): (u32, u64),
+        here: Here,
         pin: &'g Guard,
-        make: impl Fn(JobId, u32) -> JobRecord,
+        wish: Wish<'_>,
     ) -> Option<Claim<'g>> {
-        let order = order_of(key.hash);
+        self.claim(key, here, pin, wish)
+    }
+
+    /// Enters a job under its request id, unless there is one. `None` when there is no place left.
+    #[inline(always)]
+    pub(crate) fn claim<'g>(
+        self: &'g Arc<Self>,
+        key: &Prehashed<&str>,
+        here: Here,
+        pin: &'g Guard,
+        wish: Wish<'_>,
+    ) -> Option<Claim<'g>> {
+        let (order, at) = (order_of(key.hash), self.desks.at(here.thread));
         let find = || self.requests.find(&self.places, order, |place| self.is_of(place, key, pin));
         let mut found = find();
-        let mut own: Option<(u32, Shared<'g, JobRecord>, First<'g>)> = None;
+        let mut own: Option<Begun<'g>> = None;
         loop {
             match found {
                 Ok(place) => {
                     if let Some(known) = self.places.record(place, pin).filter(|record| record.is_of(key)) {
-                        if let Some((_, record, _)) = own {
-                            self.vacate(&record, thread);
+                        if let Some(own) = own {
+                            self.vacate(&own.record, own.place, at);
                         }
                         return Some(Claim::Known(known));
                     }
                 }
                 Err(spot) => {
-                    let (number, record, first) = match own.take() {
+                    let begun = match own.take() {
                         Some(own) => own,
-                        None => self.take_place(order, (thread, now), pin, &make)?,
+                        None => self.take_place(order, (at, here.now), pin, wish)?,
                     };
-                    if self.requests.enter(&self.places, number, spot) {
-                        return Some(Claim::New(record, first));
+                    if self.requests.enter((begun.place, begun.record.place), spot) {
+                        return Some(Claim::New(begun));
                     }
-                    own = Some((number, record, first));
+                    own = Some(begun);
                 }
             }
             found = find();
         }
     }
 
+    #[inline(always)]
     fn take_place<'g>(
-        self: &Arc<Self>,
+        self: &'g Arc<Self>,
         order: u64,
-        (thread, now): (u32, u64),
+        (at, now): (At<'_>, u64),
         pin: &'g Guard,
-        make: impl Fn(JobId, u32) -> JobRecord,
-    ) -> Option<(u32, Shared<'g, JobRecord>, First<'g>)> {
+        wish: Wish<'_>,
+    ) -> Option<Begun<'g>> {
+        let taken = (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten();
+        let vacant = match taken {
+            Some(vacant) => vacant,
+            None => self.make_place((at, now), pin)?,
+        };
+        let number = vacant.number;
+        // Relaxed: whoever enters the place publishes it.
+        vacant.place().order.store(order, Ordering::Relaxed);
+        let (id, uses) = self.ids.take(at, number);
+        Some(Place::begin(vacant, pin, || JobRecord::new(JobId::new(self.scheduler, id, uses), number, wish)))
+    }
+
+    /// The same where none is at hand, or there are too many jobs. The job is counted already, and not any more if there
+    /// is no place for it.
+    #[cold]
+    fn make_place<'g>(self: &'g Arc<Self>, (at, now): (At<'_>, u64), pin: &Guard) -> Option<VacantPlace<'g>> {
         let mut looks = 0;
-        let vacant = loop {
-            if self.all.add(thread, 1) <= self.max_jobs {
-                if let Some(vacant) = self.vacant_place(thread, pin) {
-                    break vacant;
+        loop {
+            if self.count_all(at, 0) <= self.max_jobs {
+                if let Some(vacant) = self.vacant_place(at, pin) {
+                    return Some(vacant);
                 }
                 // All that are vacant wait for pins to end.
-                self.all.add(thread, -1);
+                self.count_all(at, -1);
                 pin.flush();
             } else {
-                self.all.add(thread, -1);
+                self.count_all(at, -1);
                 // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands
                 // of another thread, between being taken off the list and put back, or forgotten.
-                match self.finished.take_oldest(&self.places, thread, now) {
-                    Some(oldest) if self.forget_oldest(oldest, thread, pin) != Seen::Listed => continue,
+                match self.finished.take_oldest(&self.places, &self.desks, at, now) {
+                    Some(oldest) if self.forget_oldest(oldest, at, pin) != Seen::Listed => {
+                        self.count_all(at, 1);
+                        continue;
+                    }
                     Some(_) => {}
-                    None if self.ended.get() > 0 => {}
+                    None if self.finished_len() > 0 => {}
                     None => return None,
                 }
             }
@@ -223,27 +256,30 @@ impl Jobs {
             }
             looks += 1;
             std::thread::yield_now();
-        };
-        let place = self.places.at(vacant.number());
-        // Relaxed: whoever enters the place publishes it.
-        place.order.store(order, Ordering::Relaxed);
-        let number = vacant.number();
-        let (id, uses) = self.ids.take(thread, number);
-        let record = make(JobId::new(self.scheduler, id, uses), number);
-        let (record, first) = place.begin(vacant, pin, record);
-        Some((number, record, first))
+            self.count_all(at, 1);
+        }
     }
 
-    fn vacant_place(self: &Arc<Self>, thread: u32, pin: &Guard) -> Option<VacantPlace> {
-        let used = self.vacant.take(&self.places, thread).or_else(|| {
+    #[inline(always)]
+    fn count_all(&self, at: At<'_>, by: i64) -> i64 {
+        self.all.add(&at.desk.all, at.alone, by)
+    }
+
+    #[inline(always)]
+    fn count_ended(&self, at: At<'_>, by: i64) -> i64 {
+        self.ended.add(&at.desk.ended, at.alone, by)
+    }
+
+    fn vacant_place<'g>(self: &'g Arc<Self>, at: At<'_>, pin: &Guard) -> Option<VacantPlace<'g>> {
+        let used = self.vacant.take(&self.places, at).or_else(|| {
             // Here and not where jobs end: those who end them are to allocate nothing.
             self.clear_later(self.vacant.ripe_lot(&self.places)?, pin);
             pin.flush();
-            self.vacant.take(&self.places, thread)
+            self.vacant.take(&self.places, at)
         });
         used.or_else(|| {
             let unused = self.vacant.take_unused(&self.places)?;
-            self.requests.grow(unused.number() + 1);
+            self.requests.grow(unused.number + 1);
             Some(unused)
         })
     }
@@ -253,34 +289,47 @@ impl Jobs {
         pin.defer(move || jobs.vacant.clear(&jobs.places, lot));
     }
 
-    /// Takes a job that was refused or forgotten out of memory. For the one who made it so.
+    /// Takes a job that was refused out of memory. For the one who made it so.
     pub(crate) fn withdraw(&self, record: &JobRecord, thread: u32) {
-        self.unlist(record);
-        self.vacate(record, thread);
+        let place = self.places.at(record.place);
+        self.requests.leave(&self.places, place);
+        self.vacate(record, place, self.desks.at(thread));
     }
 
-    fn vacate(&self, record: &JobRecord, thread: u32) {
-        self.vacant.put_away(&self.places, record.place, thread);
-        self.ids.give_back(record.id.number(), thread);
-        self.all.add(thread, -1);
+    #[inline(always)]
+    fn vacate(&self, record: &JobRecord, place: &Place, at: At<'_>) {
+        self.vacant.put_away(place, record.place, at);
+        self.ids.give_back(record.id.number(), at);
+        self.count_all(at, -1);
     }
 
     /// Frees the request id of a job that is on its way out, for a create that does not want to wait.
     pub(crate) fn unlist(&self, record: &JobRecord) {
-        self.requests.leave(&self.places, record.place);
+        self.requests.leave(&self.places, self.places.at(record.place));
     }
 
     /// Remembers a job that has just ended with this attempt, and forgets the oldest when too many are remembered.
-    pub(crate) fn finished(&self, record: &JobRecord, attempt: u32, (thread, now): (u32, u64), pin: &Guard) {
-        let number = record.place;
-        let place = self.places.at(number);
-        let ending = Ending::new(attempt, now);
-        place.set_ending(ending);
-        let mut ended = self.ended.add(thread, 1);
-        self.finished.enter(&self.places, number, Again { job: record.id, ending }, thread);
+    #[inline(always)]
+    pub(crate) fn finished(&self, record: &JobRecord, attempt: &Attempt, here: Here, pin: &Guard) {
+        let (at, now) = (self.desks.at(here.thread), here.now);
+        let ending = Ending::new(attempt.number, now);
+        let ended = self.count_ended(at, 1);
+        if attempt.ends_again() {
+            let again = Again { job: record.id, ending };
+            self.finished.enter_again(&self.places, record.place, again, at);
+        } else {
+            self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at);
+        }
+        if ended > self.max_finished {
+            self.forget_beyond(ended, (at, now), pin);
+        }
+    }
+
+    #[inline(never)]
+    fn forget_beyond(&self, mut ended: i64, (at, now): (At<'_>, u64), pin: &Guard) {
         while ended > self.max_finished {
-            let Some(oldest) = self.finished.take_oldest(&self.places, thread, now) else { return };
-            match self.forget_oldest(oldest, thread, pin) {
+            let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
+            match self.forget_oldest(oldest, at, pin) {
                 Seen::Forgotten => ended -= 1,
                 Seen::Elsewhere => {}
                 Seen::Listed => return,
@@ -291,11 +340,12 @@ impl Jobs {
     /// Forgets the jobs that ended at `deadline` or before.
     pub(crate) fn forget_until(&self, deadline: Option<u64>, thread: u32, pin: &Guard) {
         let Some(deadline) = deadline else { return };
-        self.finished.take_until(&self.places, deadline, |place| {
-            self.forget_listed(place, thread, pin);
+        let at = self.desks.at(thread);
+        self.finished.take_until(&self.places, &self.desks, deadline, |place| {
+            self.forget_listed(place, at, pin);
         });
         while let Some(again) = self.finished.take_again(deadline) {
-            if self.forget_again(again, thread, pin) == Seen::Listed {
+            if self.forget_again(again, at, pin) == Seen::Listed {
                 return;
             }
         }
@@ -310,60 +360,61 @@ impl Jobs {
 
     /// A job that had ended goes on with a further attempt.
     pub(crate) fn revived(&self, thread: u32) {
-        self.ended.add(thread, -1);
+        self.count_ended(self.desks.at(thread), -1);
     }
 
-    fn forget_oldest(&self, oldest: Oldest, thread: u32, pin: &Guard) -> Seen {
+    #[inline(always)]
+    fn forget_oldest(&self, oldest: Oldest<'_>, at: At<'_>, pin: &Guard) -> Seen {
         match oldest {
-            Oldest::Place(place) => self.forget_listed(place, thread, pin),
-            Oldest::Again(again) => self.forget_again(again, thread, pin),
+            Oldest::Place(place) => self.forget_listed(place, at, pin),
+            Oldest::Again(again) => self.forget_again(again, at, pin),
         }
     }
 
     /// Forgets a job that was taken off the list, unless it was retried since it ended like this.
-    fn forget_listed(&self, number: u32, thread: u32, pin: &Guard) -> Seen {
-        let place = self.places.at(number);
-        let forgotten = match (self.places.record(number, pin), place.listed()) {
-            (Some(record), Some(listed)) => self.forget(&record, listed, thread),
-            _ => false,
-        };
+    #[inline(always)]
+    fn forget_listed(&self, place: &Place, at: At<'_>, pin: &Guard) -> Seen {
+        let forgotten = place.record.load(pin).is_some_and(|record| self.forget(&record, place, place.listed(), at));
         if forgotten {
             return Seen::Forgotten;
         }
-        place.unlist();
+        place.set_off();
         Seen::Elsewhere
     }
 
-    fn forget_again(&self, again: Again, thread: u32, pin: &Guard) -> Seen {
+    #[cold]
+    fn forget_again(&self, again: Again, at: At<'_>, pin: &Guard) -> Seen {
         let Some(record) = self.get(again.job, pin) else { return Seen::Elsewhere };
-        if self.places.at(record.place).listed().is_some() {
-            // Who takes it off is not done yet.
+        let place = self.places.at(record.place);
+        if !place.is_off() {
+            // Who enters it, or takes it off, is not done yet.
             self.finished.put_back(again);
             return Seen::Listed;
         }
-        if self.forget(&record, again.ending, thread) { Seen::Forgotten } else { Seen::Elsewhere }
+        if self.forget(&record, place, again.ending, at) { Seen::Forgotten } else { Seen::Elsewhere }
     }
 
     /// Forgets a job that has ended like this, unless it was retried since. For the one who has taken that ending off.
-    fn forget(&self, record: &JobRecord, ending: Ending, thread: u32) -> bool {
-        let place = self.places.at(record.place);
+    #[inline(always)]
+    fn forget(&self, record: &JobRecord, place: &Place, ending: Ending, at: At<'_>) -> bool {
         let bound = record.binding.load();
         let of_this = bound.attempt().is_some_and(|attempt| ending.is_of(attempt.number));
-        let forgotten = of_this && place.ending() == ending && record.binding.forget(bound);
+        let forgotten = of_this && record.binding.forget(bound);
         if forgotten {
             place.unlist();
-            self.ended.add(thread, -1);
-            self.withdraw(record, thread);
+            self.count_ended(at, -1);
+            self.requests.leave(&self.places, place);
+            self.vacate(record, place, at);
         }
         forgotten
     }
 
     /// Jobs in memory.
     pub(crate) fn len(&self) -> usize {
-        self.all.get()
+        self.all.get(self.desks.iter().map(|desk| &desk.all))
     }
 
     pub(crate) fn finished_len(&self) -> usize {
-        self.ended.get()
+        self.ended.get(self.desks.iter().map(|desk| &desk.ended))
     }
 }

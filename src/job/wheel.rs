@@ -8,9 +8,10 @@
 //!
 //! # Protocol
 //! `note` says when the note of a place comes due; 0: it has none. Who changes it from 0 enters it. A turn sets it back
-//! to 0 when it takes the note off, and then looks at the job. Both change that one word: so either the turn's change
-//! comes later, and the turn sees the lease that relied on the note; or it comes before, and the note is entered anew.
-//! A lease that runs out before the note comes due is entered apart, for the turns to sort.
+//! to 0 when it takes the note off, and then looks at the job; whoever has begun a lease looks at the note. One of the
+//! two is seen by the other, for there is a SeqCst fence between the two steps on both sides: either the turn sees the
+//! lease that relied on the note, or the note is entered anew. A lease that runs out before the note comes due is
+//! entered apart, for the turns to sort.
 //!
 //! A turn first publishes how far it goes, then empties the buckets up to there. An entry is first put in its bucket,
 //! then looks how far turns have gone; if past its bucket, it is entered apart, too. One of the two is seen by the
@@ -19,7 +20,7 @@
 use std::collections::BTreeSet;
 
 use super::place::{Link, Place, Places};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, SegQueue, fence, sized, zeroed_slice};
+use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, fence, sized, zeroed_slice};
 
 /// Buckets; a lease further off than a turn of the wheel is looked at once in each.
 const BUCKETS: u64 = sized(4096, 4) as u64;
@@ -58,21 +59,25 @@ impl Wheel {
         &self.lists[stripe * BUCKETS as usize + (bucket % BUCKETS) as usize]
     }
 
-    /// Sees to it that a place is looked at when the lease of its job runs out, which the job has by now.
-    pub(crate) fn note(&self, places: &Places, number: u32, deadline: u64, thread: u32) {
+    /// Sees to it that a place is looked at when the lease of its job runs out, which the job had before the fence.
+    #[inline(always)]
+    pub(crate) fn note(&self, places: &Places, number: u32, deadline: u64, thread: u32, fenced: Fenced) {
+        // Relaxed: what it says before a turn has set it back is good, by the fences.
+        let found = places.at(number).note.load(Ordering::Relaxed);
+        if found == 0 || found > deadline {
+            self.note_anew(places, number, deadline, thread, fenced);
+        }
+    }
+
+    #[cold]
+    fn note_anew(&self, places: &Places, number: u32, deadline: u64, thread: u32, _fenced: Fenced) {
         // 0 is no note, and `LATE` is no time.
         let deadline = deadline.clamp(1, LATE - 1);
-        let place = places.at(number);
-        let mut found = place.note.load(Ordering::Relaxed);
-        loop {
-            let (kept, entered) = if found == 0 { (deadline, true) } else { (found, false) };
-            // AcqRel, also where nothing changes: see the module's documentation.
-            match place.note.compare_exchange(found, kept, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if entered => return self.enter(places, number, deadline, thread),
-                Ok(_) if found <= deadline => return,
-                Ok(_) => return self.apart.push((deadline, number)),
-                Err(newer) => found = newer,
-            }
+        // AcqRel: what the turn that has set it back has read of the place is read. Relaxed: as in `note`.
+        match places.at(number).note.compare_exchange(0, deadline, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => self.enter(places, number, deadline, thread),
+            Err(found) if found <= deadline => {}
+            Err(_) => self.apart.push((deadline, number)),
         }
     }
 
@@ -96,9 +101,7 @@ impl Wheel {
         self.cursor.store(to.max(from), Ordering::Relaxed);
         // SeqCst: pairs with the fence in `enter`.
         fence(Ordering::SeqCst);
-        for number in self.due_apart(now) {
-            due(number);
-        }
+        let mut taken = self.due_apart(now);
         for bucket in from..=to.min(from + BUCKETS - 1) {
             for stripe in 0..STRIPES {
                 let list = self.list(stripe, bucket);
@@ -114,13 +117,16 @@ impl Wheel {
                     if note > now && note != LATE {
                         push(list, place, number);
                     } else {
-                        // AcqRel: see the module's documentation.
-                        place.note.swap(0, Ordering::AcqRel);
-                        due(number);
+                        // Release: pairs with `note_anew`.
+                        place.note.store(0, Ordering::Release);
+                        taken.push(number);
                     }
                 }
             }
         }
+        // Pairs with that of whoever has begun a lease, before `note`.
+        Fenced::here();
+        taken.into_iter().for_each(&mut due);
     }
 
     /// Takes in what was entered apart, and takes out what is due of it.
@@ -167,7 +173,7 @@ mod tests {
             let mut leases = leases.into_iter();
             for step in steps {
                 for (place, length) in leases.by_ref().take(2) {
-                    wheel.note(&places, place, now + length, 0);
+                    wheel.note(&places, place, now + length, 0, Fenced::here());
                     open.push((place, now + length));
                 }
                 now += step;
@@ -178,7 +184,7 @@ mod tests {
                 // As whoever looks does: what is not due is entered again.
                 for place in looked {
                     let left = open.iter().filter(|(other, _)| *other == place);
-                    left.for_each(|(_, deadline)| wheel.note(&places, place, *deadline, 0));
+                    left.for_each(|(_, deadline)| wheel.note(&places, place, *deadline, 0, Fenced::here()));
                 }
             }
         }
@@ -190,7 +196,7 @@ mod tests {
         places.ensure(0);
         wheel.turn(&places, 100_000, |_| unreachable!());
         let looks = |deadline| {
-            wheel.note(&places, 0, deadline, 0);
+            wheel.note(&places, 0, deadline, 0, Fenced::here());
             let mut looks = 0;
             wheel.turn(&places, 100_000, |_| looks += 1);
             looks
@@ -207,7 +213,7 @@ mod tests {
         let (wheel, places) = (Wheel::new(10), Places::new());
         places.ensure(0);
         for deadline in 1000..1100 {
-            wheel.note(&places, 0, deadline, 0);
+            wheel.note(&places, 0, deadline, 0, Fenced::here());
         }
         let mut looks = 0;
         wheel.turn(&places, 2000, |_| looks += 1);

@@ -9,11 +9,13 @@
 //!
 //! # Orderings
 //! Every change of the slot word is a compare-and-swap with AcqRel. All of them being read-modify-writes of one word,
-//! each sees what was done before the ones that came before it. Two protocols lean on that:
+//! each sees what was done before the ones that came before it. A protocol leans on that:
 //! - *Move* (`pool::membership`): the mover stores the new `home`, then touches the word ([`Cell::announce`]). A
 //!   release that comes before the touch is seen by the mover; one that comes after it sees the new `home`.
-//! - *Orphaning* (`node::jobs`): the one who takes the node out of use changes the word, then reads the node's jobs;
-//!   the one who adds a job writes it there, then touches the word ([`Cell::touch`]).
+//!
+//! And one does not:
+//! - *Orphaning* (`node::jobs`): the one who takes the node out of use changes the word, passes a SeqCst fence, then reads
+//!   the node's jobs; the one who binds a job enters it there and binds it, passes such a fence, then reads the word.
 
 use crate::node::Node;
 pub(crate) use crate::node::fields::{Basis, Home, Report};
@@ -116,13 +118,6 @@ impl Cell {
     pub(crate) fn word(&self) -> SlotWord {
         // Acquire: pairs with the AcqRel of every change.
         SlotWord(self.slot.load(Ordering::Acquire))
-    }
-
-    /// The word now, in the order of its changes: what was written before the last change is seen, and the next
-    /// change sees what was written before this.
-    pub(crate) fn touch(&self) -> SlotWord {
-        // AcqRel: pairs with every other change of the word, on either side.
-        SlotWord(self.slot.fetch_or(0, Ordering::AcqRel))
     }
 
     /// Takes a slot, if the word is still as `seen`, which is selectable. Says what that means to the index, and what the

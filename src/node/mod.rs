@@ -24,6 +24,7 @@ use crate::capability::{Capabilities, Service};
 use crate::id::NodeId;
 use crate::pool::{Pool, Profile};
 use crate::publish::{Published, Shared};
+pub(crate) use jobs::Lodging;
 use jobs::NodeJobs;
 use word::Flags;
 

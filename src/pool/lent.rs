@@ -1,19 +1,14 @@
 //! What a job keeps of its pool.
 //!
-//! A pool has all its jobs, so a count of its references is written by every create and every end. Here each of some
-//! stripes of threads has a count of its own, in a line of its own.
+//! A pool has all its jobs, so a count of its references would be written by every create and every end. So each node
+//! keeps what its jobs need of the pools that they found it in, see `node::jobs`, and a job has only its node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Pool, Tally};
-use crate::sync::sized;
 
-/// Stripes, by number of thread.
-const STRIPES: usize = sized(32, 1) as usize;
-
-/// What is kept of a pool, also when it is dropped. Aligned so that what is beside it is not written with its count.
+/// What is kept of a pool, also when it is dropped.
 #[derive(Debug)]
-#[repr(align(128))]
 pub(crate) struct Lent {
     pub(crate) key: u64,
     pub(crate) name: Arc<str>,
@@ -22,12 +17,11 @@ pub(crate) struct Lent {
 
 /// Not modelled: made on first use, and the same whoever makes it.
 #[derive(Debug, Default)]
-pub(super) struct Lending([std::sync::OnceLock<Arc<Lent>>; STRIPES]);
+pub(super) struct Lending(OnceLock<Arc<Lent>>);
 
 impl Pool {
-    /// For the thread known under this number.
-    pub(crate) fn lend(&self, thread: u32) -> Arc<Lent> {
+    pub(crate) fn lend(&self) -> &Arc<Lent> {
         let lent = || Arc::new(Lent { key: self.key, name: self.name.clone(), tally: self.tally.clone() });
-        self.lending.0[thread as usize % STRIPES].get_or_init(lent).clone()
+        self.lending.0.get_or_init(lent)
     }
 }
