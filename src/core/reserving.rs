@@ -94,7 +94,6 @@ impl Core {
                 Taken::Elsewhere => break None,
             }
         };
-        index.foresee(&self.cells, home, &random);
         self.threads.keep(random);
         chosen
     }

@@ -127,7 +127,6 @@ impl Core {
                     break taken;
                 }
             };
-            pool.index.foresee(&self.cells, home, &random);
             self.threads.keep(random);
             if let Some(taken) = taken {
                 return Ok(taken);

@@ -14,8 +14,10 @@ use crate::node::word::SlotWord;
 use crate::prefetch::fetch_ahead;
 use crate::random::{Random, Stretch};
 
-/// Cells of a pool of fewer positions are in the processor's caches, if anything is.
-const FORESEEN: u32 = 1 << 14;
+/// The processor's caches hold the cells of a pool of fewer positions.
+const LARGE: u32 = 1 << 14;
+/// They do not hold the cells of a pool of so many positions either of which few are available.
+const HUGE: u32 = 1 << 19;
 /// Choices between the one that has cells fetched and the one that looks at them: memory takes longer than one.
 const AHEAD: u32 = 3;
 
@@ -89,7 +91,7 @@ impl Index {
     /// As [`draw`](Self::draw), from this part of a large pool as long as somebody is found there.
     #[inline(always)]
     pub(crate) fn draw_in<'a>(&self, home: Stretch, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, Part::of(self.high_water(), home), random).map(|(found, _)| found)
+        self.find(cells, &self.draw_place(Part::of(self.high_water(), home), random)).map(|(found, _)| found)
     }
 
     /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
@@ -138,37 +140,74 @@ impl Index {
 
     #[inline(always)]
     fn draw_lighter_of<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        let (first, rest) = self.find(cells, part, random)?;
-        if rest == ONLY {
+        let drawn = [self.draw_place(part, random), self.draw_place(part, random)];
+        if drawn[0].bits != 0
+            && drawn[1].bits != 0
+            && let Some(first) = look(cells, drawn[0].seats, drawn[0].place)
+            && let Some(second) = look(cells, drawn[1].seats, drawn[1].place)
+        {
+            if part.all() >= LARGE && (part.all() >= HUGE || are_dense(drawn[0].bits, drawn[1].bits)) {
+                self.foresee(part, cells, random);
+            }
+            return Some(first.lighter(second, drawn[1].fraction));
+        }
+        self.find_lighter(cells, &drawn)
+    }
+
+    /// The less loaded of two members that these draws lead to.
+    #[inline(never)]
+    fn find_lighter<'a>(&self, cells: &'a Cells, drawn: &[Drawn; 2]) -> Option<Found<'a>> {
+        let (first, only) = self.find(cells, &drawn[0])?;
+        if only {
             return Some(first);
         }
         // The second may be the same node again, or find the pool empty by now.
-        match self.find(cells, part, random) {
-            Some((second, coin)) => Some(first.lighter(second, coin)),
+        match self.find(cells, &drawn[1]) {
+            Some((second, _)) => Some(first.lighter(second, drawn[1].fraction)),
             None => Some(first),
         }
     }
 
-    /// A member that can be selected, at a random position or near; and a random number that it does not hang on, or
-    /// [`ONLY`].
+    /// A member that can be selected, where the draw says or near, and whether it is known to be the only one.
+    ///
+    /// With other random numbers than the thread's: so a choice takes two of those, whatever it meets; see
+    /// [`foresee`](Self::foresee).
     #[inline(always)]
-    fn find<'a>(&self, cells: &'a Cells, part: Part, random: &mut Random) -> Option<(Found<'a>, u64)> {
-        let Drawn { leaf: number, place, bits, seats, fraction } = self.draw_place(part, random);
-        if bits != 0
-            && let Some(found) = look(cells, seats, place)
-        {
-            return Some((found, fraction));
-        }
-        // With other random numbers: so a choice takes two of the thread's, whatever it meets. See `foresee`.
-        let others = &mut Random::new(fraction);
-        let (found, only) = match bits {
-            0 => self.find_near(cells, number, others)?,
-            _ => self.find_beside(cells, number * FANOUT + place, others)?,
+    fn find<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<(Found<'a>, bool)> {
+        let found = match drawn.bits {
+            0 => self.near(drawn.leaf, drawn.fraction).and_then(|near| {
+                let found = look(cells, self.leaves.at(near.leaf).seats(), near.place)?;
+                Some((found, near.only))
+            }),
+            _ => look(cells, drawn.seats, drawn.place).map(|found| (found, false)),
         };
-        Some((found, if only { ONLY } else { fraction }))
+        if found.is_some() { found } else { self.find_otherwise(cells, drawn) }
     }
 
-    /// A random position, and if that is not available but others of its leaf are, one of those. (If none is, any.)
+    /// As [`find`](Self::find), where a bit is stale, a member in a cell elsewhere, or there is nobody near.
+    #[inline(never)]
+    fn find_otherwise<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<(Found<'a>, bool)> {
+        if drawn.bits != 0
+            && let Some(found) = self.look(cells, drawn.leaf * FANOUT + drawn.place)
+        {
+            return Some((found, false));
+        }
+        self.find_near(cells, drawn.leaf, &mut Random::new(drawn.fraction))
+    }
+
+    /// A set bit of a leaf that has the level above in common with this one, which is empty; `None` when there is none, or
+    /// it is stale.
+    #[inline(always)]
+    fn near(&self, leaf: u32, fraction: u64) -> Option<Near> {
+        let drawn = Random::new(fraction).next();
+        let above = self.above[0].get(leaf / FANOUT)?.bits();
+        let leaf = leaf / FANOUT * FANOUT + random_bit(above, drawn) % FANOUT;
+        let bits = self.leaves.get(leaf)?.word.bits();
+        let only = || above.is_power_of_two() && bits.is_power_of_two() && self.depth() == 2;
+        (above != 0 && bits != 0).then(|| Near { leaf, place: random_bit(bits, drawn << 32), only: only() })
+    }
+
+    /// A random position, and if that is not available but others of its leaf are, one of those.
     #[inline(always)]
     fn draw_place(&self, part: Part, random: &mut Random) -> Drawn {
         let (position, fraction) = part.draw(random);
@@ -188,32 +227,17 @@ impl Index {
         !Part::of(self.high_water(), home).is_whole()
     }
 
-    /// Has the cells fetched of which [`draw_lighter`](Self::draw_lighter) will choose when it is called with these random
-    /// numbers [`AHEAD`] times more, and once again. If the thread then chooses from another pool, or the bits have changed,
-    /// two lines were fetched in vain.
+    /// Has the cells fetched that will be drawn with these random numbers after [`AHEAD`] choices more. If the thread chooses
+    /// from another pool then, or the bits have changed, two lines were fetched in vain; so they are if the leaves are empty,
+    /// but where many are, most choices do not come here.
     #[inline(always)]
-    pub(crate) fn foresee(&self, cells: &Cells, home: Stretch, random: &Random) {
-        let high_water = self.high_water();
-        if high_water < FORESEEN {
-            return;
-        }
-        let part = Part::of(high_water, home);
+    fn foresee(&self, part: Part, cells: &Cells, random: &Random) {
         let mut ahead = random.further_on(2 * AHEAD);
         for _ in 0..2 {
             let drawn = self.draw_place(part, &mut ahead);
-            let Some(block) = cells.block(drawn.seats.block()) else { continue };
-            // Where the leaf is empty another will be found; instead of a guess whether it is, the first cell, time and again.
-            let place = select_unpredictable(drawn.bits == 0, 0, drawn.place % FANOUT);
-            fetch_ahead(&block[place as usize]);
-        }
-    }
-
-    /// As [`find`](Self::find), where the bit at `met` is stale, or the member in a cell elsewhere.
-    #[inline(never)]
-    fn find_beside<'a>(&self, cells: &'a Cells, met: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
-        match self.look(cells, met) {
-            Some(found) => Some((found, false)),
-            None => self.find_near(cells, met / FANOUT, random),
+            if let Some(block) = cells.block(drawn.seats.block()) {
+                fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
+            }
         }
     }
 
@@ -330,12 +354,17 @@ impl Index {
     }
 }
 
-/// What [`Index::find`] says with a member that is the only one available: there is no need to draw another.
-const ONLY: u64 = u64::MAX;
+/// Whether in two words as many bits are set as where a third of the members is available, or more: the likelier the more,
+/// and hardly ever where it is a tenth. In three steps, where counting takes a dozen.
+#[inline(always)]
+fn are_dense(first: u32, second: u32) -> bool {
+    first & second & first.rotate_right(7) != 0
+}
 
 /// A random position, as far as its leaf tells.
 struct Drawn {
     leaf: u32,
+    /// Of no bits, any.
     place: u32,
     bits: u32,
     seats: Seats,

@@ -51,6 +51,11 @@ impl Part {
         Self { first: first as u32, len: (end - first) as u32, all }
     }
 
+    #[inline(always)]
+    pub(super) fn all(self) -> u32 {
+        self.all
+    }
+
     pub(super) fn is_whole(self) -> bool {
         self.len == self.all
     }
