@@ -9,7 +9,7 @@ use crossbeam_epoch::Guard;
 
 use crate::capability::{Capabilities, Demand, Service};
 use crate::config::{SchedulerBuilder, SchedulerConfig};
-use crate::core::{Asked, Busyness, Chosen, Core};
+use crate::core::{Asked, Busyness, Chosen, Core, Slot};
 use crate::error::{
     ConfigError, CreateJobError, HeartbeatError, JobError, NoNode, NodeError, RegisterError, RetryError,
 };
@@ -228,8 +228,8 @@ impl Scheduler {
 
     #[inline(always)]
     fn reserve_asked(&self, asked: Asked<'_>) -> Result<Reservation<'_>, NoNode> {
-        let chosen = self.core().reserve(asked)?;
-        Ok(Reservation { core: self.core(), chosen })
+        let slot = self.core().reserve(asked)?;
+        Ok(Reservation { core: self.core(), slot })
     }
 
     /// Creates a job: chooses a node, reserves one of its slots, and remembers both under the request id. The same
@@ -484,13 +484,13 @@ impl fmt::Debug for Selection<'_> {
 #[must_use = "the slot is given back as soon as the reservation is dropped"]
 pub struct Reservation<'s> {
     core: &'s Core,
-    chosen: Chosen,
+    slot: Slot<'s>,
 }
 
 impl Reservation<'_> {
     /// The node, as its registrant refers to it.
     pub fn node(&self) -> NodeHandle {
-        NodeHandle::new(self.core.node_held(self.chosen.cell))
+        NodeHandle::new(self.core.node_held(self.slot.chosen.cell))
     }
 
     /// The node's id.
@@ -500,13 +500,13 @@ impl Reservation<'_> {
 
     /// The name of the pool in which it was found, if that is still there.
     pub fn pool(&self) -> Option<Arc<str>> {
-        self.core.pool_name(self.chosen.pool)
+        self.core.pool_name(self.slot.chosen.pool)
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.core.give_back(self.chosen);
+        self.core.give_back(self.slot);
     }
 }
 

@@ -3,7 +3,7 @@
 use crossbeam_epoch::Guard;
 
 use super::Core;
-use super::reserving::Chosen;
+use super::reserving::Slot;
 use super::selecting::{Asked, Extra};
 use crate::capability::Demand;
 use crate::error::NoNode;
@@ -51,26 +51,26 @@ impl Core {
     /// As [`hold`](Self::hold), by the short way to a slot. `None`: that does not lead to one.
     #[inline(always)]
     fn hold_shortly(&self, record: &JobRecord, demand: &Demand, pin: &Guard) -> Option<Held> {
-        let chosen = self.reserve_shortly(Asked::Plain(demand))?;
-        let cell = self.cells.at(chosen.cell);
-        let node = node_in(cell, pin);
-        if let Some(lodging) = node.jobs.lodging(chosen.pool) {
-            let entry = node.jobs.add(record.id.number(), cell.word().capacity());
+        let slot = self.reserve_shortly(Asked::Plain(demand))?;
+        let node = node_in(slot.cell, pin);
+        if let Some(lodging) = node.jobs.lodging(slot.chosen.pool) {
+            let entry = node.jobs.add(record.id.number(), slot.cell.word().capacity());
             return Some(Held { node: node.to_arc(), entry, lodging, pool: None });
         }
-        self.hold_in_new_pool(record, chosen, pin)
+        self.hold_in_new_pool(record, slot, pin)
     }
 
     /// The same, if the node does not keep the pool yet, or not at all.
     #[cold]
-    fn hold_in_new_pool(&self, record: &JobRecord, chosen: Chosen, pin: &Guard) -> Option<Held> {
-        let pool = self.snapshot(pin).table().get(chosen.pool as u32).filter(|pool| pool.key == chosen.pool);
+    fn hold_in_new_pool(&self, record: &JobRecord, slot: Slot<'_>, pin: &Guard) -> Option<Held> {
+        let key = slot.chosen.pool;
+        let pool = self.snapshot(pin).table().get(key as u32).filter(|pool| pool.key == key);
         let Some(pool) = pool else {
             // It was dropped since, with all that stood in it.
-            self.give_back(chosen);
+            self.give_back(slot);
             return None;
         };
-        Some(self.held(record, self.cells.at(chosen.cell), pool, pin))
+        Some(self.held(record, slot.cell, pool, pin))
     }
 
     /// Enters the job with the node of which a slot has just been taken.
@@ -86,7 +86,7 @@ impl Core {
     #[inline(always)]
     pub(super) fn let_go(&self, record: &JobRecord, attempt: &Attempt) {
         attempt.node.jobs.remove(attempt.entry(), record.id.number());
-        self.release(attempt.node.cell, attempt.node.generation);
+        self.release(self.cells.at(attempt.node.cell), attempt.node.cell, attempt.node.generation);
     }
 }
 

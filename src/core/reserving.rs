@@ -54,6 +54,13 @@ impl Chosen {
     }
 }
 
+/// A slot taken, to be [given back](Core::give_back), with its cell at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'c> {
+    pub(super) cell: &'c Cell,
+    pub(crate) chosen: Chosen,
+}
+
 /// What became of taking a slot that was found.
 enum Taken {
     Yes,
@@ -65,16 +72,16 @@ enum Taken {
 
 impl Core {
     #[inline(always)]
-    pub(crate) fn reserve(&self, asked: Asked<'_>) -> Result<Chosen, NoNode> {
+    pub(crate) fn reserve<'c>(&'c self, asked: Asked<'_>) -> Result<Slot<'c>, NoNode> {
         match self.reserve_shortly(asked) {
-            Some(chosen) => Ok(chosen),
-            None => self.reserve_at_large(asked),
+            Some(slot) => Ok(slot),
+            None => self.reserve_at_large(asked).map(|chosen| Slot { cell: self.cells.at(chosen.cell), chosen }),
         }
     }
 
     /// See the module's documentation. `None`: the short way does not lead there.
     #[inline(always)]
-    pub(super) fn reserve_shortly(&self, asked: Asked<'_>) -> Option<Chosen> {
+    pub(super) fn reserve_shortly<'c>(&'c self, asked: Asked<'_>) -> Option<Slot<'c>> {
         // Acquire: pairs with `publish`.
         let stamp = self.stamp.load(Ordering::Acquire);
         let number = asked.demand().requirements.memo.known(stamp).filter(|_| asked.is_plain())?;
@@ -83,19 +90,19 @@ impl Core {
         let key = index.key();
         let (mut random, thread) = self.threads.stream();
         let home = self.homes.of(thread);
-        let chosen = loop {
+        let slot = loop {
             let Some(found) = self.draw_lighter(index, thread, home, &mut random) else { break None };
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);
-                    break Some(Chosen::of(&found, key));
+                    break Some(Slot { cell: found.cell, chosen: Chosen::of(&found, key) });
                 }
                 Taken::No => {}
                 Taken::Elsewhere => break None,
             }
         };
         self.threads.keep(random);
-        chosen
+        slot
     }
 
     #[inline(always)]
@@ -149,14 +156,13 @@ impl Core {
     }
 
     #[inline(always)]
-    pub(crate) fn give_back(&self, chosen: Chosen) {
-        self.release(chosen.cell, chosen.generation());
+    pub(crate) fn give_back(&self, slot: Slot<'_>) {
+        self.release(slot.cell, slot.chosen.cell, slot.chosen.generation());
     }
 
-    /// Gives a slot back; to be called once for each slot that was reserved. Needs no pin.
+    /// Gives a slot of the cell of this number back; to be called once for each slot that was reserved. Needs no pin.
     #[inline(always)]
-    pub(super) fn release(&self, number: u32, generation: u32) {
-        let cell = self.cells.at(number);
+    pub(super) fn release(&self, cell: &Cell, number: u32, generation: u32) {
         let done = match cell.release_at_once(generation) {
             AtOnce::Quiet => true,
             AtOnce::Risen => {
