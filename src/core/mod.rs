@@ -42,7 +42,7 @@ use crate::stats::{Count, Meters};
 use crate::sync::{AtomicU64, Ordering, Sequence};
 use homes::Homes;
 use pools::Topology;
-pub(crate) use reserving::{Chosen, Slot};
+pub(crate) use reserving::Slot;
 pub(crate) use selecting::{Asked, Busyness};
 use upkeep::Upkeep;
 
