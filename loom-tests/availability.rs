@@ -215,19 +215,19 @@ fn the_occupancy_of_a_pool_is_not_lost() {
             let both = asr().service(Service::TTS);
             fleet.core.register(NodeSpec::new("other").capacity(2).capabilities(both).ready()).unwrap();
             let demand = crate::Demand::new().service(Service::ASR);
-            let take = |fleet: &Fleet| fleet.core.reserve(crate::core::Asked::Plain(&demand));
+            let take = || fleet.core.reserve(crate::core::Asked::Plain(&demand));
             // All slots are taken, then the larger node's pool has one of its two free.
-            let taken: Vec<_> = std::iter::from_fn(|| take(&fleet).ok()).collect();
-            let larger = |at: &&crate::core::Chosen| fleet.core.cells.at(at.cell).basis().capacity == 2;
+            let taken: Vec<_> = std::iter::from_fn(|| take().ok()).collect();
+            let larger = |slot: &&crate::core::Slot<'_>| slot.cell.basis().capacity == 2;
             let [one, two] = taken.iter().filter(larger).copied().collect::<Vec<_>>()[..] else {
                 panic!("two slots of the larger node")
             };
-            fleet.core.release(one.cell, one.generation());
+            fleet.core.give_back(one);
             let other = thread::spawn({
                 let (fleet, demand) = (fleet.clone(), demand.clone());
                 move || fleet.core.reserve(crate::core::Asked::Plain(&demand)).is_ok()
             });
-            fleet.core.release(two.cell, two.generation());
+            fleet.core.give_back(two);
             let found = fleet.core.select(crate::core::Asked::Plain(&demand), unpinned());
             let (_, found) = found.expect("of two free slots the other can take one");
             seen.note(if found.in_flight == 0 { "the release came first" } else { "the reserve came first" });

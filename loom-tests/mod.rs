@@ -198,13 +198,16 @@ impl Fleet {
     /// Takes a slot of this node, whatever the index says.
     fn take_of(&self, node: usize) -> Option<Slot> {
         let (cell, generation) = (self.nodes[node].node.cell, self.nodes[node].node.generation);
-        let found = self.pool.index.look(&self.core.cells, node as u32)?;
-        let slot = Slot { cell, generation };
-        self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0).then_some(slot)
+        loop {
+            let found = self.pool.index.look(&self.core.cells, node as u32)?;
+            if self.core.reserve_on(&Candidate { pool: &self.pool, found }, 0) {
+                return Some(Slot { cell, generation });
+            }
+        }
     }
 
     fn give(&self, slot: Slot) {
-        self.core.release(slot.cell, slot.generation);
+        self.core.release(self.core.cells.at(slot.cell), slot.cell, slot.generation);
     }
 
     /// Takes every slot, and has a find notice that: no bit is left set, up to that of the pool.

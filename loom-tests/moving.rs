@@ -128,7 +128,7 @@ fn a_slot_is_released_while_the_node_moves_to_several_pools() {
             let core = core.clone();
             move || core.update(&handle, both()).unwrap()
         });
-        core.release(held.cell, held.generation());
+        core.give_back(held);
         mover.join().unwrap();
         assert_told(&core);
         assert!(find(Service::ASR).is_ok() && find(Service::TTS).is_ok());

@@ -39,12 +39,12 @@ fn spec(id: &str) -> NodeSpec {
 /// Takes a slot and gives it back, and says of which incarnation it was; `None` when nothing was found.
 fn use_a_slot(core: &Core, gone: Option<(&AtomicBool, u64)>) -> Option<u64> {
     let was_gone = gone.filter(|(gone, _)| gone.load(Ordering::SeqCst)).map(|(_, incarnation)| incarnation);
-    let chosen = core.reserve(Asked::Plain(&demand())).ok()?;
+    let slot = core.reserve(Asked::Plain(&demand())).ok()?;
     // A slot that is held keeps the node in its cell.
-    let node = core.cells.at(chosen.cell).node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
-    assert_eq!(node.generation, chosen.generation());
+    let node = slot.cell.node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
+    assert_eq!(node.generation, slot.chosen.generation());
     assert_ne!(Some(node.incarnation), was_gone, "a slot was taken of a node that was gone before");
-    core.give_back(chosen);
+    core.give_back(slot);
     Some(node.incarnation)
 }
 

@@ -50,10 +50,10 @@ fn reserve_while(preemptions: usize, vacates: bool, change: fn(&Fleet)) {
         fleet.stir();
         let was_changed = changed.load(Ordering::Acquire) == 1;
         match fleet.core.reserve(Asked::Plain(&demand)) {
-            Ok(chosen) => {
+            Ok(slot) => {
                 assert!(!was_changed, "a slot was reserved of a node that does something else by then");
                 seen.note("it was reserved before");
-                fleet.core.give_back(chosen);
+                fleet.core.give_back(slot);
             }
             Err(_) => seen.note("it was refused"),
         }
@@ -108,11 +108,11 @@ fn a_slot_is_reserved_while_the_cell_gets_a_node_of_another_pool() {
             }
         });
         match core.reserve(Asked::Plain(&demand)) {
-            Ok(chosen) => {
-                let node = core.cells.at(chosen.cell).node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
+            Ok(slot) => {
+                let node = slot.cell.node.load_arc(&crossbeam_epoch::pin()).expect("its slot is held");
                 assert_eq!(node.incarnation, one.incarnation(), "a slot was taken of a node that cannot do it");
                 seen.note("it was reserved of the one");
-                core.give_back(chosen);
+                core.give_back(slot);
             }
             Err(_) => seen.note("it was refused"),
         }

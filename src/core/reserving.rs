@@ -57,7 +57,7 @@ impl Chosen {
 /// A slot taken, to be [given back](Core::give_back), with its cell at hand.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot<'c> {
-    pub(super) cell: &'c Cell,
+    pub(crate) cell: &'c Cell,
     pub(crate) chosen: Chosen,
 }
 

@@ -16,9 +16,11 @@
 //!   taken for told. It wraps; a thread would have to be held up between two instructions for exactly a multiple of
 //!   2^18 rises of one node.
 //! - `generation` (10): uses of the cell. Changes when a cell is given to a node and when it is taken back. It wraps,
-//!   which does no harm: a cell is given to another node only when no slot of it is held and nobody is pinned who may
-//!   have found the node there, so no use of a stale generation can be under way. (But one: who has released settles
-//!   his rise later, without a pin before that; it names the whole word, `rises` among it.)
+//!   which does no harm to whoever is pinned or holds a slot: a cell is given to another node only when no slot of it is
+//!   held and nobody is pinned who may have found the node there. A reservation or a release on the short way has no pin;
+//!   it names the whole word, and the rises are counted on from tenant to tenant: to take an old word for the present
+//!   one, it would have to be held up between two instructions until generation and rises both come round to where they
+//!   were.
 //!
 //! Rules: (1) no transition changes two of these fields' meanings by two operations: each is one compare-and-swap of
 //! the whole word. (2) `in_flight` grows only while the word is [`selectable`](SlotWord::selectable). (3) `in_flight`
