@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Throughput of reserve + release by 1, 2, 4, 8, 16 threads, as far as there are cores; how even it is; and how even
-//! the load is that they leave on the nodes. One thread and many take turns of some 50 ms, ours and the floor, too.
+//! the load is that they leave on the nodes. One thread and many take turns of some 200 ms, ours and the floor, too.
 //!
 //! # Which lines an operation writes
 //! To see lines move between caches (`perf c2c`) takes counters of the processor that virtual machines do not show, so

@@ -15,6 +15,8 @@ use crate::load::Fleet;
 const BUDGETS: [(usize, Bound); 2] = [(2, Bound::AtLeast(1.6)), (16, Bound::AtLeast(12.0))];
 /// Turns wanted of each number of threads and contender, and the most that are taken to get them.
 const TURNS: [usize; 2] = [8, 80];
+/// Long beside the ticks after which threads that begin to be busy have homes, two at most.
+const TURN: Duration = Duration::from_millis(200);
 /// The share of a turn for which a thread may have waited for a core.
 const DISTURBED: f64 = 0.02;
 /// Operations between two looks at the signal.
@@ -39,8 +41,7 @@ pub(super) struct Part {
 }
 
 pub(super) fn measure(suite: &mut Suite, case: &str, fleet: &Fleet, floor: &Floor, budgeted: bool) {
-    let ([wanted, most], time) =
-        if Suite::is_bench() { (TURNS, Duration::from_millis(50)) } else { ([1, 1], Duration::from_millis(2)) };
+    let ([wanted, most], time) = if Suite::is_bench() { (TURNS, TURN) } else { ([1, 1], Duration::from_millis(2)) };
     let counts = super::counts(1);
     // By contender and number of threads.
     let mut done: Vec<[Vec<Done>; CONTENDERS]> = counts.iter().map(|_| Default::default()).collect();

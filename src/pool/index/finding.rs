@@ -151,6 +151,9 @@ impl Index {
             }
             return Some(first.lighter(second, drawn[1].fraction));
         }
+        if part.all() >= HUGE {
+            self.foresee_apart(part, cells, random);
+        }
         self.find_lighter(cells, &drawn)
     }
 
@@ -228,17 +231,28 @@ impl Index {
     }
 
     /// Has the cells fetched that will be drawn with these random numbers after [`AHEAD`] choices more. If the thread chooses
-    /// from another pool then, or the bits have changed, two lines were fetched in vain; so they are if the leaves are empty,
-    /// but where many are, most choices do not come here.
+    /// from another pool then, or the bits have changed, two lines were fetched in vain.
     #[inline(always)]
     fn foresee(&self, part: Part, cells: &Cells, random: &Random) {
         let mut ahead = random.further_on(2 * AHEAD);
         for _ in 0..2 {
             let drawn = self.draw_place(part, &mut ahead);
-            if let Some(block) = cells.block(drawn.seats.block()) {
-                fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
+            let (seats, place) = match drawn.bits {
+                0 => match self.near(drawn.leaf, drawn.fraction) {
+                    Some(near) => (self.leaves.at(near.leaf).seats(), near.place),
+                    None => continue,
+                },
+                _ => (drawn.seats, drawn.place),
+            };
+            if let Some(block) = cells.block(seats.block()) {
+                fetch_ahead(&block[(place % FANOUT) as usize]);
             }
         }
+    }
+
+    #[inline(never)]
+    fn foresee_apart(&self, part: Part, cells: &Cells, random: &Random) {
+        self.foresee(part, cells, random);
     }
 
     /// As [`find`](Self::find), in this leaf if it has a set bit, or else near; and whether it is the only one in all.

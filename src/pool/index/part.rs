@@ -45,8 +45,9 @@ impl Part {
             return whole;
         }
         let turn = (home.turn() * lines) >> Stretch::TURN_BITS;
-        let begin_of = |line: u64| line / lines * u64::from(all) + line % lines * LINE;
-        let first = (turn + start) % lines;
+        // No line is more than once around; so there is no need to divide, which takes as long as all the rest.
+        let begin_of = |line: u64| if line < lines { line * LINE } else { u64::from(all) + (line - lines) * LINE };
+        let first = if turn + start < lines { turn + start } else { turn + start - lines };
         let (first, end) = (begin_of(first), begin_of(first + end - start));
         Self { first: first as u32, len: (end - first) as u32, all }
     }
