@@ -99,17 +99,20 @@ impl Index {
     #[inline(always)]
     pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
         let high_water = self.high_water();
-        let found = match (high_water <= FANOUT, home.is_whole()) {
-            (true, _) => self.draw_lighter_of_few(cells, random),
-            (_, true) => return self.draw_lighter_of(Part::whole(high_water), cells, random),
-            _ => None,
-        };
-        if found.is_some() {
-            return found;
+        if high_water > FANOUT {
+            // Twice, so that most often there is no part to reckon with.
+            return match home.is_whole() {
+                true => self.draw_lighter_of(Part::whole(high_water), cells, random),
+                false => self.draw_lighter_of(Part::of(high_water, home), cells, random),
+            };
+        }
+        let few = self.draw_lighter_of_few(cells, random);
+        if few.is_some() {
+            return few;
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
-        let found = self.draw_lighter_apart(Part::of(high_water, home), cells, &mut apart);
+        let found = self.draw_lighter_apart(high_water, cells, &mut apart);
         *random = apart;
         found
     }
@@ -134,8 +137,8 @@ impl Index {
     }
 
     #[inline(never)]
-    fn draw_lighter_apart<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.draw_lighter_of(part, cells, random)
+    fn draw_lighter_apart<'a>(&self, high_water: u32, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        self.draw_lighter_of(Part::whole(high_water), cells, random)
     }
 
     #[inline(always)]
@@ -150,9 +153,6 @@ impl Index {
                 self.foresee(part, cells, random);
             }
             return Some(first.lighter(second, drawn[1].fraction));
-        }
-        if part.all() >= HUGE {
-            self.foresee_apart(part, cells, random);
         }
         self.find_lighter(cells, &drawn)
     }
@@ -231,28 +231,17 @@ impl Index {
     }
 
     /// Has the cells fetched that will be drawn with these random numbers after [`AHEAD`] choices more. If the thread chooses
-    /// from another pool then, or the bits have changed, two lines were fetched in vain.
+    /// from another pool then, or the bits have changed, two lines were fetched in vain; so they are if the leaves are empty,
+    /// but where many are, most choices do not come here.
     #[inline(always)]
     fn foresee(&self, part: Part, cells: &Cells, random: &Random) {
         let mut ahead = random.further_on(2 * AHEAD);
         for _ in 0..2 {
             let drawn = self.draw_place(part, &mut ahead);
-            let (seats, place) = match drawn.bits {
-                0 => match self.near(drawn.leaf, drawn.fraction) {
-                    Some(near) => (self.leaves.at(near.leaf).seats(), near.place),
-                    None => continue,
-                },
-                _ => (drawn.seats, drawn.place),
-            };
-            if let Some(block) = cells.block(seats.block()) {
-                fetch_ahead(&block[(place % FANOUT) as usize]);
+            if let Some(block) = cells.block(drawn.seats.block()) {
+                fetch_ahead(&block[(drawn.place % FANOUT) as usize]);
             }
         }
-    }
-
-    #[inline(never)]
-    fn foresee_apart(&self, part: Part, cells: &Cells, random: &Random) {
-        self.foresee(part, cells, random);
     }
 
     /// As [`find`](Self::find), in this leaf if it has a set bit, or else near; and whether it is the only one in all.

@@ -31,6 +31,7 @@ impl Part {
     }
 
     /// Parts of homes that lie side by side all around lie side by side all around, in whole lines of the pool.
+    #[inline(always)]
     pub(super) fn of(all: u32, home: Stretch) -> Self {
         let whole = Self::whole(all);
         if home.is_whole() || all < WITH_HOMES {
