@@ -16,17 +16,54 @@
 //! as it was when it became that.
 
 use super::word::{FANOUT, IndexWord};
+use crate::arena::Arena;
 use crate::sync::{AtomicU64, Ordering, Zeroed};
 
-/// See the module's documentation. Four to a cache line.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
     pub(super) word: IndexWord,
     seats: AtomicU64,
 }
 
+/// Leaves on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line([Leaf; LINE]);
+
+const LINE: usize = 4;
+
 // SAFETY: atomic integers.
-unsafe impl Zeroed for Leaf {}
+unsafe impl Zeroed for Line {}
+
+/// The leaves of an index, in their order.
+#[derive(Debug)]
+pub(super) struct Leaves(Arena<Line, 1>);
+
+impl Leaves {
+    /// With the first of them.
+    pub(super) fn new() -> Self {
+        let lines = Arena::new();
+        lines.ensure(0);
+        Self(lines)
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, leaf: u32) -> Option<&Leaf> {
+        self.0.get(leaf / LINE as u32).map(|line| &line.0[leaf as usize % LINE])
+    }
+
+    /// A leaf that the caller knows to exist.
+    #[inline(always)]
+    pub(super) fn at(&self, leaf: u32) -> &Leaf {
+        &self.0.at(leaf / LINE as u32).0[leaf as usize % LINE]
+    }
+
+    /// Makes sure that it exists; every caller may race.
+    pub(super) fn ensure(&self, leaf: u32) -> &Leaf {
+        &self.0.ensure(leaf / LINE as u32).0[leaf as usize % LINE]
+    }
+}
 
 /// The seats of a leaf, as they were read.
 #[derive(Clone, Copy)]

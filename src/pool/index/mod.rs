@@ -49,7 +49,7 @@ use crate::node::Cells;
 use crate::pool::Occupancy;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 pub(crate) use finding::Found;
-use leaf::Leaf;
+use leaf::Leaves;
 use std::sync::Arc;
 use word::{FANOUT, IndexWord};
 
@@ -60,7 +60,7 @@ const MAX_LEVELS: usize = 6;
 #[derive(Debug)]
 pub(crate) struct Index {
     /// Level 0, and the members.
-    leaves: Arena<Leaf, 1>,
+    leaves: Leaves,
     /// Cells of members that are not in one of their leaf's own, plus one; 0: none. By position.
     strangers: Arena<AtomicU32, { sized(5, 1) }>,
     /// Level 1 and further up.
@@ -80,8 +80,8 @@ pub(crate) struct Index {
 impl Index {
     /// An empty index of pool number `pool`.
     pub(crate) fn new(pool: u32, occupancy: Arc<Occupancy>) -> Self {
-        let index = Self {
-            leaves: Arena::new(),
+        Self {
+            leaves: Leaves::new(),
             strangers: Arena::new(),
             above: std::array::from_fn(|_| Arena::new()),
             depth: AtomicU32::new(1),
@@ -90,9 +90,7 @@ impl Index {
             occupancy,
             pool,
             key: AtomicU64::new(0),
-        };
-        index.leaves.ensure(0);
-        index
+        }
     }
 
     /// The key of the pool whose index it is.
