@@ -67,8 +67,9 @@ impl Part {
     pub(super) fn draw(self, random: &mut Random) -> (u32, u64) {
         let drawn = u128::from(random.next()) * u128::from(self.len);
         let position = self.first + (drawn >> 64) as u32;
-        let past_the_end = self.first != 0 && position >= self.all;
-        let position = if past_the_end { position - self.all } else { position };
+        // Past the end it goes on from 0: the smaller of the two, for less than nothing is much. Without a branch, which in a
+        // part that goes round could not be foreseen.
+        let position = if self.first == 0 { position } else { position.min(position.wrapping_sub(self.all)) };
         (position, drawn as u64)
     }
 }
