@@ -32,6 +32,7 @@ use crate::id::NodeKey;
 use crate::node::cell::{Basis, Cell, Report};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Heartbeat, Node, NodeHandle, Readiness, ResourceUse, ShardState, pack_usage};
+use crate::prefetch::fetch_ahead;
 use crate::stats::Count;
 use crate::sync::Ordering;
 
@@ -64,7 +65,9 @@ impl Core {
     /// Has what a heartbeat of this node needs of memory fetched, without waiting for it.
     #[inline(always)]
     pub(crate) fn fetch(&self, handle: &NodeHandle) {
-        std::hint::black_box(self.cells.get(handle.cell).map(Cell::word));
+        if let Some(cell) = self.cells.get(handle.cell) {
+            fetch_ahead(cell);
+        }
     }
 
     /// `false`: nothing was done.
