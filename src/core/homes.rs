@@ -129,9 +129,8 @@ impl Homes {
         self.0[thread].stretch.store(stretch.0, Ordering::Relaxed);
     }
 
-    /// The thread saw how a node of its home compares to one of the whole; says whether it has left its home because of
-    /// that.
-    fn note(&self, thread: u32, load: std::cmp::Ordering) -> bool {
+    /// The thread saw how a node of its home compares to one of the whole; it may leave its home because of that.
+    fn note(&self, thread: u32, load: std::cmp::Ordering) {
         let home = self.at(thread);
         let sum = home.fuller.load(Ordering::Relaxed);
         let sum = match load {
@@ -144,7 +143,6 @@ impl Homes {
         if leaves {
             home.stretch.store(Stretch::WHOLE.0, Ordering::Relaxed);
         }
-        leaves
     }
 
     /// Shares the homes out anew, given what each thread has drawn so far.
@@ -293,7 +291,9 @@ mod tests {
                 absences.push(absent);
                 absent = 0;
                 // It leaves at once.
-                while !homes.note(0, Greater) {}
+                while !homes.of(0).is_whole() {
+                    homes.note(0, Greater);
+                }
             }
         }
         assert_eq!(absences, [0, 1, 2, 4, 8, 16, 32, 64, 64]);
@@ -314,8 +314,10 @@ mod tests {
     /// Two busy threads' homes, and how often the first has to see its home compared until it leaves; `None`: it stays.
     fn leaves_after(tests: u32, mut load: impl FnMut() -> std::cmp::Ordering) -> Option<u32> {
         let (homes, _) = shared_out(&[BUSY, BUSY]);
-        let left = (1..=tests).find(|_| homes.note(0, load()));
-        assert_eq!(homes.of(0).is_whole(), left.is_some());
+        let left = (1..=tests).find(|_| {
+            homes.note(0, load());
+            homes.of(0).is_whole()
+        });
         assert!(!homes.of(1).is_whole());
         left
     }
