@@ -3,8 +3,7 @@
 //! A program that includes this has it as its global allocator. Counts are exact and cost a few instructions; times
 //! are not to be measured with it all the same.
 
-// Each program uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each program uses what it needs of this")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,7 +1,6 @@
 //! Schedulers with nodes to choose from.
 
-// Each suite is a program of its own and uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each suite is a program of its own and uses what it needs of this")]
 
 use std::time::{Duration, Instant};
 

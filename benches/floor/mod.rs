@@ -4,8 +4,7 @@
 //! It is what the library's own structure would be if that were all it had to do, and is written to be fast rather
 //! than complete, so that the ratio to it is what names, pools, states and exactness cost.
 
-// Each suite is a program of its own and uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each suite is a program of its own and uses what it needs of this")]
 
 mod bitmap;
 

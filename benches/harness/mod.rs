@@ -8,8 +8,7 @@
 //! Names are `suite/case/subject`, and a filter is given as criterion wants it, as the first argument. It is a regular
 //! expression, so names do without what means something in one.
 
-// Each suite is a program of its own and uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each suite is a program of its own and uses what it needs of this")]
 
 pub(crate) mod clock;
 pub(crate) mod crew;
