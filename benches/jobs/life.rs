@@ -4,8 +4,7 @@
 //! that would have run out. Measured is the state in which as much goes as comes: enough jobs have finished for the
 //! oldest to be forgotten with every further one, and between two turns the clock is moved on, so that leases run out.
 
-// Each suite is a program of its own and uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each suite is a program of its own and uses what it needs of this")]
 
 use std::cell::Cell;
 use std::time::Duration;
