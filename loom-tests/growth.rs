@@ -17,11 +17,15 @@
 use loom::thread;
 
 use super::*;
+use crate::node::NodeState;
+use crate::pool::Share;
+
+const SHARE: Share = Share { state: NodeState::Ready, capacity: 1 };
 
 /// Takes in a member that is never selected: nobody moves into its cell.
 fn grow(fleet: &Fleet) {
     fleet.stir();
-    fleet.pool.join(None, &fleet.core.cells, 100, &fleet.core.meters.locks).expect("the pool is open");
+    fleet.pool.join(None, &fleet.core.cells, 100, SHARE, &fleet.core.meters.locks).expect("the pool is open");
     fleet.stir();
 }
 
@@ -103,7 +107,7 @@ fn a_new_node_is_found_as_soon_as_it_is_ready() {
             }
         });
         // What registering a node does, without its locks and maps.
-        let seated = fleet.pool.join(None, &fleet.core.cells, 100, &fleet.core.meters.locks).unwrap();
+        let seated = fleet.pool.join(None, &fleet.core.cells, 100, SHARE, &fleet.core.meters.locks).unwrap();
         let (cell, position) = (fleet.core.cells.at(seated.cell), seated.position);
         let generation = cell.occupy(1, 100, crate::node::word::Flags::REGISTERING);
         cell.set_home(crate::node::cell::Home::At { pool: fleet.pool.number, position });

@@ -10,6 +10,7 @@
 //! | a slot is taken and given back while the node is replaced | 2 | 1 |
 //! | the same while it is deregistered, and another node gets its cell | 2 | 1 |
 //! | the last node of a pool goes while another one comes | 2 | 2 |
+//! | what was found in a cell is read while the node goes, and its record is used again | 2 | 2 |
 //!
 //! The first two hold with 2 preemptions as well, which takes five minutes (`LOOM_MAX_PREEMPTIONS=2`).
 //!
@@ -18,7 +19,8 @@
 //! - `Core::take_out` not retiring, leaving it to releases: first two models;
 //! - `Cells::retire` vacating at once instead of deferring: second model, a slot is taken of the new node by one who found
 //!   the old;
-//! - `Pool::join` not looking whether the pool is closed: third model.
+//! - `Pool::join` not looking whether the pool is closed: third model;
+//! - `Withdrawn::after_pins` not waiting for pins, or `Cells::vacate` leaving the record in its cell: fourth model.
 
 use std::sync::atomic::AtomicBool;
 
@@ -135,5 +137,53 @@ fn a_pool_is_dropped_while_a_node_joins_it() {
         assert_eq!(fleet.core.stats().now.pools, 2, "its own, and the mixed pool");
         assert_vacated_once(&fleet.core, old.cell, old.generation);
         assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn a_record_is_read_while_it_is_to_be_used_again() {
+    let outcomes = ["it was read", "it was used again", "it was found after the node had gone"];
+    explore(2, &outcomes, |seen| {
+        // No handle is kept of any node.
+        let core = scheduler(|builder| builder);
+        core.register(NodeSpec::new("old").capabilities(asr())).unwrap();
+        core.register(NodeSpec::new("stays").capabilities(asr())).unwrap();
+        let stirred = Arc::new(crate::sync::AtomicU64::new(0));
+        let reader = thread::spawn({
+            let (core, stirred, seen) = (core.clone(), stirred.clone(), seen.clone());
+            move || {
+                let pin = crossbeam_epoch::pin();
+                // As who has the number of a cell from somewhere, which may be late.
+                let node = core.node_in(0, &pin);
+                let word = core.cells.at(0).word();
+                let read = |node: &crate::node::Node| (node.id.to_string(), node.incarnation);
+                let before = node.map(read);
+                stirred.fetch_add(1, Ordering::AcqRel);
+                assert_eq!(before, node.map(read), "a record was written to that somebody reads");
+                if node.is_some() {
+                    seen.note("it was read");
+                }
+                if node.is_some_and(|node| &*node.id == "old") && word.flags().has(crate::node::word::Flags::GONE) {
+                    seen.note("it was found after the node had gone");
+                }
+                drop(pin);
+                crossbeam_epoch::pin().flush();
+            }
+        });
+        let address = core.handle("old").map(|handle| Arc::as_ptr(&handle.node));
+        let old = core.handle("old").unwrap();
+        core.deregister(&old).unwrap();
+        drop(old);
+        for _ in 0..4 {
+            crossbeam_epoch::pin().flush();
+        }
+        stirred.fetch_add(1, Ordering::AcqRel);
+        let new = core.register(spec("new")).unwrap();
+        if Some(Arc::as_ptr(&new.node)) == address {
+            seen.note("it was used again");
+        }
+        reader.join().unwrap();
+        reclaim(|| core.cells.at(0).word().generation() != 1);
+        assert_told(&core);
     });
 }

@@ -6,7 +6,8 @@
 //!
 //! # Orderings
 //! A value is published with Release (`swap`: AcqRel, to take over the one it replaces; `fill`, `put`) and found with Acquire, so
-//! what was written to it before it was published is seen by whoever finds it.
+//! what was written to it before it was published is seen by whoever finds it. It is withdrawn with Release, too: who finds
+//! nothing sees what was done before.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -100,6 +101,50 @@ impl<T: Send + Sync + 'static> Published<T> {
             // thread, and 'static.
             unsafe { pin.defer_unchecked(move || old.release()) };
         }
+    }
+
+    /// Takes the value out, if there is one, to those withdrawn before. For the one who alone changes what is here.
+    pub(crate) fn withdraw(&self, withdrawn: &mut Withdrawn<T>) {
+        // Relaxed: the one who put it there, at the latest, is this one.
+        let value = self.value.load(Ordering::Relaxed);
+        if !value.is_null() {
+            // Release: pairs with `load`.
+            self.value.store(std::ptr::null_mut(), Ordering::Release);
+            // SAFETY: from `Arc::into_raw`, and the reference that the cell owned is ours now.
+            withdrawn.0.push(unsafe { Arc::from_raw(value) });
+        }
+    }
+}
+
+/// Values that were published. Whoever found one may follow it until their pin ends; so they are not let go of, nor handed
+/// to anybody, before such pins have ended.
+pub(crate) struct Withdrawn<T: Send + Sync + 'static>(Vec<Arc<T>>);
+
+impl<T: Send + Sync + 'static> Withdrawn<T> {
+    /// Hands them to `then` when all pins that are there now have ended.
+    pub(crate) fn after_pins(mut self, pin: &Guard, then: impl FnOnce(Vec<Arc<T>>) + Send + 'static) {
+        let values = std::mem::take(&mut self.0);
+        pin.defer(move || then(values));
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for Withdrawn<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Withdrawn<T> {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            std::mem::take(self).after_pins(&crossbeam_epoch::pin(), drop);
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> std::fmt::Debug for Withdrawn<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Withdrawn").field(&self.0.len()).finish()
     }
 }
 

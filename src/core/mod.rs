@@ -212,3 +212,10 @@ impl Core {
         self.live_nodes.load(Ordering::Relaxed) as usize
     }
 }
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Records that pools keep for nodes that come may have references of these very pools.
+        self.layout.configured().for_each(|pool| drop(pool.take_room(&self.meters.locks)));
+    }
+}

@@ -23,7 +23,7 @@ use crate::id::NodeId;
 use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Membership, Node, NodeHandle, NodeSpec, NodeState, ShardState, Special};
-use crate::pool::{Profile, Seat, Share};
+use crate::pool::{Profile, Seat, Seated, Share};
 use crate::publish::Published;
 use crate::sync::Ordering;
 
@@ -78,19 +78,18 @@ impl Core {
         // Nothing fails from here on.
         let left = old.and_then(|old| self.take_out(&mut state, &old.to_arc(), &pin));
         let flags = Flags::REGISTERING.with(Flags::WEIGHTLESS, weight == 0);
-        let (number, places) = self.settle(&seats, &id, weight, &pin);
+        // As it will be when this returns, so that it is counted once.
+        let up = if ready { flags.with(Flags::REGISTERING, false) } else { flags };
+        let share = Share { state: NodeState::of(up), capacity: slots };
+        let Settled { cell: number, places, record } = self.settle(&seats, &id, weight, share, &pin);
         let cell = self.cells.at(number);
         self.cells.put_name(number, name);
         let generation = cell.prepare(slots, weight);
         cell.hear(generation, self.clock.now());
-        // As it will be when this returns, so that it is counted once.
-        let up = if ready { flags.with(Flags::REGISTERING, false) } else { flags };
-        let share = Share { state: NodeState::of(up), capacity: slots };
-        places.iter().for_each(|place| place.pool.tally.add(share));
         let (home, memberships) = homes(places);
         // Nobody has a slot of this generation yet, so no release has to be asked to tell the index there.
         cell.set_home(home);
-        let node = Arc::new(Node {
+        let node = Node {
             id,
             cell: number,
             generation,
@@ -102,7 +101,8 @@ impl Core {
             ready_services: Published::default(),
             memberships: memberships.map(Published::new).unwrap_or_default(),
             jobs: Default::default(),
-        });
+        };
+        let node = node.shared(record);
         cell.node.put(node.clone());
         // It is found by its id from the next step on, and by what it can do from the one after.
         let edge = cell.open(generation, slots, up);
@@ -132,16 +132,16 @@ impl Core {
 
     /// Takes these seats for a node that is to come, and a cell. A node of one pool lives where it stands in that pool's
     /// index.
-    fn settle<'g>(&self, seats: &[Seat<'g>], id: &NodeId, weight: u16, pin: &'g Guard) -> (u32, Few<Place<'g>>) {
+    fn settle<'g>(&self, seats: &[Seat<'g>], id: &NodeId, weight: u16, share: Share, pin: &'g Guard) -> Settled<'g> {
         match seats {
             [only] => {
-                let (place, cell) = self.join(*only, id, None, weight, pin);
-                (cell, Few::One(place))
+                let (place, Seated { cell, record, .. }) = self.join(*only, id, None, weight, share, pin);
+                Settled { cell, places: Few::One(place), record }
             }
             several => {
                 let cell = self.cells.take();
-                let join = |seat: &Seat<'g>| self.join(*seat, id, Some(cell), weight, pin).0;
-                (cell, several.iter().map(join).collect())
+                let join = |seat: &Seat<'g>| self.join(*seat, id, Some(cell), weight, share, pin).0;
+                Settled { cell, places: several.iter().map(join).collect(), record: None }
             }
         }
     }
@@ -189,22 +189,29 @@ impl Core {
         let change = cell.change(node.generation, |word| word.with_flags(word.flags().with(Flags::GONE, true)))?;
         let share = Share { state: NodeState::of(change.before.flags()), capacity: basis.capacity };
         self.forget_timers(state, node);
-        // It leaves its cell with its last slot: now, or when that is released. Its bits are cleared when it leaves the pools.
-        if change.leaves_idle() {
-            self.cells.retire(node.cell, pin);
+        // It leaves its cell with its last slot: now, or when that is released. Its bits are cleared when it leaves the pools,
+        // and the cell is put away there.
+        let mut idle = change.leaves_idle().then_some(node.cell);
+        if places.is_empty()
+            && let Some(cell) = idle.take()
+        {
+            self.cells.retire(cell, pin);
         }
         if share.state != NodeState::Offline {
             self.events.emit(|| Event::NodeDown { node: node.id.clone(), incarnation: node.incarnation });
         }
-        self.orphan_jobs(node, pin);
-        Some(Left { places, share, weight: basis.weight })
+        // A job that is under way holds a slot.
+        if !change.leaves_idle() {
+            self.orphan_jobs(node, pin);
+        }
+        Some(Left { places, share, weight: basis.weight, idle })
     }
 
     /// Leaves the pools of a node that was taken out.
     fn take_leave(&self, left: &Left<'_>, pin: &Guard) {
+        let mut idle = left.idle;
         for place in left.places.iter() {
-            place.pool.tally.remove(left.share);
-            self.leave(place, left.weight, pin);
+            self.leave(place, idle.take(), left.weight, left.share, pin);
         }
     }
 
@@ -238,10 +245,8 @@ impl Core {
             .map(|seat| match before.iter().position(|old| self.is_seated(old, seat)) {
                 Some(place) => before.swap_remove(place),
                 None => {
-                    let place = self.join(*seat, &node.id, Some(node.cell), basis.weight, pin).0;
-                    place.pool.tally.add(share);
                     joined += 1;
-                    place
+                    self.join(*seat, &node.id, Some(node.cell), basis.weight, share, pin).0
                 }
             })
             .collect();
@@ -261,8 +266,7 @@ impl Core {
             cell.settle(word);
         }
         for old in &before {
-            old.pool.tally.remove(share);
-            self.leave(old, basis.weight, pin);
+            self.leave(old, None, basis.weight, share, pin);
         }
     }
 
@@ -468,6 +472,16 @@ struct Left<'g> {
     places: Few<Place<'g>>,
     share: Share,
     weight: u16,
+    /// Its cell, if no slot of it is held.
+    idle: Option<u32>,
+}
+
+/// Where a node that is to come will be.
+struct Settled<'g> {
+    cell: u32,
+    places: Few<Place<'g>>,
+    /// See [`Seated`].
+    record: Option<Arc<Node>>,
 }
 
 /// These places as the cell has them, and those that the node's record has to have.

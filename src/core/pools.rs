@@ -12,7 +12,7 @@ use crate::config::{MIXED, SchedulerConfig};
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::lock::{WriterGuard, WriterLock};
-use crate::pool::{Automatic, Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, automatic_name};
+use crate::pool::{Automatic, Indexes, Layout, Pool, PoolConfig, PoolKind, Seat, Seated, Share, automatic_name};
 use crate::snapshot::{PoolTable, Snapshot};
 use crate::sync::{Flag, Map, Ordering, sized};
 
@@ -81,23 +81,24 @@ pub(super) fn lay_out(config: &SchedulerConfig, indexes: &Indexes) -> (Layout, T
 }
 
 impl Core {
-    /// Seats the node in `cell`, or one that is to come into the cell that this returns, making its pool if need be. It
-    /// is not marked.
+    /// Seats the node in `cell`, or one that is to come into a cell that this finds, making its pool if need be. It is not
+    /// marked.
     pub(super) fn join<'g>(
         &self,
         seat: Seat<'g>,
         id: &NodeId,
         cell: Option<u32>,
         weight: u16,
+        share: Share,
         pin: &'g Guard,
-    ) -> (Place<'g>, u32) {
+    ) -> (Place<'g>, Seated) {
         let mut pool = match seat {
             Seat::Fixed(pool) => Cow::Borrowed(pool),
             Seat::Automatic(automatic) => self.pool_of(automatic, id, pin),
         };
         loop {
-            if let Some(Seated { position, cell }) = pool.join(cell, &self.cells, weight, &self.meters.locks) {
-                return (Place { pool, position }, cell);
+            if let Some(seated) = pool.join(cell, &self.cells, weight, share, &self.meters.locks) {
+                return (Place { pool, position: seated.position }, seated);
             }
             // It was being dropped, which is done by the time that the topology can be locked.
             let Seat::Automatic(automatic) = seat else { unreachable!("only automatic pools are dropped") };
@@ -155,20 +156,22 @@ impl Core {
         pool
     }
 
-    /// Lets a member go, and drops its pool if it was the last.
-    pub(super) fn leave(&self, place: &Place<'_>, weight: u16, pin: &Guard) {
+    /// Lets a member go, and drops its pool if it was the last. `idle`: its cell, if the node is gone and has left it.
+    pub(super) fn leave(&self, place: &Place<'_>, idle: Option<u32>, weight: u16, share: Share, pin: &Guard) {
         let pool = &*place.pool;
-        let was_last = pool.leave(place.position, weight, &self.meters.locks);
-        if was_last && pool.kind == PoolKind::Automatic {
+        let unseated = pool.leave(place.position, idle, weight, share, &self.meters.locks);
+        if let Some(lot) = unseated.lot {
+            self.cells.retire_all(lot, pin);
+        }
+        if unseated.was_last && pool.kind == PoolKind::Automatic {
             self.drop_pool_if_empty(pool, pin);
         }
     }
 
     fn drop_pool_if_empty(&self, pool: &Arc<Pool>, pin: &Guard) {
         let mut numbers = self.topology.writer.lock(&self.meters.locks);
-        if !pool.close_if_empty(&self.meters.locks) {
-            return;
-        }
+        let Some((left, room)) = pool.close_if_empty(&self.meters.locks) else { return };
+        self.cells.give_out(room);
         let _ = self.topology.by_signature.pin().remove_if(&pool.guarantee, |_, found| Arc::ptr_eq(found, pool));
         numbers.pools -= 1;
         numbers.names.remove(&pool.name);
@@ -178,6 +181,7 @@ impl Core {
         // Who has found the pool under a pin may yet draw from its index. Release: pairs with `Numbers::number`.
         pin.defer(move || unseen.store(true, Ordering::Release));
         drop(numbers);
+        self.cells.retire_all(left, pin);
         tracing::debug!(pool = %pool.name, "pool dropped");
         self.events.emit(|| Event::PoolDropped { pool: pool.name.to_string() });
     }

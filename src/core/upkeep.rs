@@ -184,6 +184,8 @@ impl Core {
             let snapshot = self.snapshot(&pin);
             for pool in snapshot.table().iter() {
                 pool.tally.set_free(free.of(pool.number));
+                // Where few come and go, what they leave would never be a lot.
+                self.cells.retire_all(pool.take_left(&self.meters.locks), &pin);
             }
             snapshot.routes().for_each(&pin, Route::refresh);
             self.upkeep.sweeps.fetch_add(1, Ordering::Relaxed);

@@ -272,11 +272,14 @@ impl Cell {
         self.slot.store(vacant.0, Ordering::Release);
     }
 
-    /// Takes a cell of a block, if it is vacant.
+    /// Takes a cell of a block, if it is vacant. For the one who alone may take it: whoever vacates it comes after that.
     pub(super) fn take_vacant(&self) -> bool {
-        let (vacant, taken) = (Vacancy::Vacant as u32, Vacancy::Taken as u32);
         // Acquire: pairs with `set_vacancy`, so that the taker sees the cell vacated.
-        self.vacancy.compare_exchange(vacant, taken, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let is_vacant = self.vacancy.load(Ordering::Acquire) == Vacancy::Vacant as u32;
+        if is_vacant {
+            self.vacancy.store(Vacancy::Taken as u32, Ordering::Relaxed);
+        }
+        is_vacant
     }
 
     /// Which of the three it is can be told by whoever has the cell.

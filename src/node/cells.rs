@@ -4,6 +4,15 @@
 //! index for good (see `pool::index::leaf`): then each of its cells is vacant or not by itself, and is given out by its
 //! number only.
 //!
+//! # Leaving
+//! A cell that a node has left may be looked at by somebody who is pinned. So it is put away, under a lock that whoever takes
+//! the node out of its pool has anyway, and when there are enough, a *lot*, it is seen to that they are vacated when all
+//! pins have ended that are there then. The nodes' records are taken out of them at that, and go the same way once more, for
+//! they could be found until then. Both come to pools that need room for nodes: so a wait for pins is paid for once a lot,
+//! and to come and to go allocates nothing.
+//!
+//! Where no such lock is held (a node's last slot was released by a job), a cell is a lot by itself.
+//!
 //! # Names
 //! Beside the cells, under the same numbers, are the ids of their nodes, as far as they are short enough ([`Name`]): so
 //! whoever knows the number of a cell fetches both at the same time, and holds the name against the one he looks for without
@@ -18,27 +27,90 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use super::Node;
 use super::cell::{Cell, Vacancy};
 use super::word::{Flags, SlotWord};
 use crate::arena::Arena;
 use crate::id::Name;
 use crate::pool::FANOUT;
+use crate::publish::Withdrawn;
 use crate::sync::{AtomicU64, Ordering, SegQueue, Sequence, sized};
+
+/// Cells in a lot.
+const LOT: usize = sized(32, 1) as usize;
+
+/// Lots of records that are kept for those who come; those of others are freed.
+const KEPT: usize = 4;
 
 /// The cells of a scheduler. A cell keeps its number; vacant ones are used again.
 #[derive(Debug)]
 pub(crate) struct Cells {
     arena: Arena<Cell, { sized(10, 1) }>,
     names: Arena<[AtomicU64; 3], { sized(10, 1) }>,
-    /// Vacant loose cells.
-    vacant: SegQueue<u32>,
+    /// Vacant loose cells, one or several together.
+    vacant: SegQueue<Vec<u32>>,
+    /// Records that were in cells of a lot, and that nobody reads any more.
+    records: SegQueue<Vec<Arc<Node>>>,
     /// Blocks made.
     blocks: Sequence,
 }
 
+/// Cells that nodes which are gone have left, and which are not to be touched yet.
+#[derive(Debug, Default)]
+pub(crate) struct Left(Vec<u32>);
+
+impl Left {
+    /// Puts away the cell of a node that is gone and of which no slot is held. To be called once for each node.
+    pub(crate) fn put_away(&mut self, cell: u32) {
+        if self.0.is_empty() {
+            self.0.reserve_exact(LOT);
+        }
+        self.0.push(cell);
+    }
+
+    pub(crate) fn is_a_lot(&self) -> bool {
+        self.0.len() >= LOT
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Room for nodes that come: loose cells that are vacant, and records that nobody reads any more.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    cells: Vec<u32>,
+    records: Vec<Arc<Node>>,
+}
+
+impl Room {
+    /// A vacant loose cell, for its finder alone.
+    pub(crate) fn cell(&mut self, cells: &Cells) -> u32 {
+        self.cells.pop().unwrap_or_else(|| {
+            self.cells = cells.vacant_cells();
+            self.cells.pop().expect("there is one at least")
+        })
+    }
+
+    /// The record of a node that is gone, if there is one; somebody may have a reference of it.
+    pub(crate) fn record(&mut self, cells: &Cells) -> Option<Arc<Node>> {
+        if self.records.is_empty() && !cells.records.is_empty() {
+            self.records = cells.records.pop()?;
+        }
+        self.records.pop()
+    }
+}
+
 impl Cells {
     pub(crate) fn new() -> Self {
-        Self { arena: Arena::new(), names: Arena::new(), vacant: SegQueue::new(), blocks: Sequence::new(0) }
+        Self {
+            arena: Arena::new(),
+            names: Arena::new(),
+            vacant: SegQueue::new(),
+            records: SegQueue::new(),
+            blocks: Sequence::new(0),
+        }
     }
 
     #[inline(always)]
@@ -91,31 +163,67 @@ impl Cells {
         block
     }
 
-    /// Takes this cell of a block, if it is vacant. Then it is the taker's alone.
+    /// Takes this cell of a block, if it is vacant. Then it is the taker's alone. For the writer of the pool whose it is.
     pub(crate) fn take_this(&self, cell: u32) -> bool {
         self.at(cell).take_vacant()
     }
 
     /// A vacant loose cell, for its finder alone.
     pub(crate) fn take(&self) -> u32 {
+        let mut room = Room::default();
+        let cell = room.cell(self);
+        self.give_out(room);
+        cell
+    }
+
+    /// Vacant loose cells, at least one, for their finder alone.
+    fn vacant_cells(&self) -> Vec<u32> {
         self.vacant.pop().unwrap_or_else(|| {
             let first = self.make_block() * FANOUT;
-            (first + 1..first + FANOUT).for_each(|cell| self.vacant.push(cell));
-            first
+            (first..first + FANOUT).rev().collect()
         })
     }
 
-    /// Vacates the cell of a node that is gone and of which no slot is held, once nobody is pinned who may have found
-    /// the node there. To be called once for each node.
+    /// Makes the cells available to all, and frees the records.
+    pub(crate) fn give_out(&self, room: Room) {
+        if !room.cells.is_empty() {
+            self.vacant.push(room.cells);
+        }
+    }
+
+    /// Vacates the cells once nobody is pinned who may have found a node there.
+    pub(crate) fn retire_all(self: &Arc<Self>, left: Left, pin: &Guard) {
+        if !left.is_empty() {
+            let cells = self.clone();
+            pin.defer(move || cells.vacate(left.0));
+            // Or it would wait for as much else as the epoch puts together.
+            pin.flush();
+        }
+    }
+
+    /// As a lot, one cell by itself, for which no lock is needed.
     pub(crate) fn retire(self: &Arc<Self>, cell: u32, pin: &Guard) {
         let cells = self.clone();
-        pin.defer(move || {
-            let vacated = cells.at(cell);
-            vacated.node.swap(None, &crossbeam_epoch::pin());
-            vacated.vacate();
-            match vacated.vacancy() {
-                Vacancy::Loose => cells.vacant.push(cell),
-                Vacancy::Vacant | Vacancy::Taken => vacated.set_vacancy(Vacancy::Vacant),
+        pin.defer(move || cells.vacate(vec![cell]));
+    }
+
+    fn vacate(self: &Arc<Self>, mut numbers: Vec<u32>) {
+        let mut records = Withdrawn::default();
+        numbers.retain(|number| {
+            let cell = self.at(*number);
+            cell.node.withdraw(&mut records);
+            cell.vacate();
+            let is_loose = cell.vacancy() == Vacancy::Loose;
+            if !is_loose {
+                cell.set_vacancy(Vacancy::Vacant);
+            }
+            is_loose
+        });
+        self.give_out(Room { cells: numbers, records: Vec::new() });
+        let cells = self.clone();
+        records.after_pins(&crossbeam_epoch::pin(), move |records| {
+            if cells.records.len() < KEPT {
+                cells.records.push(records);
             }
         });
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-pub(crate) use cells::Cells;
+pub(crate) use cells::{Cells, Left, Room};
 pub(crate) use directory::{Shard, ShardState, Special};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use roll::{Roll, Tenancy};
@@ -53,6 +53,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// With a count of references, in place of a node that is gone if that can be.
+    #[inline(always)]
+    pub(crate) fn shared(self, gone: Option<Arc<Self>>) -> Arc<Self> {
+        let Some(mut place) = gone else { return Arc::new(self) };
+        match Arc::get_mut(&mut place) {
+            Some(old) => *old = self,
+            // Somebody has a handle of it.
+            None => return Arc::new(self),
+        }
+        place
+    }
+
     /// What it declared that it can do.
     pub(crate) fn declared<'g>(&self, pin: &'g Guard) -> Shared<'g, Profile> {
         self.declared.load_shared(pin).expect("it is there from the beginning")

@@ -38,6 +38,10 @@ impl Layout {
         Self { routing_labels, configured, hash, mixed }
     }
 
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.configured.iter().map(|(pool, _)| pool)
+    }
+
     pub(crate) fn signature(&self, capabilities: &Capabilities) -> Capabilities {
         capabilities.signature(&self.routing_labels)
     }

@@ -117,6 +117,11 @@ impl<T> SegQueue<T> {
         self.steps.read();
         self.queue.len()
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.read();
+        self.queue.is_empty()
+    }
 }
 
 /// Stands in for the standard library's; loom has none.
