@@ -49,7 +49,7 @@ use crate::node::Cells;
 use crate::pool::Occupancy;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 pub(crate) use finding::Found;
-use leaf::Leaves;
+use leaf::{Leaf, Leaves};
 use std::sync::Arc;
 use word::{FANOUT, IndexWord};
 
@@ -130,8 +130,7 @@ impl Index {
 
     /// The cell that belongs to a position which the writer gave out, whoever is in it. For the pool's writer.
     pub(super) fn own_cell(&self, position: u32, cells: &Cells) -> u32 {
-        let leaf = self.leaves.ensure(position / FANOUT);
-        let place = position % FANOUT;
+        let (leaf, place) = (self.leaf(position), position % FANOUT);
         leaf.seats().cell(place).unwrap_or_else(|| {
             let block = cells.vacant_block();
             leaf.settle_on(block);
@@ -142,7 +141,9 @@ impl Index {
     /// Puts a member, by its cell, at a position that the writer gave out, growing the index if need be. For the pool's
     /// writer; to be followed by a [`mark`](Self::mark) once the member can be selected.
     pub(crate) fn set_member(&self, position: u32, cell: Option<u32>) {
-        let (leaf, place) = (self.leaves.ensure(position / FANOUT), position % FANOUT);
+        // Relaxed, here and below: only the pool's writer, which the caller is, stores these.
+        let is_new = position >= self.high_water.load(Ordering::Relaxed);
+        let (leaf, place) = (self.leaf(position), position % FANOUT);
         let own = cell.is_some() && leaf.seats().cell(place) == cell;
         let stranger = cell.filter(|_| !own).map_or(0, |cell| cell + 1);
         if stranger != 0 {
@@ -153,7 +154,18 @@ impl Index {
             entry.store(stranger, Ordering::Release);
         }
         leaf.seat(place, own);
-        // Relaxed: only the pool's writer, which the caller is, stores these.
+        if is_new {
+            self.extend_to(position);
+        }
+    }
+
+    /// The leaf of a position, made if need be.
+    fn leaf(&self, position: u32) -> &Leaf {
+        self.leaves.get(position / FANOUT).unwrap_or_else(|| self.leaves.ensure(position / FANOUT))
+    }
+
+    /// Gives out a position that no member has had, growing the index if need be.
+    fn extend_to(&self, position: u32) {
         while u64::from(position) >= u64::from(FANOUT).pow(self.depth.load(Ordering::Relaxed)) {
             self.grow();
         }
@@ -162,10 +174,8 @@ impl Index {
             index /= FANOUT;
             self.above[level as usize - 1].ensure(index);
         }
-        if position >= self.high_water.load(Ordering::Relaxed) {
-            // Release: whoever draws a position below this finds the words made above.
-            self.high_water.store(position + 1, Ordering::Release);
-        }
+        // Release: whoever draws a position below this finds the words made above.
+        self.high_water.store(position + 1, Ordering::Release);
     }
 
     /// Positions given out so far.
