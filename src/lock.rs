@@ -1,7 +1,7 @@
 //! Writer locks of the management path, which time how long they were waited for and held.
 //!
 //! Reading a clock twice and counting in two histograms takes longer than many a change that a lock is held for. So a lock
-//! that was not waited for is measured the first time, and then every sixteenth, for all that were not since; one that was
+//! that was not waited for is measured the first time, and then every sixty-fourth, for all that were not since; one that was
 //! waited for is measured each time.
 //!
 //! No call on the path of a job takes one. Their order is shard, then topology, then pool; a thread holds at most one
@@ -18,7 +18,7 @@ const WARN: Duration = Duration::from_millis(100);
 const ERROR: Duration = Duration::from_millis(500);
 
 /// One in so many locks that were not waited for is measured.
-const MEASURED: u32 = 16;
+const MEASURED: u32 = 64;
 
 /// A mutex that tells [`LockStats`] how it fares.
 #[derive(Debug)]

@@ -59,6 +59,14 @@ impl<T> Published<T> {
         NonNull::new(value).map(|value| Shared { value, lives: PhantomData })
     }
 
+    /// Takes the value out, from whoever has all of this for himself.
+    pub(crate) fn take(&mut self) -> Option<Arc<T>> {
+        let value = owned(&mut self.value);
+        self.value = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: from `Arc::into_raw`, if it is not null, and the reference that was owned here is handed on.
+        (!value.is_null()).then(|| unsafe { Arc::from_raw(value) })
+    }
+
     /// Whether this very value is published. It cannot be another at the same address: the caller's keeps the address.
     pub(crate) fn is(&self, value: &T) -> bool {
         // Relaxed: nothing is read through the pointer.

@@ -246,8 +246,8 @@ pub struct Stats {
     pub now: Gauges,
     /// From the creation of an attempt to the call that said it was dispatched; as fine as the tick.
     pub dispatch_latency: TimeSummary,
-    /// How long writers of the management path waited for their locks. Those that did not wait are counted by sixteens.
+    /// How long writers of the management path waited for their locks. Those that did not wait are counted by sixty-fours.
     pub writer_lock_wait: TimeSummary,
-    /// How long they held them: those that waited, and of the others every sixteenth at each lock, counted sixteen times.
+    /// How long they held them: those that waited, and of the others every sixty-fourth at each lock, counted so many times.
     pub writer_lock_hold: TimeSummary,
 }

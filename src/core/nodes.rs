@@ -23,7 +23,7 @@ use crate::id::NodeId;
 use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Membership, Node, NodeHandle, NodeSpec, NodeState, ShardState, Special};
-use crate::pool::{Profile, Seat, Seated, Share};
+use crate::pool::{Known, Seat, Seated, Share};
 use crate::publish::Published;
 use crate::sync::Ordering;
 
@@ -89,20 +89,18 @@ impl Core {
         let (home, memberships) = homes(places);
         // Nobody has a slot of this generation yet, so no release has to be asked to tell the index there.
         cell.set_home(home);
-        let node = Node {
+        let node = Node::shared(profile, record, |declared| Node {
             id,
             cell: number,
             generation,
             hash,
-            // Relaxed: only distinctness and growth matter, and a node's shard is locked.
-            incarnation: self.incarnations.fetch_add(1, Ordering::Relaxed),
+            incarnation: state.next_incarnation(),
+            declared,
             reduced: Published::default(),
-            declared: Published::new(profile),
             ready_services: Published::default(),
             memberships: memberships.map(Published::new).unwrap_or_default(),
             jobs: Default::default(),
-        };
-        let node = node.shared(record);
+        });
         cell.node.put(node.clone());
         // It is found by its id from the next step on, and by what it can do from the one after.
         let edge = cell.open(generation, slots, up);
@@ -120,12 +118,12 @@ impl Core {
     }
 
     /// What nodes that can do this share; made, if these are the first.
-    fn profile(&self, capabilities: Capabilities, pin: &Guard) -> Result<Arc<Profile>, CapabilityError> {
+    fn profile<'g>(&self, capabilities: Capabilities, pin: &'g Guard) -> Result<Known<'g>, CapabilityError> {
         match self.profiles.find(&capabilities, pin) {
             Some(profile) => Ok(profile),
             None => {
                 capabilities.validate()?;
-                Ok(self.profiles.of(capabilities, &self.layout, pin))
+                Ok(Known::Found(self.profiles.of(capabilities, &self.layout, pin)))
             }
         }
     }
@@ -298,7 +296,7 @@ impl Core {
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
         let node = &handle.node;
         let profile = match self.profile(capabilities, &crossbeam_epoch::pin()) {
-            Ok(profile) => profile,
+            Ok(profile) => profile.into_arc(),
             Err(error) => return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error }),
         };
         if self.layout.seats(&node.id, &profile).is_empty() {

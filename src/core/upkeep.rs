@@ -43,7 +43,7 @@ struct Turn {
 }
 
 /// Something to be done to a node at a time; nothing, if it is not that incarnation any more. Those of one time come in
-/// the order in which the nodes registered, and not in that of their cells, which no seed repeats.
+/// the order of incarnations, which a seed repeats, and not in that of cells, which none does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timer {
     pub(super) at: u64,
@@ -172,7 +172,7 @@ impl Core {
                 *deadline = self.look_at_block(block, now, all.then_some(&mut free), &mut silent);
             }
         }
-        // In the order in which they registered: that of cells is not repeated by a seed.
+        // By incarnation: the order of cells is not repeated by a seed.
         silent.sort_unstable();
         for (_, cell) in silent {
             self.take_offline(self.cells.at(cell), now.saturating_sub(self.timeout()), &crossbeam_epoch::pin());

@@ -23,9 +23,12 @@ pub(crate) struct Shard {
 }
 
 /// What the shard's writer knows besides the nodes' records and cells.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ShardState {
     tenancy: Tenancy,
+    /// Of the next node, and how far it is to the one after that: those of the other shards' nodes are in between.
+    incarnation: u64,
+    step: u64,
     /// By cell. Most nodes have nothing special, and no entry.
     special: HashMap<u32, Special, ahash::RandomState>,
 }
@@ -41,6 +44,22 @@ pub(crate) struct Special {
 }
 
 impl ShardState {
+    fn new(number: usize, shards: usize) -> Self {
+        Self {
+            tenancy: Tenancy::default(),
+            incarnation: number as u64 + 1,
+            step: shards as u64,
+            special: HashMap::default(),
+        }
+    }
+
+    /// No other node's, and larger than those of all that were in the shard before.
+    pub(crate) fn next_incarnation(&mut self) -> u64 {
+        let next = self.incarnation;
+        self.incarnation += self.step;
+        next
+    }
+
     pub(crate) fn special(&self, node: &Node) -> Option<&Special> {
         self.special.get(&node.cell)
     }
@@ -73,8 +92,9 @@ impl ShardState {
 }
 
 impl Shard {
-    pub(crate) fn new(cells: Arc<Cells>) -> Self {
-        Self { roll: Roll::default(), cells, writer: WriterLock::new("shard", ShardState::default()) }
+    /// Number so and so of so many.
+    pub(crate) fn new(number: usize, shards: usize, cells: Arc<Cells>) -> Self {
+        Self { roll: Roll::default(), cells, writer: WriterLock::new("shard", ShardState::new(number, shards)) }
     }
 
     /// See [`Roll::look`].

@@ -22,7 +22,7 @@ pub use spec::{DEFAULT_WEIGHT, Heartbeat, NodeSpec, Readiness, ResourceUse};
 
 use crate::capability::{Capabilities, Service};
 use crate::id::NodeId;
-use crate::pool::{Pool, Profile};
+use crate::pool::{Known, Pool, Profile};
 use crate::publish::{Published, Shared};
 pub(crate) use jobs::Lodging;
 use jobs::NodeJobs;
@@ -53,16 +53,21 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With a count of references, in place of a node that is gone if that can be.
+    /// The record that `make` makes of what is declared: in place of that of a node which is gone, if that can be.
     #[inline(always)]
-    pub(crate) fn shared(self, gone: Option<Arc<Self>>) -> Arc<Self> {
-        let Some(mut place) = gone else { return Arc::new(self) };
-        match Arc::get_mut(&mut place) {
-            Some(old) => *old = self,
-            // Somebody has a handle of it.
-            None => return Arc::new(self),
-        }
-        place
+    pub(crate) fn shared(
+        profile: Known<'_>,
+        mut gone: Option<Arc<Self>>,
+        make: impl FnOnce(Published<Profile>) -> Self,
+    ) -> Arc<Self> {
+        // None, if somebody has a handle of it.
+        let Some(place) = gone.as_mut().and_then(Arc::get_mut) else {
+            return Arc::new(make(Published::new(profile.into_arc())));
+        };
+        // Most often that one was of the same kind, and its reference of the profile is handed on.
+        let same = place.declared.take().filter(|old| std::ptr::eq(&**old, &*profile));
+        *place = make(Published::new(same.unwrap_or_else(|| profile.into_arc())));
+        gone.expect("a place was found there")
     }
 
     /// What it declared that it can do.

@@ -24,7 +24,7 @@ pub(crate) use lent::Lent;
 pub(crate) use occupancy::Occupancy;
 #[cfg(all(test, not(slotyard_loom)))]
 pub(crate) use profile::Seating;
-pub(crate) use profile::{Automatic, Profile, Profiles};
+pub(crate) use profile::{Automatic, Known, Profile, Profiles};
 pub(crate) use roster::Seated;
 pub(crate) use tally::{Share, Tally};
 pub use view::{PoolKind, PoolView};

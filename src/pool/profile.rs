@@ -11,7 +11,7 @@ use crossbeam_epoch::Guard;
 
 use super::{Layout, Pool};
 use crate::capability::Capabilities;
-use crate::publish::Published;
+use crate::publish::{Published, Shared};
 use crate::sync::{Map, Ordering, Statistic, sized};
 
 /// Profiles that are kept for others to find. Nodes of more kinds than that have a label each, most likely, and nothing
@@ -63,6 +63,32 @@ impl Automatic {
     }
 }
 
+/// A profile that was found, which is counted as a reference only when it is kept, if it was at hand.
+pub(crate) enum Known<'g> {
+    AtHand(Shared<'g, Profile>),
+    Found(Arc<Profile>),
+}
+
+impl Known<'_> {
+    pub(crate) fn into_arc(self) -> Arc<Profile> {
+        match self {
+            Self::AtHand(profile) => profile.to_arc(),
+            Self::Found(profile) => profile,
+        }
+    }
+}
+
+impl std::ops::Deref for Known<'_> {
+    type Target = Profile;
+
+    fn deref(&self) -> &Profile {
+        match self {
+            Self::AtHand(profile) => profile,
+            Self::Found(profile) => profile,
+        }
+    }
+}
+
 /// The profiles that nodes share.
 #[derive(Debug)]
 pub(crate) struct Profiles {
@@ -82,24 +108,24 @@ impl Profiles {
         }
     }
 
-    pub(crate) fn find(&self, capabilities: &Capabilities, pin: &Guard) -> Option<Arc<Profile>> {
+    pub(crate) fn find<'g>(&self, capabilities: &Capabilities, pin: &'g Guard) -> Option<Known<'g>> {
         let at_hand = &self.at_hand[capabilities.content_hash() as usize % AT_HAND];
         let there = at_hand.load_shared(pin);
         if let Some(profile) = there.filter(|profile| *profile.capabilities == *capabilities) {
-            return Some(profile.to_arc());
+            return Some(Known::AtHand(profile));
         }
         let found = self.known.pin().get(capabilities).cloned();
         if let (Some(found), None) = (&found, there) {
             // Another may have been faster, and it is as good.
             let _ = at_hand.fill(found.clone());
         }
-        found
+        found.map(Known::Found)
     }
 
     /// The profile of capabilities that are valid.
     pub(crate) fn of(&self, capabilities: Capabilities, layout: &Layout, pin: &Guard) -> Arc<Profile> {
         if let Some(known) = self.find(&capabilities, pin) {
-            return known;
+            return known.into_arc();
         }
         let seating = layout.seating(&capabilities);
         let profile = Arc::new(Profile { capabilities: Arc::new(capabilities), seating });
