@@ -142,48 +142,43 @@ fn a_pool_is_dropped_while_a_node_joins_it() {
 
 #[test]
 fn a_record_is_read_while_it_is_to_be_used_again() {
-    let outcomes = ["it was read", "it was used again", "it was found after the node had gone"];
-    explore(1, &outcomes, |seen| {
-        // No handle is kept of any node.
-        let core = scheduler(|builder| builder);
-        core.register(NodeSpec::new("old").capabilities(asr())).unwrap();
-        core.register(NodeSpec::new("stays").capabilities(asr())).unwrap();
-        let stirred = Arc::new(crate::sync::AtomicU64::new(0));
-        let reader = thread::spawn({
-            let (core, stirred, seen) = (core.clone(), stirred.clone(), seen.clone());
-            move || {
-                let pin = crossbeam_epoch::pin();
-                // As who has the number of a cell from somewhere, which may be late.
-                let node = core.node_in(0, &pin);
-                let word = core.cells.at(0).word();
-                let read = |node: &crate::node::Node| (node.id.to_string(), node.incarnation);
-                let before = node.map(read);
-                stirred.fetch_add(1, Ordering::AcqRel);
-                assert_eq!(before, node.map(read), "a record was written to that somebody reads");
-                if node.is_some() {
-                    seen.note("it was read");
-                }
-                if node.is_some_and(|node| &*node.id == "old") && word.flags().has(crate::node::word::Flags::GONE) {
-                    seen.note("it was found after the node had gone");
-                }
-                drop(pin);
-                crossbeam_epoch::pin().flush();
+    // The reader comes when pins have ended so many times since the node has gone.
+    for late in 0..4 {
+        explore(1, &["it was used again"], move |seen| {
+            let core = scheduler(|builder| builder);
+            // No handle is kept of it.
+            let old = core.register(NodeSpec::new("old").capabilities(asr())).unwrap();
+            core.register(NodeSpec::new("stays").capabilities(asr())).unwrap();
+            core.deregister(&old).unwrap();
+            let address = Arc::as_ptr(&old.node);
+            drop(old);
+            (0..late).for_each(|_| crossbeam_epoch::pin().flush());
+            let reader = thread::spawn({
+                let core = core.clone();
+                move || read_record(&core)
+            });
+            thread::yield_now();
+            (late..4).for_each(|_| crossbeam_epoch::pin().flush());
+            let new = core.register(spec("new")).unwrap();
+            if Arc::as_ptr(&new.node) == address {
+                seen.note("it was used again");
             }
+            reader.join().unwrap();
+            reclaim(|| core.cells.at(0).word().generation() != 1);
+            assert_told(&core);
         });
-        let address = core.handle("old").map(|handle| Arc::as_ptr(&handle.node));
-        let old = core.handle("old").unwrap();
-        core.deregister(&old).unwrap();
-        drop(old);
-        for _ in 0..4 {
-            crossbeam_epoch::pin().flush();
-        }
-        stirred.fetch_add(1, Ordering::AcqRel);
-        let new = core.register(spec("new")).unwrap();
-        if Some(Arc::as_ptr(&new.node)) == address {
-            seen.note("it was used again");
-        }
-        reader.join().unwrap();
-        reclaim(|| core.cells.at(0).word().generation() != 1);
-        assert_told(&core);
-    });
+    }
+}
+
+/// Reads the record in the first cell twice: as one who has the number of the cell from somewhere, which may be late.
+fn read_record(core: &Core) {
+    let pin = crossbeam_epoch::pin();
+    let node = core.node_in(0, &pin);
+    let read = || node.map(|node| (node.id.to_string(), node.incarnation));
+    let before = read();
+    // The other's turn, which is no preemption.
+    thread::yield_now();
+    assert_eq!(before, read(), "a record was written to that somebody reads");
+    drop(pin);
+    crossbeam_epoch::pin().flush();
 }

@@ -217,3 +217,33 @@ impl Drop for Core {
         self.layout.configured().for_each(|pool| drop(pool.take_room(&self.meters.locks)));
     }
 }
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use crate::{Capabilities, NodeSpec, PoolConfig, SchedulerBuilder, Service};
+
+    #[test]
+    fn pools_go_with_their_scheduler_though_they_keep_records_that_refer_to_them() {
+        let needs = |service: Service| Capabilities::new().service(service);
+        let pool = |name, service| PoolConfig::new(name).requires(needs(service));
+        let builder = SchedulerBuilder::default().manual_maintenance();
+        let builder = builder.pool(pool("hears", Service::ASR)).pool(pool("speaks", Service::TTS));
+        let core = Core::new(builder.check().unwrap());
+        for turn in 0..1000 {
+            let capabilities =
+                if turn % 2 == 0 { needs(Service::ASR) } else { needs(Service::ASR).service(Service::TTS) };
+            let handle = core.register(NodeSpec::new(turn.to_string()).capabilities(capabilities)).unwrap();
+            core.deregister(&handle).unwrap();
+        }
+        let pools: Vec<_> = core.layout.configured().map(Arc::downgrade).collect();
+        drop(core);
+        // Other tests may be pinned for a while.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while pools.iter().any(|pool| pool.upgrade().is_some()) {
+            assert!(std::time::Instant::now() < deadline, "a pool is left");
+            crossbeam_epoch::pin().flush();
+            std::thread::yield_now();
+        }
+    }
+}
