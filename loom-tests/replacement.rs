@@ -17,10 +17,9 @@
 //! Seen to fail with:
 //! - `Core::release` and `take_out` retiring on every change of a node that is gone: first two models;
 //! - `Core::take_out` not retiring, leaving it to releases: first two models;
-//! - `Cells::retire` vacating at once instead of deferring: second model, a slot is taken of the new node by one who found
-//!   the old;
+//! - `Cells::retire_all` vacating at once instead of deferring: third model;
 //! - `Pool::join` not looking whether the pool is closed: third model;
-//! - `Withdrawn::after_pins` not waiting for pins, or `Cells::vacate` leaving the record in its cell: fourth model.
+//! - `Withdrawn::after_pins` not waiting for pins, or `Published::withdraw` leaving the record where it is: fourth model.
 
 use std::sync::atomic::AtomicBool;
 
@@ -149,14 +148,24 @@ fn a_record_is_read_while_it_is_to_be_used_again() {
             // No handle is kept of it.
             let old = core.register(NodeSpec::new("old").capabilities(asr())).unwrap();
             core.register(NodeSpec::new("stays").capabilities(asr())).unwrap();
+            let turn = Arc::new(crate::sync::AtomicU64::new(0));
+            let reader = thread::spawn({
+                let (core, turn) = (core.clone(), turn.clone());
+                move || {
+                    // The first pin of a thread collects, and would be too late for what comes next.
+                    drop(crossbeam_epoch::pin());
+                    while turn.load(Ordering::Acquire) == 0 {
+                        thread::yield_now();
+                    }
+                    read_record(&core);
+                }
+            });
+            thread::yield_now();
             core.deregister(&old).unwrap();
             let address = Arc::as_ptr(&old.node);
             drop(old);
             (0..late).for_each(|_| crossbeam_epoch::pin().flush());
-            let reader = thread::spawn({
-                let core = core.clone();
-                move || read_record(&core)
-            });
+            turn.store(1, Ordering::Release);
             thread::yield_now();
             (late..4).for_each(|_| crossbeam_epoch::pin().flush());
             let new = core.register(spec("new")).unwrap();
