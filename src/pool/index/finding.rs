@@ -106,6 +106,7 @@ impl Index {
         // Where nobody is near, that is most often so of both.
         if (above[0] != 0) & (above[1] != 0)
             && let near = [near(0), near(1)]
+            && (near[0].bits != 0) & (near[1].bits != 0)
             && let Some(first) = look(cells, near[0].seats, near[0].place)
             && let Some(second) = look(cells, near[1].seats, near[1].place)
         {
@@ -126,7 +127,7 @@ impl Index {
     #[inline(always)]
     fn find<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<Found<'a>> {
         let near = self.nearby(drawn, self.above(drawn.leaf));
-        let found = look(cells, near.seats, near.place);
+        let found = (near.bits != 0).then(|| look(cells, near.seats, near.place)).flatten();
         if found.is_some() { found } else { self.find_otherwise(cells, drawn).map(|(found, _)| found) }
     }
 
@@ -161,7 +162,7 @@ impl Index {
         let near = drawn.leaf / FANOUT * FANOUT + random_bit(above, random) % FANOUT;
         let leaf = self.leaves.get(select_unpredictable(empty, near, drawn.leaf));
         let (bits, seats) = leaf.map_or((0, drawn.seats), |leaf| (leaf.word.bits(), leaf.seats()));
-        Nearby { seats, place: select_unpredictable(empty, random_bit(bits, random << 32), drawn.place) }
+        Nearby { bits, seats, place: select_unpredictable(empty, random_bit(bits, random << 32), drawn.place) }
     }
 
     /// A random position, and if that is not available but others of its leaf are, one of those.
@@ -329,8 +330,9 @@ struct Drawn {
     fraction: u64,
 }
 
-/// A place of a leaf.
+/// A place of a leaf; of no bits, any.
 struct Nearby {
+    bits: u32,
     seats: Seats,
     place: u32,
 }
