@@ -1,16 +1,13 @@
 //! Finding a member that may be selected: at random, or the next from a position on.
 
-use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
-use super::Index;
 use super::leaf::Seats;
 use super::part::Part;
 use super::rank::{random_bit, random_bit_of_few};
-use super::word::{FANOUT, next_bit};
+use super::word::{FANOUT, IndexWord, next_bit};
+use super::{Found, Index};
 use crate::node::Cells;
-use crate::node::cell::Cell;
-use crate::node::word::SlotWord;
 use crate::prefetch::fetch_ahead;
 use crate::random::{Random, Stretch};
 
@@ -20,63 +17,6 @@ const LARGE: u32 = 1 << 14;
 const HUGE: u32 = 1 << 19;
 /// Choices between the one that has cells fetched and the one that looks at them: memory takes longer than one.
 const AHEAD: u32 = 3;
-
-/// A member that could be selected when it was looked at.
-#[derive(Clone, Copy)]
-pub(crate) struct Found<'a> {
-    /// Of the cell.
-    pub(crate) number: u32,
-    pub(crate) cell: &'a Cell,
-    /// The slot word that said so.
-    pub(crate) word: SlotWord,
-}
-
-impl Found<'_> {
-    /// Jobs, and what they are held against: capacity times weight.
-    #[inline(always)]
-    pub(crate) fn load(&self) -> (u32, u32) {
-        let basis = self.cell.basis();
-        (self.word.in_flight() + u32::from(basis.external), u32::from(basis.capacity) * u32::from(basis.weight))
-    }
-
-    /// The loads of both, each as often as the other's strength: so that they compare, without a division. 17 + 32 bits
-    /// each.
-    #[inline(always)]
-    fn loads(&self, other: &Self) -> (u64, u64) {
-        let ((jobs, strength), (other_jobs, other_strength)) = (self.load(), other.load());
-        (u64::from(jobs) * u64::from(other_strength), u64::from(other_jobs) * u64::from(strength))
-    }
-
-    /// Whether this one's load is the smaller; the lowest bit of `coin` decides between equals.
-    #[inline(always)]
-    pub(crate) fn is_lighter(&self, other: &Self, coin: u64) -> bool {
-        let coin = coin & 1;
-        // Nodes of a pool are mostly alike, so a processor foresees it.
-        if self.cell.basis() == other.cell.basis() {
-            return u64::from(self.word.in_flight()) + coin <= u64::from(other.word.in_flight());
-        }
-        let (this, other) = self.loads(other);
-        this + coin <= other
-    }
-
-    /// This one's load to the other's.
-    pub(crate) fn compare(&self, other: &Self) -> Ordering {
-        let (this, other) = self.loads(other);
-        this.cmp(&other)
-    }
-
-    /// The one with the smaller load.
-    #[inline(always)]
-    pub(crate) fn lighter(self, other: Self, coin: u64) -> Self {
-        let this = self.is_lighter(&other, coin);
-        // A guess would be wrong half of the time.
-        Self {
-            number: select_unpredictable(this, self.number, other.number),
-            cell: select_unpredictable(this, self.cell, other.cell),
-            word: select_unpredictable(this, self.word, other.word),
-        }
-    }
-}
 
 impl Index {
     /// A member that can be selected, drawn at random; `None` when there was an instant with none.
@@ -91,7 +31,7 @@ impl Index {
     /// As [`draw`](Self::draw), from this part of a large pool as long as somebody is found there.
     #[inline(always)]
     pub(crate) fn draw_in<'a>(&self, home: Stretch, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, &self.draw_place(Part::of(self.high_water(), home), random)).map(|(found, _)| found)
+        self.find(cells, &self.draw_place(Part::of(self.high_water(), home), random))
     }
 
     /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
@@ -144,50 +84,55 @@ impl Index {
     #[inline(always)]
     fn draw_lighter_of<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
         let drawn = [self.draw_place(part, random), self.draw_place(part, random)];
-        if drawn[0].bits != 0
-            && drawn[1].bits != 0
-            && let Some(first) = look(cells, drawn[0].seats, drawn[0].place)
-            && let Some(second) = look(cells, drawn[1].seats, drawn[1].place)
-        {
+        if (drawn[0].bits != 0) & (drawn[1].bits != 0) {
+            // Before the cells are looked at, so as not to wait for what those wait for.
             if part.all() >= LARGE && (part.all() >= HUGE || are_dense(drawn[0].bits, drawn[1].bits)) {
                 self.foresee(part, cells, random);
             }
-            return Some(first.lighter(second, drawn[1].fraction));
+            if let Some(first) = look(cells, drawn[0].seats, drawn[0].place)
+                && let Some(second) = look(cells, drawn[1].seats, drawn[1].place)
+            {
+                return Some(first.lighter(second, drawn[1].fraction));
+            }
         }
         self.find_lighter(cells, &drawn)
     }
 
-    /// The less loaded of two members that these draws lead to.
+    /// The less loaded of two members that these draws lead to, one of which at least met an empty leaf.
     #[inline(never)]
     fn find_lighter<'a>(&self, cells: &'a Cells, drawn: &[Drawn; 2]) -> Option<Found<'a>> {
-        let (first, only) = self.find(cells, &drawn[0])?;
+        let above = [self.above(drawn[0].leaf), self.above(drawn[1].leaf)];
+        let near = |one: usize| self.nearby(&drawn[one], above[one]);
+        // Where nobody is near, that is most often so of both.
+        if (above[0] != 0) & (above[1] != 0)
+            && let near = [near(0), near(1)]
+            && (near[0].bits != 0) & (near[1].bits != 0)
+            && let Some(first) = look(cells, near[0].seats, near[0].place)
+            && let Some(second) = look(cells, near[1].seats, near[1].place)
+        {
+            return Some(first.lighter(second, drawn[1].fraction));
+        }
+        let (first, only) = self.find_otherwise(cells, &drawn[0])?;
         if only {
             return Some(first);
         }
         // The second may be the same node again, or find the pool empty by now.
-        match self.find(cells, &drawn[1]) {
+        match self.find_otherwise(cells, &drawn[1]) {
             Some((second, _)) => Some(first.lighter(second, drawn[1].fraction)),
             None => Some(first),
         }
     }
 
-    /// A member that can be selected, where the draw says or near, and whether it is known to be the only one.
-    ///
-    /// With other random numbers than the thread's: so a choice takes two of those, whatever it meets; see
-    /// [`foresee`](Self::foresee).
+    /// A member that can be selected, where the draw says or near.
     #[inline(always)]
-    fn find<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<(Found<'a>, bool)> {
-        let found = match drawn.bits {
-            0 => self.near(drawn.leaf, drawn.fraction).and_then(|near| {
-                let found = look(cells, self.leaves.at(near.leaf).seats(), near.place)?;
-                Some((found, near.only))
-            }),
-            _ => look(cells, drawn.seats, drawn.place).map(|found| (found, false)),
-        };
-        if found.is_some() { found } else { self.find_otherwise(cells, drawn) }
+    fn find<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<Found<'a>> {
+        let near = self.nearby(drawn, self.above(drawn.leaf));
+        let found = (near.bits != 0).then(|| look(cells, near.seats, near.place)).flatten();
+        if found.is_some() { found } else { self.find_otherwise(cells, drawn).map(|(found, _)| found) }
     }
 
-    /// As [`find`](Self::find), where a bit is stale, a member in a cell elsewhere, or there is nobody near.
+    /// As [`find`](Self::find), where a bit is stale, a member in a cell elsewhere, or there is nobody near; and whether
+    /// the member is known to be the only one.
     #[inline(never)]
     fn find_otherwise<'a>(&self, cells: &'a Cells, drawn: &Drawn) -> Option<(Found<'a>, bool)> {
         if drawn.bits != 0
@@ -198,16 +143,26 @@ impl Index {
         self.find_near(cells, drawn.leaf, &mut Random::new(drawn.fraction))
     }
 
-    /// A set bit of a leaf that has the level above in common with this one, which is empty; `None` when there is none, or
-    /// it is stale.
+    /// The bits of the word above this leaf; none if there is no level above.
     #[inline(always)]
-    fn near(&self, leaf: u32, fraction: u64) -> Option<Near> {
-        let drawn = Random::new(fraction).next();
-        let above = self.above[0].get(leaf / FANOUT)?.bits();
-        let leaf = leaf / FANOUT * FANOUT + random_bit(above, drawn) % FANOUT;
-        let bits = self.leaves.get(leaf)?.word.bits();
-        let only = || above.is_power_of_two() && bits.is_power_of_two() && self.depth() == 2;
-        (above != 0 && bits != 0).then(|| Near { leaf, place: random_bit(bits, drawn << 32), only: only() })
+    fn above(&self, leaf: u32) -> u32 {
+        self.above[0].get(leaf / FANOUT).map_or(0, IndexWord::bits)
+    }
+
+    /// The same draw, or if its leaf is empty a place in one that has the word above in common with it. That may be empty,
+    /// too, or its bit stale.
+    ///
+    /// With other random numbers than the thread's: so a choice takes two of those, whatever it meets; see
+    /// [`foresee`](Self::foresee). Without a branch: where few members are available, which leaves are empty cannot be
+    /// foreseen, and the processor is to look for both candidates at once.
+    #[inline(always)]
+    fn nearby(&self, drawn: &Drawn, above: u32) -> Nearby {
+        let random = Random::new(drawn.fraction).next();
+        let empty = drawn.bits == 0;
+        let near = drawn.leaf / FANOUT * FANOUT + random_bit(above, random) % FANOUT;
+        let leaf = self.leaves.get(select_unpredictable(empty, near, drawn.leaf));
+        let (bits, seats) = leaf.map_or((0, drawn.seats), |leaf| (leaf.word.bits(), leaf.seats()));
+        Nearby { bits, seats, place: select_unpredictable(empty, random_bit(bits, random << 32), drawn.place) }
     }
 
     /// A random position, and if that is not available but others of its leaf are, one of those.
@@ -373,6 +328,13 @@ struct Drawn {
     seats: Seats,
     /// A random number that the position does not hang on.
     fraction: u64,
+}
+
+/// A place of a leaf; of no bits, any.
+struct Nearby {
+    bits: u32,
+    seats: Seats,
+    place: u32,
 }
 
 /// A set bit, and whether it is the only one.

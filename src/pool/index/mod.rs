@@ -39,6 +39,7 @@
 //! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
 
 mod finding;
+mod found;
 mod leaf;
 mod part;
 mod rank;
@@ -48,7 +49,7 @@ use crate::arena::Arena;
 use crate::node::Cells;
 use crate::pool::Occupancy;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
-pub(crate) use finding::Found;
+pub(crate) use found::Found;
 use leaf::{Leaf, Leaves};
 use std::sync::Arc;
 use word::{FANOUT, IndexWord};
