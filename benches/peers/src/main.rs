@@ -34,6 +34,8 @@ use turns::{Contender, Effort};
 
 /// The file that rows are appended to, for other programs to read.
 const ROWS: &str = "SLOTYARD_BENCH_ROWS";
+/// More nodes than the caches of a core hold.
+const MANY: u32 = 200_000;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench peers", about = "Other balancers beside slotyard, in one run")]
@@ -59,14 +61,18 @@ impl Args {
     }
 
     /// Choosing is what counts most, and is the shortest, so it gets most of the time.
-    fn effort(&self, operation: Operation) -> Effort {
+    ///
+    /// Turns among many nodes are longer: the others have filled the caches with nodes of theirs, and what is wanted is what
+    /// an operation takes that comes after many of its own kind.
+    fn effort(&self, operation: Operation, nodes: u32) -> Effort {
         let millis = match operation {
             Operation::Select => 700,
             Operation::Change => 300,
             Operation::Load => 200,
         };
         let millis = if self.quick { millis / 7 } else { millis };
-        Effort { share: Duration::from_millis(millis), turn: Duration::from_millis(1) }
+        let turn = if nodes < MANY { 1 } else { 10 };
+        Effort { share: Duration::from_millis(millis), turn: Duration::from_millis(turn) }
     }
 
     fn entries(&self) -> Result<Vec<Entry>> {
@@ -117,7 +123,7 @@ fn measure(entries: &[Entry], nodes: u32, args: &Args) -> Vec<Measured> {
                 }
             });
         }
-        let mut figures = turns::compare(running, args.effort(operation)).into_iter();
+        let mut figures = turns::compare(running, args.effort(operation, nodes)).into_iter();
         for cell in cells.iter_mut().filter(|cell| matches!(cell, Cell::Pending)) {
             *cell = Cell::Figures(figures.next().expect("as many as ran"));
         }
