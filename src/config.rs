@@ -108,9 +108,11 @@ impl ResourceThresholds {
     }
 
     /// Whether a node that was `degraded` is so with this use.
+    #[inline(always)]
     pub(crate) fn degraded(&self, was: bool, usage: &ResourceUse) -> bool {
         let limit = if was { &self.recover } else { &self.degrade };
-        usage.named().iter().zip(limit.named()).any(|((_, used), (_, limit))| *used >= limit)
+        // All four at once, rather than up to the first.
+        usage.shares().iter().zip(limit.shares()).fold(false, |any, (used, limit)| any | (*used >= limit))
     }
 }
 

@@ -123,7 +123,7 @@ impl Core {
         let flags = word.flags();
         // What it says of others' jobs is written beside what is known of them, if there are any.
         let others = |running: u32| running > word.in_flight() || cell.basis().external > 0;
-        let refused = || beat.resources.as_ref().is_some_and(|usage| out_of_range(usage).is_some());
+        let refused = || beat.resources.as_ref().is_some_and(|usage| !are_shares(usage));
         flags.has(Flags::GONE)
             || beat.services.is_some()
             || beat.running.is_some_and(others)
@@ -222,15 +222,21 @@ impl Core {
 }
 
 fn check_usage(node: &Node, usage: &ResourceUse) -> Result<(), HeartbeatError> {
-    match out_of_range(usage) {
+    match usage.named().into_iter().find(|(_, value)| !is_share(*value)) {
         Some((resource, value)) => Err(HeartbeatError::InvalidResource { id: node.id.clone(), resource, value }),
         None => Ok(()),
     }
 }
 
-/// The first share that is none.
+/// Whether each is from 0 to 1.
 #[inline(always)]
-fn out_of_range(usage: &ResourceUse) -> Option<(&'static str, f32)> {
-    // Written so that a NaN, which is in no range, is refused.
-    usage.named().into_iter().find(|(_, value)| !(0.0..=1.0).contains(value))
+fn are_shares(usage: &ResourceUse) -> bool {
+    // All four at once, rather than up to the first that is none.
+    usage.shares().iter().fold(true, |all, share| all & is_share(*share))
+}
+
+/// Not a NaN, which is in no range.
+#[inline(always)]
+fn is_share(value: f32) -> bool {
+    (0.0..=1.0).contains(&value)
 }

@@ -206,9 +206,13 @@ pub struct NodeView {
 /// Resource use in 64 bits: four times 16, `cpu` lowest. Each share is in 0..=1.
 #[inline(always)]
 pub(crate) fn pack_usage(usage: &ResourceUse) -> u64 {
-    // Not by `round`, which is a call where the processor is not known to have an instruction for it.
-    let share = |share: f32| u64::from((share * 65_535.0 + 0.5) as u16);
-    share(usage.cpu) | share(usage.memory) << 16 | share(usage.gpu) << 32 | share(usage.gpu_memory) << 48
+    /// From here on to twice as much, a number's last bit is worth 1: adding it rounds, and leaves the integer in the lowest
+    /// bits. A cast would be four of them, each with its checks, and `round` a call where the processor is not known to have
+    /// an instruction for it.
+    const UNITS: f32 = (1 << 23) as f32;
+    let parts = usage.shares().map(|share| (share * 65_535.0 + UNITS).to_bits() & 0xffff);
+    let [cpu, memory, gpu, gpu_memory] = parts.map(u64::from);
+    cpu | memory << 16 | gpu << 32 | gpu_memory << 48
 }
 
 pub(crate) fn unpack_usage(bits: u64) -> ResourceUse {

@@ -136,6 +136,12 @@ pub struct ResourceUse {
 }
 
 impl ResourceUse {
+    /// In the order of the fields.
+    #[inline(always)]
+    pub(crate) fn shares(&self) -> [f32; 4] {
+        [self.cpu, self.memory, self.gpu, self.gpu_memory]
+    }
+
     /// Each with its name, in the order of the fields.
     pub(crate) fn named(&self) -> [(&'static str, f32); 4] {
         [("cpu", self.cpu), ("memory", self.memory), ("gpu", self.gpu), ("gpu_memory", self.gpu_memory)]
