@@ -43,7 +43,7 @@ fn create(core: &Core) -> Result<Job, CreateJobError> {
 fn held(fleet: &Fleet) -> (u32, usize) {
     let mut entered = 0;
     for node in &fleet.nodes {
-        node.node.jobs.numbers(|_| entered += 1);
+        fleet.core.rows.numbers(&node.node, |_| entered += 1);
     }
     ((0..fleet.nodes.len()).map(|node| fleet.word(node).in_flight()).sum(), entered)
 }
@@ -179,7 +179,7 @@ fn a_create_while_the_node_is_deregistered() {
         let old = fleet.nodes[0].node.generation;
         assert_vacated_once(&fleet.core, 0, old);
         let mut entered = 0;
-        fleet.nodes[0].node.jobs.numbers(|_| entered += 1);
+        fleet.core.rows.numbers(&fleet.nodes[0].node, |_| entered += 1);
         assert_eq!(entered, 0);
         assert_told(&fleet.core);
     });

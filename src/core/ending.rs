@@ -74,7 +74,7 @@ impl Core {
     pub(super) fn orphan_jobs(&self, node: &Arc<Node>, pin: &Guard) {
         // Pairs with that in `bound`.
         Fenced::here();
-        node.jobs.numbers(|number| {
+        self.rows.numbers(node, |number| {
             if let Some(record) = self.jobs.numbered(number, pin) {
                 self.orphan(&record, node, pin);
             }

@@ -38,6 +38,12 @@ impl Core {
         })
     }
 
+    /// Has fetched what [`hold_shortly`](Self::hold_shortly) will need, soon.
+    #[inline(always)]
+    pub(super) fn foresee_hold(&self, slot: Slot<'_>, pin: &Guard) {
+        self.rows.fetch_ahead(slot.chosen.cell, &node_in(slot.cell, pin));
+    }
+
     /// Enters the job of this number with the node of which a slot was taken by the short way. `None`: the pool was dropped
     /// since, with all that stood in it, and the slot is given back.
     #[inline(always)]
@@ -51,7 +57,7 @@ impl Core {
             self.give_back(slot);
             return None;
         }
-        let entry = node.jobs.add(number, slot.cell.word().capacity());
+        let entry = self.rows.add(&node, number, slot.cell.word().capacity());
         Some(Held { node: node.to_arc(), entry, lodging, pool })
     }
 
@@ -60,29 +66,29 @@ impl Core {
     fn lodge_in_new_pool(&self, slot: Slot<'_>, pin: &Guard) -> (Lodging, Option<Arc<Lent>>) {
         let key = slot.chosen.pool;
         let pool = self.snapshot(pin).table().get(key as u32).filter(|pool| pool.key == key);
-        pool.map_or((Lodging::OWN, None), |pool| lodge(&node_in(slot.cell, pin), pool, slot.cell))
+        pool.map_or((Lodging::OWN, None), |pool| lodge(&node_in(slot.cell, pin), pool))
     }
 
     /// Enters the job with the node of which a slot has just been taken.
     fn held(&self, number: u32, cell: &Cell, pool: &Pool, pin: &Guard) -> Held {
         let node = node_in(cell, pin);
-        let (lodging, pool) = lodge(&node, pool, cell);
-        let entry = node.jobs.add(number, cell.word().capacity());
+        let (lodging, pool) = lodge(&node, pool);
+        let entry = self.rows.add(&node, number, cell.word().capacity());
         Held { node: node.to_arc(), entry, lodging, pool }
     }
 
     /// Undoes what [`hold`](Self::hold) did.
     #[inline(always)]
     pub(super) fn let_go(&self, record: &JobRecord, attempt: &Attempt) {
-        attempt.node.jobs.remove(attempt.entry(), record.id.number());
+        self.rows.remove(&attempt.node, attempt.entry(), record.id.number());
         self.release(self.cells.at(attempt.node.cell), attempt.node.cell, attempt.node.generation);
     }
 }
 
 /// Where a job of the node has its pool from: from the node, or for itself.
-fn lodge(node: &Node, pool: &Pool, cell: &Cell) -> (Lodging, Option<Arc<Lent>>) {
+fn lodge(node: &Node, pool: &Pool) -> (Lodging, Option<Arc<Lent>>) {
     let kept = node.jobs.lodging(pool.key);
-    let lodging = kept.unwrap_or_else(|| node.jobs.keep(pool.lend(), cell.word().capacity()));
+    let lodging = kept.unwrap_or_else(|| node.jobs.keep(pool.lend()));
     (lodging, (lodging == Lodging::OWN).then(|| pool.lend().clone()))
 }
 

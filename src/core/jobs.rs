@@ -174,6 +174,7 @@ impl Core {
     ) -> Option<Job> {
         let here = self.here();
         let slot = self.reserve_shortly(Asked::Plain(&wish.request.demand))?;
+        self.foresee_hold(slot, pin);
         let Some(vacancy) = self.jobs.vacancy(here, pin) else {
             self.give_back(slot);
             return None;
