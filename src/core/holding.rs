@@ -38,10 +38,18 @@ impl Core {
         })
     }
 
-    /// Has fetched what [`hold_shortly`](Self::hold_shortly) will need, soon.
+    /// Has fetched what [`hold_shortly`](Self::hold_shortly) will need, soon; and what it will need of the node that this
+    /// thread chooses next, if that can be guessed.
     #[inline(always)]
     pub(super) fn foresee_hold(&self, slot: Slot<'_>, pin: &Guard) {
         self.rows.fetch_ahead(slot.chosen.cell, &node_in(slot.cell, pin));
+        let Some(index) = self.indexes.get(slot.chosen.pool as u32) else { return };
+        let (random, thread) = self.threads.stream();
+        if let Some(next) = index.guess_next(&self.cells, self.homes.of(thread), &random)
+            && let Some(node) = next.cell.node.load(pin)
+        {
+            self.rows.fetch_ahead(next.number, node);
+        }
     }
 
     /// Enters the job of this number with the node of which a slot was taken by the short way. `None`: the pool was dropped
