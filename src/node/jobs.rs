@@ -227,7 +227,10 @@ mod tests {
             let (rows, node) = (Rows::new(), node());
             let entries: Vec<u32> = (0..100).map(|number| rows.add(&node, number * 7, capacity)).collect();
             assert_eq!(entries.iter().collect::<BTreeSet<_>>().len(), 100);
-            assert_eq!(entries.iter().filter(|entry| **entry < ROW).count() as u32, if capacity > ROW { 0 } else { ROW });
+            assert_eq!(
+                entries.iter().filter(|entry| **entry < ROW).count() as u32,
+                if capacity > ROW { 0 } else { ROW }
+            );
             for (number, entry) in (0..100).zip(&entries).filter(|(number, _)| number % 2 == 0) {
                 rows.remove(&node, *entry, number * 7);
             }
