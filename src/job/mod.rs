@@ -20,6 +20,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 #[cfg(all(test, slotyard_loom))]
+pub(crate) use finished::OwnDesk;
+#[cfg(all(test, slotyard_loom))]
 pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]

@@ -347,21 +347,25 @@ impl Jobs {
         let (at, now) = (self.desks.at(here.thread), here.now);
         let ending = Ending::new(attempt.number, now);
         let ended = self.count_ended(at, 1);
-        if attempt.ends_again() {
+        let too_many = ended > self.max_finished;
+        let oldest = if attempt.ends_again() {
             let again = Again { job: record.id, ending };
             self.finished.enter_again(&self.places, record.place, again, at);
+            None
         } else {
-            self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at);
-        }
-        if ended > self.max_finished {
-            self.forget_beyond(ended, (at, now), pin);
+            self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at, too_many)
+        };
+        if too_many {
+            self.forget_beyond(ended, oldest.map(Oldest::Place), (at, now), pin);
         }
     }
 
     #[inline(never)]
-    fn forget_beyond(&self, mut ended: i64, (at, now): (At<'_>, u64), pin: &Guard) {
+    fn forget_beyond(&self, mut ended: i64, mut oldest: Option<Oldest<'_>>, (at, now): (At<'_>, u64), pin: &Guard) {
         while ended > self.max_finished {
-            let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
+            let taken = oldest.take();
+            let taken = taken.or_else(|| self.finished.take_oldest(&self.places, &self.desks, at, now));
+            let Some(oldest) = taken else { return };
             match self.forget_oldest(oldest, at, pin) {
                 Seen::Forgotten => ended -= 1,
                 Seen::Elsewhere => {}
