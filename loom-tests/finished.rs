@@ -4,8 +4,8 @@
 //! One model, of 2 threads and 3 preemptions, with the real queue.
 //!
 //! Seen to fail with:
-//! - `Finished::enter` not becoming the consumer before it enters as the only one who does: a place is lost;
-//! - `Queue::ends` with Relaxed: a place is lost;
+//! - `Finished::enter` not becoming the consumer before it enters as the only one who does: a link leads nowhere;
+//! - `Queue::ends` with Relaxed: the same;
 //! - `Queue::take` of maintenance pushing the stub as if it were alone: a place is lost.
 
 use loom::thread;

@@ -16,10 +16,8 @@
 //!
 //! Seen to fail with:
 //! - `Core::begin` without `let_go` for whoever enters second: first model, two slots are held;
-//! - `Jobs::enter` entering where another was entered since: first model, two jobs;
-//! - `Jobs::at` not asking whether the job is entered: third-last model, a slot is given back twice;
+//! - `Jobs::at` not asking whether the job is entered: third-last model, two jobs are orphaned;
 //! - `Jobs::find` not saying that of a job of which its owner is about to say it: the same, the job is not orphaned;
-//! - `Jobs::enter` saying so only after the fence of `Core::bound`: offline model, a job that is active and nobody orphans;
 //! - `Core::bound` and `Core::orphan_jobs` without their fences: offline model, a job that is active and nobody orphans;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 
@@ -163,6 +161,8 @@ fn two_creates_and_then_the_jobs_of_the_node_are_orphaned() {
             let core = fleet.core.clone();
             move || create(&core).expect("there are two slots").id()
         });
+        // So that a preemption is left for the other one's, in the middle.
+        thread::yield_now();
         let mine = create(&fleet.core).expect("there are two slots");
         // What a sweep does with a node that it has taken offline.
         fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin());
