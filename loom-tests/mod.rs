@@ -26,6 +26,7 @@
 
 mod arena;
 mod availability;
+mod finished;
 mod growth;
 mod heartbeat;
 mod lease;
