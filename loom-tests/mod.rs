@@ -42,6 +42,7 @@ mod session;
 mod short_way;
 mod slot_word;
 mod stale_bits;
+mod stale_handles;
 mod wheel;
 
 use std::collections::BTreeSet;
