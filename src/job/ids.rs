@@ -6,7 +6,8 @@
 //!
 //! # Invariant
 //! A number belongs to one job from [`Ids::take`] until [`Ids::give_back`]. What it leads to at other times is a hint:
-//! whoever follows it compares the id of the job that he finds.
+//! whoever follows it compares the id of the job that he finds. No number is used twice with the same count of uses: one
+//! whose count is at its end is not given back.
 //!
 //! # Orderings
 //! As of the lists in `vacant`.
@@ -109,6 +110,10 @@ impl Ids {
     #[inline(always)]
     pub(super) fn give_back(&self, number: u32, at: At<'_>) {
         let given = self.numbers.at(number);
+        // Relaxed: as in `take`; whoever gives it back has found the job of the last use.
+        if given.uses.load(Ordering::Relaxed) == u32::MAX {
+            return;
+        }
         if !at.alone {
             // Kept on the shared desk it would be out of reach of those who have their own, and they make more and more of
             // them if others give back what they take. So it is a lot by itself.
@@ -176,6 +181,25 @@ mod tests {
             }
             let made = ids.unused.load(Ordering::Relaxed);
             assert!(made <= 4 * LOT, "{made} numbers for one job at a time, taken by {taker}, given back by {giver}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_not_used_again_when_its_uses_cannot_be_counted_any_more() {
+        for thread in [0, 40] {
+            let (ids, desks) = (Ids::new(), Desks::new());
+            let at = desks.at(thread);
+            let (number, _) = ids.take(at, 0);
+            ids.give_back(number, at);
+            // It has been used as often as this.
+            ids.numbers.at(number).uses.store(u32::MAX - 3, Ordering::Relaxed);
+            let mut used = std::collections::BTreeSet::new();
+            for place in 0..10 {
+                let (number, uses) = ids.take(at, place);
+                assert!(used.insert((number, uses)), "number {number} is used for the {uses}th time once more");
+                ids.give_back(number, at);
+            }
+            assert!(used.contains(&(number, u32::MAX)) && used.contains(&(number + 1, 1)));
         }
     }
 }
