@@ -25,6 +25,7 @@
 //! touch atomics after their model has ended would only hide the cause. The executions are the same in every run.
 
 mod arena;
+mod attempts;
 mod availability;
 mod growth;
 mod heartbeat;

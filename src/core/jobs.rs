@@ -215,11 +215,7 @@ impl Core {
                     self.note(conversation, attempt, pin);
                 }
                 self.meters.counts.add(here.thread, Count::created);
-                let job = match kept {
-                    Some(kept) => Job::of_owner(kept),
-                    None => Job::new(record, record.binding.load()),
-                };
-                job.map(Ok)
+                Some(Ok(Job::of_binder(kept.unwrap_or_else(|| record.keep()), attempt)))
             }
             Err(attempt) => self.bound_before(record, attempt),
         }
@@ -391,7 +387,7 @@ impl Core {
                         self.note(conversation, next, &pin);
                     }
                     self.count(Count::retried);
-                    return Job::new(record, record.binding.load()).ok_or(JobError::UnknownJob { job }.into());
+                    return Ok(Job::of_binder(record.keep(), next));
                 }
                 Err(back) => next = back,
             }

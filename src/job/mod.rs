@@ -173,11 +173,11 @@ impl Job {
         bound.attempt().map(|attempt| Self { record: record.keep(), attempt: std::ptr::from_ref(attempt) })
     }
 
-    /// As [`new`](Self::new), for the job's owner, who keeps it from the beginning.
+    /// The attempt that the caller has bound, which is one of the record's. Not asked of the binding, which may have gone on
+    /// to a later one that is somebody else's.
     #[inline(always)]
-    pub(crate) fn of_owner(record: Kept<JobRecord>) -> Option<Self> {
-        let attempt = record.binding.load().attempt().map(std::ptr::from_ref)?;
-        Some(Self { record, attempt })
+    pub(crate) fn of_binder(record: Kept<JobRecord>, attempt: &Attempt) -> Self {
+        Self { record, attempt: std::ptr::from_ref(attempt) }
     }
 
     fn bound_attempt(&self) -> &Attempt {
