@@ -76,15 +76,16 @@ impl Core {
         Fenced::here();
         node.jobs.numbers(|number| {
             if let Some(record) = self.jobs.numbered(number, pin) {
-                self.orphan(&record, node, pin);
+                self.orphan(&record, |attempt| Arc::ptr_eq(&attempt.node, node), pin);
             }
         });
     }
 
-    pub(super) fn orphan(&self, record: &JobRecord, node: &Arc<Node>, pin: &Guard) {
+    /// Orphans the job, if its attempt is one of `those` and is active.
+    pub(super) fn orphan(&self, record: &JobRecord, those: impl Fn(&Attempt) -> bool, pin: &Guard) {
         loop {
             let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|attempt| Arc::ptr_eq(&attempt.node, node)) else { return };
+            let Some(attempt) = bound.attempt().filter(|attempt| those(attempt)) else { return };
             if !bound.phase().is_active() {
                 return;
             }

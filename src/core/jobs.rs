@@ -283,7 +283,8 @@ impl Core {
         let node = &attempt.node;
         let flags = self.cells.at(node.cell).word().flags();
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
-            self.orphan(record, node, pin);
+            // Not a later attempt: that may be of after the node was up again.
+            self.orphan(record, |current| std::ptr::eq(current, attempt), pin);
         }
     }
 
