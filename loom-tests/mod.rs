@@ -27,6 +27,7 @@
 mod arena;
 mod attempts;
 mod availability;
+mod finished;
 mod growth;
 mod heartbeat;
 mod lease;

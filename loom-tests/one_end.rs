@@ -57,7 +57,7 @@ fn assert_ended(fleet: &Fleet, job: &Job, state: JobState) {
     assert_eq!(job.state(), state);
     assert_eq!((ends(&counters), counters.released), (1, 1));
     assert_eq!(fleet.core.stats().now.finished_jobs, 1);
-    fleet.nodes[0].node.jobs.numbers(|_| panic!("the node still knows of the job"));
+    fleet.core.rows.numbers(&fleet.nodes[0].node, |_| panic!("the node still knows of the job"));
     assert_told(&fleet.core);
 }
 

@@ -10,12 +10,14 @@
 //! | two creates, one slot: one of them may be told busy | 2 | 1 |
 //! | two creates, no slot, one comes free meanwhile | 3 | 1 |
 //! | a create, and the end of the job that has its id, which is forgotten at once | 2 | 2 |
+//! | two creates, and then the jobs of the node are orphaned | 2 | 1 |
 //! | a create, and the node is deregistered | 2 | 2 |
 //! | a create, and the node's heartbeats are found to have stopped | 2 | 2 |
 //!
 //! Seen to fail with:
-//! - `Binding::bind` by a swap instead of the exchange: first model, two slots are held;
-//! - `Core::bind` without `let_go` for whoever binds second: first model, two slots are held;
+//! - `Core::begin` without `let_go` for whoever enters second: first model, two slots are held;
+//! - `Jobs::at` not asking whether the job is entered: third-last model, two jobs are orphaned;
+//! - `Jobs::find` not saying that of a job of which its owner is about to say it: the same, the job is not orphaned;
 //! - `Core::bound` and `Core::orphan_jobs` without their fences: offline model, a job that is active and nobody orphans;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 
@@ -39,7 +41,7 @@ fn create(core: &Core) -> Result<Job, CreateJobError> {
 fn held(fleet: &Fleet) -> (u32, usize) {
     let mut entered = 0;
     for node in &fleet.nodes {
-        node.node.jobs.numbers(|_| entered += 1);
+        fleet.core.rows.numbers(&node.node, |_| entered += 1);
     }
     ((0..fleet.nodes.len()).map(|node| fleet.word(node).in_flight()).sum(), entered)
 }
@@ -152,6 +154,28 @@ fn a_create_while_the_job_of_its_id_is_forgotten() {
 }
 
 #[test]
+fn two_creates_and_then_the_jobs_of_the_node_are_orphaned() {
+    explore(1, &["both reserved a slot", "the second found the job"], |seen| {
+        let fleet = Fleet::new([2]);
+        let other = thread::spawn({
+            let core = fleet.core.clone();
+            move || create(&core).expect("there are two slots").id()
+        });
+        // So that a preemption is left for the other one's, in the middle.
+        thread::yield_now();
+        let mine = create(&fleet.core).expect("there are two slots");
+        // What a sweep does with a node that it has taken offline.
+        fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin());
+        assert_eq!((mine.state(), other.join().unwrap()), (JobState::Orphaned, mine.id()));
+        let counters = fleet.core.stats().counters;
+        assert_eq!((counters.orphaned, counters.reserved), (1, counters.released));
+        seen.note(if counters.reserved == 2 { "both reserved a slot" } else { "the second found the job" });
+        assert_eq!(held(&fleet), (0, 0));
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
 fn a_create_while_the_node_is_deregistered() {
     explore(2, &["it was refused", "the job was orphaned"], |seen| {
         let fleet = Fleet::new([1]);
@@ -175,7 +199,7 @@ fn a_create_while_the_node_is_deregistered() {
         let old = fleet.nodes[0].node.generation;
         assert_vacated_once(&fleet.core, 0, old);
         let mut entered = 0;
-        fleet.nodes[0].node.jobs.numbers(|_| entered += 1);
+        fleet.core.rows.numbers(&fleet.nodes[0].node, |_| entered += 1);
         assert_eq!(entered, 0);
         assert_told(&fleet.core);
     });

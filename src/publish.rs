@@ -156,6 +156,47 @@ impl<T: Send + Sync + 'static> std::fmt::Debug for Withdrawn<T> {
     }
 }
 
+/// A shared value that is put in place once, and then stays there.
+pub(crate) struct Lasting<T>(Published<T>);
+
+impl<T> Default for Lasting<T> {
+    fn default() -> Self {
+        Self(Published::default())
+    }
+}
+
+impl<T> Lasting<T> {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire: pairs with `fill`.
+        let value = self.0.value.load(Ordering::Acquire);
+        // SAFETY: null, or the pointee of an `Arc` of which this has a reference, for as long as it lives: it is never replaced.
+        unsafe { value.as_ref() }
+    }
+
+    /// The value; that of `make`, if there was none.
+    pub(crate) fn get_or_fill(&self, make: impl FnOnce() -> T) -> &T {
+        self.get().unwrap_or_else(|| self.fill(Arc::new(make())))
+    }
+
+    /// The value; this one, if there was none.
+    pub(crate) fn get_or_share(&self, value: &Arc<T>) -> &T {
+        self.get().unwrap_or_else(|| self.fill(value.clone()))
+    }
+
+    fn fill(&self, value: Arc<T>) -> &T {
+        // A failure means that another has filled it.
+        let _ = self.0.fill(value);
+        self.get().expect("it was filled just now, if not before")
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Lasting<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Lasting").field(&self.get()).finish()
+    }
+}
+
 /// What an [`Arc`] shares, without counting: good for `'g`, in which some reference of the `Arc` lives.
 pub(crate) struct Shared<'g, T> {
     /// From [`Arc::into_raw`] or [`Arc::as_ptr`].

@@ -74,7 +74,7 @@ impl Core {
     pub(super) fn orphan_jobs(&self, node: &Arc<Node>, pin: &Guard) {
         // Pairs with that in `bound`.
         Fenced::here();
-        node.jobs.numbers(|number| {
+        self.rows.numbers(node, |number| {
             if let Some(record) = self.jobs.numbered(number, pin) {
                 self.orphan(&record, |attempt| Arc::ptr_eq(&attempt.node, node), pin);
             }
@@ -85,8 +85,8 @@ impl Core {
     pub(super) fn orphan(&self, record: &JobRecord, those: impl Fn(&Attempt) -> bool, pin: &Guard) {
         loop {
             let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|attempt| those(attempt)) else { return };
-            if !bound.phase().is_active() {
+            let attempt = bound.attempt();
+            if !those(attempt) || !bound.phase().is_active() {
                 return;
             }
             if record.binding.advance(bound, Phase::Orphaned) {
@@ -102,8 +102,8 @@ impl Core {
         let mut due = Vec::new();
         self.wheel.turn(places, now, |place| due.push(place));
         due.sort_by_cached_key(|place| {
-            let record = places.record(*place, pin)?;
-            Some((record.binding.load().attempt()?.deadline(), record.id))
+            let record = self.jobs.at(*place, pin)?;
+            Some((record.binding.load().attempt().deadline(), record.id))
         });
         due.into_iter().for_each(|place| self.look_at_lease(place, now, pin));
     }
@@ -111,10 +111,13 @@ impl Core {
     /// Looks at a place because a lease of its job may have run out: it may have been renewed, the job may have ended, or
     /// be another.
     pub(super) fn look_at_lease(&self, place: u32, now: u64, pin: &Guard) {
-        let Some(record) = self.jobs.places().record(place, pin) else { return };
+        let Some(record) = self.jobs.at(place, pin) else { return };
         loop {
             let bound = record.binding.load();
-            let Some(attempt) = bound.attempt().filter(|_| bound.phase().is_active()) else { return };
+            if !bound.is_active() {
+                return;
+            }
+            let attempt = bound.attempt();
             if let Err(deadline) = attempt.run_out(now) {
                 let thread = self.threads.ordinal();
                 return self.wheel.note(self.jobs.places(), place, deadline, thread, Fenced::here());

@@ -1,8 +1,8 @@
 //! Jobs created, moved on, tried again. How they end is in `ending`.
 //!
-//! Creating is *announce, reserve, bind*: the record is entered under its request id, then a slot is reserved, then
-//! the record is bound to it by one compare-and-swap. A second create of the same id finds the record. If that is not
-//! bound yet, it does not wait: it reserves a slot, too, and whoever binds second gives his back.
+//! Creating is *look, reserve, enter*: where no job is found under the request id, a slot is reserved, and then a job that
+//! has the slot is entered there, by one compare-and-swap. If another was entered meanwhile, the slot is given back and that
+//! one is taken. So no create waits for another, and nobody ever finds a job that has no slot yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,18 @@ use crossbeam_epoch::Guard;
 use super::Core;
 use super::nodes::check_id;
 use super::selecting::{Asked, Cells, Extra};
-use crate::capability::{Demand, ExclusionMode};
+use crate::capability::ExclusionMode;
 use crate::clock::millis;
 use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{Begun, Claim, End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, SessionMode, Wish};
+use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, SessionMode, Spot, Vacancy, Wish};
 use crate::node::Node;
 use crate::node::word::Flags;
 use crate::session::Session;
 use crate::stats::Count;
 use crate::sync::Fenced;
-
-/// Gives a pending job up if a policy panics while a node is being chosen for it.
-struct GiveUp<'a> {
-    core: &'a Core,
-    record: &'a JobRecord,
-}
-
-impl Drop for GiveUp<'_> {
-    fn drop(&mut self) {
-        self.core.give_up_job(self.record);
-    }
-}
 
 /// What a session wants of its next job's node.
 struct Conversation<'a> {
@@ -57,74 +45,64 @@ impl Core {
         let lease = self.lease(request.lease)?;
         request.demand.validate().map_err(NoNode::Invalid)?;
         let mode = request.session_mode.unwrap_or(self.config.session_mode);
-        let wish = Wish { request, mode, lease, kinds: &self.kinds };
+        let now = self.clock.now();
+        let wish = Wish { request, mode, lease, now, deadline: self.deadline(now, lease), kinds: &self.kinds };
         let key = self.prehash(&request.request_id);
-        if request.session.is_some() {
-            return self.create_wished(wish, &key, None, pin);
-        }
+        let found = self.jobs.find(&key, pin);
         // As most often: a new id, and no session.
-        let here = self.here();
-        match self.jobs.claim(&key, here, pin, wish) {
-            Ok(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, pin) {
-                Some(outcome) => outcome.map_err(CreateJobError::NoNode),
-                None => self.create_wished(wish, &key, None, pin),
-            },
-            claim => self.create_wished(wish, &key, Some(claim), pin),
+        if request.session.is_none()
+            && let Err(spot) = found
+            && let Some(job) = self.create_shortly(wish, &key, spot, pin)
+        {
+            return Ok(job);
         }
+        self.create_wished(wish, &key, found.ok(), pin)
     }
 
-    /// Goes on from what was found under the id, if that is known.
+    /// Goes on from what was found under the id, if something was.
     #[inline(never)]
     fn create_wished<'g>(
-        &self,
+        &'g self,
         wish: Wish<'_>,
         key: &Prehashed<&str>,
-        mut claim: Option<Result<Claim<'g>, NoPlace>>,
+        mut found: Option<InUse<'g, JobRecord>>,
         pin: &'g Guard,
     ) -> Result<Job, CreateJobError> {
         let request = wish.request;
         let conversation = self.converse(request.session.as_deref(), wish.mode);
         loop {
-            // Anew in each turn: a policy of the embedder's may have run since, and have taken its time.
-            let here = self.here();
-            let claim = claim.take().unwrap_or_else(|| self.jobs.claim_again(key, here, pin, wish));
-            let claim = claim.map_err(|none| match none {
-                NoPlace::TooManyJobs => CreateJobError::TooManyJobs { limit: self.config.max_jobs },
-                NoPlace::Pinned => CreateJobError::PlacesPinned,
-            })?;
-            let (record, owner) = match claim {
-                Claim::New(begun) => (begun.record, Some(begun)),
-                Claim::Known(record) => (record, None),
+            let spot = match found.take().map_or_else(|| self.jobs.find_again(key, pin), Ok) {
+                Ok(record) => match self.repeated(record, request) {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                },
+                Err(spot) => spot,
             };
-            let bound = record.binding.load();
-            if bound.phase() == Phase::Refused || bound.is_forgotten() {
-                // On its way out of memory: the id is free for a new job.
-                self.jobs.unlist(&record);
-                continue;
-            }
-            if owner.is_none() && record.fingerprint(&self.kinds) != request.demand.fingerprint() {
-                return Err(CreateJobError::RequestMismatch {
-                    request_id: request.request_id.to_string(),
-                    job: record.id,
-                });
-            }
-            if let Some(job) = Job::new(record, bound) {
-                self.count(Count::repeated);
-                return Ok(job);
-            }
             let begins = conversation.as_ref().is_some_and(|conversation| conversation.session.is_none());
             if begins && self.sessions.is_full() {
-                // Only the owner gives the job up. If it is bound all the same, another was in time.
-                if owner.is_some() && !self.give_up_job(&record) {
-                    continue;
-                }
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(record, owner, &request.demand, conversation.as_ref(), pin) {
-                return outcome.map_err(CreateJobError::NoNode);
+            if let Some(outcome) = self.create_new(wish, key, spot, conversation.as_ref(), pin) {
+                return outcome;
             }
         }
+    }
+
+    /// What a create gets that finds the job of its request id. `None`: it is on its way out of memory, and the id is free
+    /// for a new one.
+    fn repeated(&self, record: InUse<'_, JobRecord>, request: &JobRequest) -> Option<Result<Job, CreateJobError>> {
+        let bound = record.binding.load();
+        if bound.is_forgotten() {
+            self.jobs.unlist(&record);
+            return None;
+        }
+        if record.fingerprint(&self.kinds) != request.demand.fingerprint() {
+            let (request_id, job) = (request.request_id.to_string(), record.id);
+            return Some(Err(CreateJobError::RequestMismatch { request_id, job }));
+        }
+        self.count(Count::repeated);
+        Some(Ok(Job::new(record, bound)))
     }
 
     /// Who is calling, and when.
@@ -185,91 +163,89 @@ impl Core {
         }
     }
 
-    /// Reserves a slot for a pending job and binds it, maybe as its owner. `None`: the job was refused on behalf of
-    /// another create, so this one has to begin again.
+    /// A new job, by the short way to a slot. `None`: that does not lead to one, or another has entered a job since.
     #[inline(always)]
-    fn bind(
-        &self,
-        record: InUse<'_, JobRecord>,
-        begun: Option<Begun<'_>>,
-        demand: &Demand,
+    fn create_shortly<'g>(
+        &'g self,
+        wish: Wish<'_>,
+        key: &Prehashed<&str>,
+        spot: Spot<'g>,
+        pin: &'g Guard,
+    ) -> Option<Job> {
+        let here = self.here();
+        let slot = self.reserve_shortly(Asked::Plain(&wish.request.demand))?;
+        self.foresee_hold(slot, pin);
+        let Ok(vacancy) = self.jobs.vacancy(here, pin) else {
+            self.give_back(slot);
+            return None;
+        };
+        let held = self.hold_shortly(vacancy.number(), slot, pin)?;
+        self.begin(vacancy, held, wish, key, spot, here, pin).map(|(job, _)| job)
+    }
+
+    /// Reserves a slot for a job, and enters that under its request id, where none was found. `None`: another has entered
+    /// one since.
+    fn create_new<'g>(
+        &'g self,
+        wish: Wish<'_>,
+        key: &Prehashed<&str>,
+        spot: Spot<'g>,
         conversation: Option<&Conversation<'_>>,
-        pin: &Guard,
-    ) -> Option<Result<Job, NoNode>> {
+        pin: &'g Guard,
+    ) -> Option<Result<Job, CreateJobError>> {
+        let here = self.here();
+        let vacancy = match self.jobs.vacancy(here, pin) {
+            Ok(vacancy) => vacancy,
+            Err(NoPlace::TooManyJobs) => {
+                return Some(Err(CreateJobError::TooManyJobs { limit: self.config.max_jobs }));
+            }
+            Err(NoPlace::Pinned) => return Some(Err(CreateJobError::PlacesPinned)),
+        };
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
         let extra = Extra { pool, spread, ..Extra::default() };
-        let owner = begun.is_some();
-        let unwinding = owner.then(|| GiveUp { core: self, record: record.get() });
-        let held = self.hold(&record, Asked::Plain(demand), extra, pin);
-        std::mem::forget(unwinding);
-        let held = match held {
+        let held = match self.hold(vacancy.number(), Asked::Plain(&wish.request.demand), extra, pin) {
             Ok(held) => held,
-            Err(no_node) => return self.not_held(record, owner, no_node),
+            // Who has been faster may have the last slot.
+            Err(no_node) => return self.jobs.find_again(key, pin).is_err().then_some(Err(no_node.into())),
         };
         // The lease begins now, however long a policy has taken.
-        let here = self.here();
-        let attempt = self.attempt(&record, 1, held, here);
-        let (bound, kept) = match begun {
-            Some(Begun { first, kept, .. }) => (first.bind(attempt), Some(kept)),
-            None => (record.get().binding.bind(attempt), None),
-        };
-        match bound {
-            Ok(attempt) => {
-                self.bound(&record, attempt, here, pin);
-                if let Some(conversation) = conversation {
-                    self.note(conversation, attempt, pin);
-                }
-                self.meters.counts.add(here.thread, Count::created);
-                Some(Ok(Job::of_binder(kept.unwrap_or_else(|| record.keep()), attempt)))
-            }
-            Err(attempt) => self.bound_before(record, attempt),
+        let now = self.clock.now();
+        let (here, wish) = (Here { now, ..here }, Wish { now, deadline: self.deadline(now, wish.lease), ..wish });
+        let (job, attempt) = self.begin(vacancy, held, wish, key, spot, here, pin)?;
+        if let Some(conversation) = conversation {
+            self.note(conversation, attempt, pin);
         }
-    }
-
-    /// What a create gets that was refused a slot.
-    #[cold]
-    fn not_held(&self, record: InUse<'_, JobRecord>, owner: bool, no_node: NoNode) -> Option<Result<Job, NoNode>> {
-        // Only the owner may give the job up; another create has been refused for itself alone.
-        if owner && self.give_up_job(&record) {
-            return Some(Err(no_node));
-        }
-        match Job::new(record, record.binding.load()) {
-            Some(job) => {
-                self.count(Count::repeated);
-                Some(Ok(job))
-            }
-            None if owner => None,
-            None => Some(Err(no_node)),
-        }
-    }
-
-    /// What a create gets that has a slot, too late: another has bound the job, or given it up.
-    #[cold]
-    fn bound_before(&self, record: InUse<'_, JobRecord>, attempt: Attempt) -> Option<Result<Job, NoNode>> {
-        self.let_go(&record, &attempt);
-        let job = Job::new(record, record.binding.load())?;
-        self.count(Count::repeated);
         Some(Ok(job))
     }
 
-    /// Gives a pending job up, for its owner. `false`: it was bound by another before.
-    fn give_up_job(&self, record: &JobRecord) -> bool {
-        let refused = record.binding.refuse();
-        if refused {
-            self.jobs.withdraw(record, self.threads.ordinal());
+    /// Enters a job that has a slot under its request id. `None`: another has entered one since.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "all there is of a job, so that its record is put together in place")]
+    fn begin<'g>(
+        &'g self,
+        vacancy: Vacancy<'g>,
+        held: Held,
+        wish: Wish<'_>,
+        key: &Prehashed<&str>,
+        spot: Spot<'g>,
+        here: Here,
+        pin: &'g Guard,
+    ) -> Option<(Job, &'g Attempt)> {
+        let (record, kept) = vacancy.fill(wish, held, pin);
+        let attempt = record.get().binding.first();
+        if !self.jobs.enter(&record, key, spot, pin) {
+            self.let_go(&record, attempt);
+            self.jobs.withdraw(&record, here.thread);
+            return None;
         }
-        refused
+        self.bound(&record, attempt, here, pin);
+        self.meters.counts.add(here.thread, Count::created);
+        Some((Job::of_owner(kept), attempt))
     }
 
     fn pool_exists(&self, key: u64, pin: &Guard) -> bool {
         self.snapshot(pin).table().get(key as u32).is_some_and(|pool| pool.key == key)
-    }
-
-    #[inline(always)]
-    fn attempt(&self, record: &JobRecord, number: u32, held: Held, here: Here) -> Attempt {
-        let deadline = self.deadline(here.now, record.lease);
-        Attempt::new(number, held, here.now, deadline)
     }
 
     /// When a lease taken now runs out. The clock may be behind by a tick, which must not shorten the lease; a
@@ -281,9 +257,9 @@ impl Core {
     /// What follows from an attempt having been bound.
     #[inline(always)]
     fn bound(&self, record: &JobRecord, attempt: &Attempt, here: Here, pin: &Guard) {
-        // Two others may have looked at the job before it was bound: the turn that has taken the note off on which its
-        // lease relies, and whoever orphans the jobs of the node, if that has gone since the reservation. Either they come
-        // before this fence, and what they have changed is seen here, or they will see that the job is bound.
+        // Two others may have looked at the job before it was bound, or entered: the turn that has taken the note off on
+        // which its lease relies, and whoever orphans the jobs of the node, if that has gone since the reservation. Either
+        // they come before this fence, and what they have changed is seen here, or they will see the job.
         let fenced = Fenced::here();
         self.wheel.note(self.jobs.places(), record.place, attempt.deadline(), here.thread, fenced);
         let node = &attempt.node;
@@ -326,7 +302,7 @@ impl Core {
         loop {
             let (bound, current) = active(record, attempt)?;
             if !from(bound.phase()) {
-                let state = bound.phase().state().ok_or(JobError::UnknownJob { job })?;
+                let state = bound.phase().state();
                 return Err(JobError::InvalidTransition { job, attempt, state, wanted });
             }
             if record.binding.advance(bound, to) {
@@ -371,9 +347,10 @@ impl Core {
         let spread = conversation.as_ref().and_then(|conversation| self.spread(conversation, &pin));
         let extra = Extra { pool, spread, avoid: avoid.as_slice(), avoid_mode: self.config.retry_exclusion };
         let demand = record.demand(&self.kinds);
-        let held = self.hold(&record, Asked::Plain(&demand), extra, &pin)?;
+        let held = self.hold(job.number(), Asked::Plain(&demand), extra, &pin)?;
         let here = self.here();
-        let mut next = Box::new(self.attempt(&record, attempt + 1, held, here));
+        let deadline = self.deadline(here.now, record.lease);
+        let mut next = Box::new(Attempt::new(attempt + 1, held, here.now, deadline));
         loop {
             let (bound, current) = match retryable(&record, attempt) {
                 Ok(found) => found,
@@ -406,9 +383,10 @@ impl Core {
 #[cold]
 fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (job, bound) = (record.id, record.binding.load());
-    let Some(found) = bound.attempt().filter(|_| !bound.is_forgotten()) else {
+    if bound.is_forgotten() {
         return Err(JobError::UnknownJob { job });
-    };
+    }
+    let found = bound.attempt();
     if found.number != attempt {
         return Err(JobError::StaleAttempt { job, attempt, current: found.number });
     }
@@ -419,26 +397,24 @@ fn current(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), Jo
 #[inline(always)]
 pub(super) fn active(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let bound = record.binding.load();
-    match bound.attempt() {
-        Some(found) if found.number == attempt && bound.is_active() => Ok((bound, found)),
-        _ => active_or_why_not(record, attempt),
-    }
+    let found = bound.attempt();
+    if found.number == attempt && bound.is_active() { Ok((bound, found)) } else { active_or_why_not(record, attempt) }
 }
 
 #[cold]
 fn active_or_why_not(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (bound, found) = current(record, attempt)?;
-    match bound.phase().state() {
-        Some(state) if state.has_ended() => Err(JobError::AlreadyEnded { job: record.id, attempt, state }),
-        _ => Ok((bound, found)),
-    }
+    let state = bound.phase().state();
+    if state.has_ended() { Err(JobError::AlreadyEnded { job: record.id, attempt, state }) } else { Ok((bound, found)) }
 }
 
 /// As [`current`], if it allows a further attempt.
 fn retryable(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), JobError> {
     let (bound, found) = current(record, attempt)?;
-    match bound.phase().state() {
-        Some(state) if !bound.phase().may_retry() => Err(JobError::AlreadyEnded { job: record.id, attempt, state }),
-        _ => Ok((bound, found)),
+    let (phase, job) = (bound.phase(), record.id);
+    if phase.may_retry() {
+        Ok((bound, found))
+    } else {
+        Err(JobError::AlreadyEnded { job, attempt, state: phase.state() })
     }
 }

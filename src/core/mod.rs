@@ -32,7 +32,7 @@ use crate::id::{NodeKey, Prehashed, mix};
 use crate::job::{Jobs, Kinds, Wheel};
 use crate::node::cell::{Cell, Change, Edge, Home};
 use crate::node::word::Flags;
-use crate::node::{Cells, Node, Shard};
+use crate::node::{Cells, Node, Rows, Shard};
 use crate::pool::{Index, Indexes, Layout, Pool, Profiles};
 use crate::publish::Published;
 use crate::random::Threads;
@@ -58,6 +58,7 @@ pub(crate) struct Core {
     layout: Layout,
     profiles: Profiles,
     cells: Arc<Cells>,
+    rows: Rows,
     indexes: Indexes,
     homes: Homes,
     snapshot: Published<Snapshot>,
@@ -98,6 +99,7 @@ impl Core {
             profiles: Profiles::new(),
             shards: (0..config.shards).map(|number| Shard::new(number, config.shards, cells.clone())).collect(),
             cells,
+            rows: Rows::new(),
             indexes,
             homes: Homes::new(),
             stamp: AtomicU64::new(snapshot.stamp()),

@@ -86,12 +86,12 @@ impl Core {
     }
 
     pub(crate) fn job(&self, id: JobId) -> Option<JobView> {
-        self.jobs.get(id, &crossbeam_epoch::pin()).and_then(|record| JobView::of(&record))
+        self.jobs.get(id, &crossbeam_epoch::pin()).map(|record| JobView::of(&record))
     }
 
     pub(crate) fn job_by_request(&self, request_id: &str) -> Option<JobView> {
         let pin = crossbeam_epoch::pin();
-        self.jobs.by_request(&self.prehash(request_id), &pin).and_then(|record| JobView::of(&record))
+        self.jobs.find(&self.prehash(request_id), &pin).ok().map(|record| JobView::of(&record))
     }
 
     pub(crate) fn stats(&self) -> Stats {

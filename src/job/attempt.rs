@@ -1,5 +1,6 @@
 //! One attempt of a job: a slot held on a node.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::node::{Lodging, Node};
@@ -42,7 +43,7 @@ pub(crate) struct Attempt {
     /// does not come back.
     deadline: AtomicU64,
     /// The attempt before; owned by the binding.
-    pub(super) previous: *mut Attempt,
+    pub(super) previous: *const Attempt,
 }
 
 // SAFETY: `previous` is the binding's, and reached only through it; it is shared by reference.
@@ -51,18 +52,32 @@ unsafe impl Send for Attempt {}
 unsafe impl Sync for Attempt {}
 
 impl Attempt {
-    #[inline(always)]
     pub(crate) fn new(number: u32, held: Held, reserved_at: u64, deadline: u64) -> Self {
+        let mut attempt = MaybeUninit::uninit();
+        // SAFETY: memory of our own, and then it is written.
+        unsafe {
+            Self::write(attempt.as_mut_ptr(), number, held, reserved_at, deadline);
+            attempt.assume_init()
+        }
+    }
+
+    /// Writes one to where it is kept, see [`JobRecord::write`](super::JobRecord::write).
+    ///
+    /// # Safety
+    /// Memory for an attempt, which is the caller's alone.
+    #[inline(always)]
+    pub(super) unsafe fn write(to: *mut Self, number: u32, held: Held, reserved_at: u64, deadline: u64) {
         let Held { node, entry, lodging, pool } = held;
         debug_assert!(entry < 1 << ENTRY_BITS, "a node has fewer slots");
-        Self {
-            number,
-            entered: entry | lodging.bits() << ENTRY_BITS,
-            node,
-            pool,
-            reserved_at,
-            deadline: AtomicU64::new(deadline),
-            previous: std::ptr::null_mut(),
+        // SAFETY: the memory is the caller's, and these are all fields.
+        unsafe {
+            (&raw mut (*to).number).write(number);
+            (&raw mut (*to).entered).write(entry | lodging.bits() << ENTRY_BITS);
+            (&raw mut (*to).node).write(node);
+            (&raw mut (*to).pool).write(pool);
+            (&raw mut (*to).reserved_at).write(reserved_at);
+            (&raw mut (*to).deadline).write(AtomicU64::new(deadline));
+            (&raw mut (*to).previous).write(std::ptr::null());
         }
     }
 

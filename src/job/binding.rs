@@ -4,6 +4,7 @@
 //!  63                                 4 3     0
 //! | address of the attempt (16-aligned) | phase |
 //! ```
+//! - `address`: none means the first attempt, which is kept in place.
 //! - `phase` (4): see [`Phase`]. From each in which a job has ended there is one in which it is forgotten, too: on its way
 //!   out of memory, and nothing changes any more.
 //!
@@ -12,30 +13,26 @@
 //!    attempt (complete, fail, cancel, expire, orphan, retry) exactly one does, and that one releases the slot. Only a job
 //!    that was completed or cancelled is forgotten by a store: it cannot be retried, and one alone may forget it (see
 //!    `finished`), so there is nothing that would come in between.
-//! 2. A job is bound by going from `Pending` to `Reserved` once; whoever else has reserved a slot for it gives that
-//!    back. So two creates of one request leave one job with one slot.
-//! 3. An attempt, once bound, stays in memory as long as the job does: each keeps the one before.
-//! 4. The first attempt is kept in place, if the job's owner has bound it, since only he may write there, once, before
-//!    others can see it ([`First`]); any other is in a box.
+//! 2. An attempt, once bound, stays in memory as long as the job does: each keeps the one before.
+//! 3. The first attempt is kept in place, and a job is bound to it from the beginning; any other is in a box.
 //!
 //! ```text
-//! Pending ──bind──> Reserved -> Dispatched -> Running ──> Completed | Failed | Cancelled | Expired | Orphaned
-//!    │                 └────────────┴───────────┴─ rebind (retry) ─┐             │         │        │
-//!    │                 ^───────────────────────────────────────────┴─────────────┴─────────┴────────┘
-//!    └──refuse──> Refused                                        forget: from every end, once
+//! Reserved -> Dispatched -> Running ──> Completed | Failed | Cancelled | Expired | Orphaned
+//!    └────────────┴───────────┴─ rebind (retry) ─┐             │         │        │
+//!    ^───────────────────────────────────────────┴─────────────┴─────────┴────────┘
+//!                                                    forget: from every end, once
 //! ```
 //!
 //! # Orderings
 //! Every change is AcqRel, every load Acquire: an attempt's fields are written before it is bound and seen by whoever
-//! finds it; and what was done before a transition is seen by whoever makes the next.
+//! finds it (those of the first one by whoever finds the job); and what was done before a transition is seen by whoever
+//! makes the next.
 
-use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::JobState;
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Held};
 use crate::sync::{AtomicPtr, Ordering, owned};
 
 const PHASE: usize = 0xf;
@@ -45,9 +42,7 @@ const FORGOTTEN: usize = Phase::ForgottenCompleted as usize - Phase::Completed a
 /// Where a job is, as its binding keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Created, not bound to a node yet.
-    Pending = 0,
-    Reserved,
+    Reserved = 0,
     Dispatched,
     Running,
     Completed,
@@ -55,8 +50,6 @@ pub(crate) enum Phase {
     Cancelled,
     Expired,
     Orphaned,
-    /// No node was found; never bound.
-    Refused,
     // As the ends above, and forgotten.
     ForgottenCompleted,
     ForgottenFailed,
@@ -67,8 +60,7 @@ pub(crate) enum Phase {
 
 impl Phase {
     fn of(bits: usize) -> Self {
-        const ALL: [Phase; 15] = [
-            Phase::Pending,
+        const ALL: [Phase; 13] = [
             Phase::Reserved,
             Phase::Dispatched,
             Phase::Running,
@@ -77,7 +69,6 @@ impl Phase {
             Phase::Cancelled,
             Phase::Expired,
             Phase::Orphaned,
-            Phase::Refused,
             Phase::ForgottenCompleted,
             Phase::ForgottenFailed,
             Phase::ForgottenCancelled,
@@ -103,7 +94,7 @@ impl Phase {
     }
 
     fn is_forgotten(self) -> bool {
-        self as usize > Self::Refused as usize
+        self as usize >= Self::ForgottenCompleted as usize
     }
 
     /// Whether the job has ended in a way that allows a further attempt.
@@ -111,9 +102,9 @@ impl Phase {
         self.is_active() || matches!(self, Self::Failed | Self::Expired | Self::Orphaned)
     }
 
-    /// The state as callers know it; `None` for a job that is not theirs to see.
-    pub(crate) fn state(self) -> Option<JobState> {
-        Some(match self {
+    /// The state as callers know it.
+    pub(crate) fn state(self) -> JobState {
+        match self {
             Self::Reserved => JobState::Reserved,
             Self::Dispatched => JobState::Dispatched,
             Self::Running => JobState::Running,
@@ -122,25 +113,18 @@ impl Phase {
             Self::Cancelled | Self::ForgottenCancelled => JobState::Cancelled,
             Self::Expired | Self::ForgottenExpired => JobState::Expired,
             Self::Orphaned | Self::ForgottenOrphaned => JobState::Orphaned,
-            Self::Pending | Self::Refused => return None,
-        })
+        }
     }
 }
 
 /// See the module's documentation.
 pub(crate) struct Binding {
     word: AtomicPtr<Attempt>,
-    /// Written if it is in the list of attempts.
-    first: UnsafeCell<MaybeUninit<Attempt>>,
+    first: Attempt,
     owns: PhantomData<Box<Attempt>>,
 }
 
-/// The right to bind a job's first attempt in place. There is one in the life of a binding.
-#[derive(Debug)]
-pub(crate) struct First<'a>(&'a Binding);
-
-// SAFETY: it owns its attempts as a list of boxes would, and shares them by reference only; `first` is written before it
-// is shared, by the one who has the `First`.
+// SAFETY: it owns its attempts as a list of boxes would, and shares them by reference only.
 unsafe impl Send for Binding where Attempt: Send + Sync {}
 // SAFETY: as above; the word itself is atomic.
 unsafe impl Sync for Binding where Attempt: Send + Sync {}
@@ -149,7 +133,7 @@ unsafe impl Sync for Binding where Attempt: Send + Sync {}
 #[derive(Clone, Copy)]
 pub(crate) struct Bound<'a> {
     word: *mut Attempt,
-    job: PhantomData<&'a Binding>,
+    binding: &'a Binding,
 }
 
 impl<'a> Bound<'a> {
@@ -160,17 +144,18 @@ impl<'a> Bound<'a> {
     /// As [`Phase::is_active`].
     #[inline(always)]
     pub(crate) fn is_active(self) -> bool {
-        (Phase::Reserved as usize..=Phase::Running as usize).contains(&(self.word.addr() & PHASE))
+        self.word.addr() & PHASE <= Phase::Running as usize
     }
 
     pub(crate) fn is_forgotten(self) -> bool {
         self.phase().is_forgotten()
     }
 
-    pub(crate) fn attempt(self) -> Option<&'a Attempt> {
-        // SAFETY: null, or an attempt that `install` has put there and the binding drops only when it is dropped itself;
+    #[inline(always)]
+    pub(crate) fn attempt(self) -> &'a Attempt {
+        // SAFETY: null, or an attempt that `rebind` has put there and the binding drops only when it is dropped itself;
         // `'a` borrows the binding. The state bits are cleared, so the address is the attempt's.
-        unsafe { untagged(self.word).as_ref() }
+        unsafe { untagged(self.word).as_ref() }.unwrap_or(&self.binding.first)
     }
 }
 
@@ -183,61 +168,45 @@ fn tagged(attempt: *mut Attempt, phase: Phase) -> *mut Attempt {
 }
 
 impl Binding {
-    /// Of a job that is not bound yet.
-    pub(crate) fn new() -> Self {
+    /// Writes that of a job which begins with this slot to where it is kept.
+    ///
+    /// # Safety
+    /// Memory for a binding, which is the caller's alone.
+    #[inline(always)]
+    pub(super) unsafe fn write(to: *mut Self, held: Held, reserved_at: u64, deadline: u64) {
         const { assert!(align_of::<Attempt>() > PHASE, "the state lives in the low bits of the address") };
-        let word = AtomicPtr::new(tagged(ptr::null_mut(), Phase::Pending));
-        Self { word, first: UnsafeCell::new(MaybeUninit::uninit()), owns: PhantomData }
+        // SAFETY: the memory is the caller's, and these are all fields but one that takes none.
+        unsafe {
+            Attempt::write(&raw mut (*to).first, 1, held, reserved_at, deadline);
+            (&raw mut (*to).word).write(AtomicPtr::new(tagged(ptr::null_mut(), Phase::Reserved)));
+        }
     }
 
+    #[inline(always)]
+    pub(crate) fn first(&self) -> &Attempt {
+        &self.first
+    }
+
+    #[inline(always)]
     pub(crate) fn load(&self) -> Bound<'_> {
         // Acquire: pairs with every change.
-        Bound { word: self.word.load(Ordering::Acquire), job: PhantomData }
-    }
-
-    /// The state of a job that was handed out: it is bound, and stays so.
-    pub(crate) fn bound_state(&self) -> JobState {
-        self.load().phase().state().expect("a job that was handed out is bound")
-    }
-
-    /// # Safety
-    /// To be asked for once in the life of a binding, that is, before it is dropped or replaced.
-    pub(super) unsafe fn first(&self) -> First<'_> {
-        First(self)
-    }
-
-    /// Binds a pending job, for whoever is not its owner. `Err` gives the attempt back: another create was first, or the
-    /// job was refused.
-    pub(crate) fn bind(&self, attempt: Attempt) -> Result<&Attempt, Attempt> {
-        self.install(tagged(ptr::null_mut(), Phase::Pending), Box::new(attempt)).map_err(|attempt| *attempt)
+        Bound { word: self.word.load(Ordering::Acquire), binding: self }
     }
 
     /// Replaces the attempt found by a further one. `Err` gives it back: the job has moved on since.
     pub(crate) fn rebind(&self, found: Bound<'_>, mut attempt: Box<Attempt>) -> Result<&Attempt, Box<Attempt>> {
-        attempt.previous = untagged(found.word);
-        if let Some(previous) = found.attempt() {
-            attempt.follows(previous, found.phase().has_ended());
-        }
-        self.install(found.word, attempt).map_err(|mut attempt| {
-            attempt.previous = ptr::null_mut();
-            attempt
-        })
-    }
-
-    fn install(&self, from: *mut Attempt, attempt: Box<Attempt>) -> Result<&Attempt, Box<Attempt>> {
+        attempt.previous = found.attempt();
+        attempt.follows(found.attempt(), found.phase().has_ended());
         let attempt = Box::into_raw(attempt);
-        if self.exchange(from, tagged(attempt, Phase::Reserved)) {
+        if self.exchange(found.word, tagged(attempt, Phase::Reserved)) {
             // SAFETY: just leaked from a box; the binding owns it now and frees it only when dropped.
             Ok(unsafe { &*attempt })
         } else {
             // SAFETY: leaked from a box just above, and nobody else has seen it.
-            Err(unsafe { Box::from_raw(attempt) })
+            let mut attempt = unsafe { Box::from_raw(attempt) };
+            attempt.previous = ptr::null();
+            Err(attempt)
         }
-    }
-
-    /// Gives up a pending job. `false`: it was bound meanwhile.
-    pub(crate) fn refuse(&self) -> bool {
-        self.exchange(tagged(ptr::null_mut(), Phase::Pending), tagged(ptr::null_mut(), Phase::Refused))
     }
 
     /// Moves the attempt found to another phase. `false`: the job has moved on since.
@@ -263,36 +232,14 @@ impl Binding {
     }
 }
 
-impl<'a> First<'a> {
-    /// Binds a pending job, as [`Binding::bind`] does.
-    pub(crate) fn bind(self, attempt: Attempt) -> Result<&'a Attempt, Attempt> {
-        let (binding, first) = (self.0, self.0.first.get());
-        // SAFETY: this is the only right there is to write here, and it is used up by this; nobody reads before the exchange
-        // below shows it.
-        let attempt = unsafe { ptr::from_mut((*first).write(attempt)) };
-        if binding.exchange(tagged(ptr::null_mut(), Phase::Pending), tagged(attempt, Phase::Reserved)) {
-            // SAFETY: written just now; it stays until the binding is dropped.
-            Ok(unsafe { &*attempt })
-        } else {
-            // SAFETY: written just now, and nobody else has seen it; what is left is as if never written.
-            Err(unsafe { attempt.read() })
-        }
-    }
-}
-
 impl Drop for Binding {
     #[inline]
     fn drop(&mut self) {
-        let first = self.first.get().cast::<Attempt>();
-        let mut attempt = untagged(owned(&mut self.word));
-        while !attempt.is_null() {
-            let this = attempt;
-            // SAFETY: every attempt of the list is in it once, and was put there by `install`, leaked from a box, or by `First`
-            // in place, and is not dropped yet.
-            unsafe {
-                attempt = (*this).previous;
-                if this == first { this.drop_in_place() } else { drop(Box::from_raw(this)) }
-            }
+        let mut attempt = untagged(owned(&mut self.word)).cast_const();
+        while !attempt.is_null() && !ptr::eq(attempt, &self.first) {
+            // SAFETY: every attempt of the list but the first is in it once, and was put there by `rebind`, leaked from a box.
+            let this = unsafe { Box::from_raw(attempt.cast_mut()) };
+            attempt = this.previous;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Jobs that have ended, in the order of their ends: a queue a desk, linked through the places.
 //!
 //! Each is Vyukov's queue of many producers and one consumer (2010). Whoever takes from it becomes the one consumer by
-//! setting a flag; if another is at it, he is not waited for.
+//! setting a flag; if another is at it, he is not waited for. A thread that enters a job on its own desk and takes the oldest
+//! off for it does both as the consumer.
 //!
 //! # Invariant
 //! A place is in one queue at most, and once. `listed` is the ending with which it was entered; or [`NEVER`], until the
@@ -133,12 +134,28 @@ impl Finished {
         Self { again: SegQueue::new(), first_again: SegQueue::new(), agains: Statistic::new(0) }
     }
 
-    /// Enters the job of a place last that has just ended, for the first time.
+    /// Enters the job of a place last that has just ended, for the first time. If one is to be `forgotten` for it, that may
+    /// be taken off at once.
     #[inline(always)]
-    pub(super) fn enter(&self, places: &Places, (place, number): (&Place, u32), ending: Ending, at: At<'_>) {
+    pub(super) fn enter<'a>(
+        &self,
+        places: &'a Places,
+        (place, number): (&Place, u32),
+        ending: Ending,
+        at: At<'_>,
+        forgotten: bool,
+    ) -> Option<&'a Place> {
         // Relaxed: the queue publishes it.
         place.listed.store(ending.0, Ordering::Relaxed);
-        at.desk.queue.push_place(places, place, number + 1);
+        let queue = &at.desk.queue;
+        if forgotten && at.alone && self.agains.load(Ordering::Relaxed) == 0 && queue.is_own_turn() && queue.begins() {
+            queue.push_alone(places, number + 1);
+            let oldest = queue.take(places, |_| true, Queue::push_alone);
+            queue.ends();
+            return oldest;
+        }
+        queue.push(places, number + 1);
+        None
     }
 
     /// The same of one that has ended before.
@@ -251,25 +268,38 @@ impl Queue {
         !calls.is_multiple_of(LOOK_AROUND)
     }
 
+    /// Whether the next call takes from this queue itself, which it then counts.
+    #[inline(always)]
+    fn is_own_turn(&self) -> bool {
+        let calls = self.calls.load(Ordering::Relaxed);
+        let own = !calls.is_multiple_of(LOOK_AROUND) && self.from.load(Ordering::Relaxed) == self.number as u64;
+        if own {
+            self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+        }
+        own
+    }
+
     fn link<'a>(&'a self, places: &'a Places, item: Link) -> &'a AtomicU32 {
         if item == STUB { &self.stub } else { &places.at(item - 1).link }
     }
 
+    #[inline(always)]
     fn push(&self, places: &Places, item: Link) {
         self.link(places, item).store(0, Ordering::Relaxed);
-        self.link_last(places, item);
-    }
-
-    #[inline(always)]
-    fn push_place(&self, places: &Places, place: &Place, item: Link) {
-        place.link.store(0, Ordering::Relaxed);
-        self.link_last(places, item);
-    }
-
-    #[inline(always)]
-    fn link_last(&self, places: &Places, item: Link) {
         // AcqRel: the item before is linked by whoever entered it, and only then handed out.
         let before = self.tail.swap(item, Ordering::AcqRel);
+        // Release: pairs with `take`.
+        self.link(places, before).store(item, Ordering::Release);
+    }
+
+    /// As [`push`](Self::push), for the consumer, if nobody else pushes meanwhile: on the desk that a thread has alone, that
+    /// thread and the consumer are all who push, and it is both.
+    #[inline(always)]
+    fn push_alone(&self, places: &Places, item: Link) {
+        self.link(places, item).store(0, Ordering::Relaxed);
+        // Relaxed: who pushes next is this thread, or has become the consumer after it.
+        let before = self.tail.load(Ordering::Relaxed);
+        self.tail.store(item, Ordering::Relaxed);
         // Release: pairs with `take`.
         self.link(places, before).store(item, Ordering::Release);
     }
@@ -290,17 +320,35 @@ impl Queue {
         if self.head.load(Ordering::Relaxed) == STUB && self.stub.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        // Acquire: pairs with the Release below, so the head is as the consumer before has left it.
-        if self.taking.swap(1, Ordering::Acquire) != 0 {
+        if !self.begins() {
             return None;
         }
-        let taken = self.take(places, wanted);
-        self.taking.store(0, Ordering::Release);
+        let taken = self.take(places, wanted, Self::push);
+        self.ends();
         taken
     }
 
+    /// Becomes the consumer. `false`: another is.
     #[inline(always)]
-    fn take<'a>(&self, places: &'a Places, wanted: impl Fn(&Place) -> bool) -> Option<&'a Place> {
+    fn begins(&self) -> bool {
+        // Acquire: pairs with `ends`, so head and tail are as the consumer before has left them.
+        self.taking.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    fn ends(&self) {
+        // Release: pairs with `begins`.
+        self.taking.store(0, Ordering::Release);
+    }
+
+    /// For the consumer, who pushes like this.
+    #[inline(always)]
+    fn take<'a>(
+        &self,
+        places: &'a Places,
+        wanted: impl Fn(&Place) -> bool,
+        push: impl Fn(&Self, &Places, Link),
+    ) -> Option<&'a Place> {
         let mut head = self.head.load(Ordering::Relaxed);
         if head == STUB {
             // Acquire: pairs with `push`.
@@ -321,7 +369,7 @@ impl Queue {
             if self.tail.load(Ordering::Acquire) != head {
                 return None;
             }
-            self.push(places, STUB);
+            push(self, places, STUB);
             next = place.link.load(Ordering::Acquire);
             if next == 0 {
                 return None;
@@ -329,5 +377,48 @@ impl Queue {
         }
         self.head.store(next, Ordering::Relaxed);
         Some(place)
+    }
+}
+
+/// The desk of one thread, for the model of it.
+#[cfg(all(test, slotyard_loom))]
+#[derive(Debug)]
+pub(crate) struct OwnDesk {
+    places: Places,
+    finished: Finished,
+    desks: Desks,
+}
+
+#[cfg(all(test, slotyard_loom))]
+impl OwnDesk {
+    pub(crate) fn new(places: u32) -> Self {
+        let desk = Self { places: Places::new(), finished: Finished::new(), desks: Desks::new() };
+        (0..places).for_each(|place| drop(desk.places.ensure(place)));
+        // Not the call with which all desks are looked at.
+        desk.desks.number(0).queue.calls.store(1, Ordering::Relaxed);
+        desk
+    }
+
+    /// What its thread does when the job of a place ends and one is to be forgotten for it. Whether one was taken off.
+    pub(crate) fn end(&self, place: u32) -> bool {
+        let at = At { desk: self.desks.number(0), alone: true };
+        let ended = (self.places.at(place), place);
+        let oldest = self.finished.enter(&self.places, ended, Ending::new(1, 0), at, true);
+        oldest.is_some_and(|oldest| {
+            oldest.order.fetch_add(1, Ordering::Relaxed);
+            true
+        })
+    }
+
+    /// What maintenance does.
+    pub(crate) fn forget_all(&self) {
+        self.finished.take_until(&self.places, &self.desks, u64::MAX, |place| {
+            place.order.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// How often the place was taken off.
+    pub(crate) fn taken(&self, place: u32) -> u64 {
+        self.places.at(place).order.load(Ordering::Relaxed)
     }
 }

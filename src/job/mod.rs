@@ -16,22 +16,25 @@ mod wanted;
 mod wheel;
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use finished::OwnDesk;
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use requests::Requests;
-pub(crate) use table::{Claim, Jobs, NoPlace};
+pub(crate) use requests::Spot;
+pub(crate) use table::{Jobs, NoPlace, Vacancy};
 pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;
 use crate::id::{JobId, NodeId, Prehashed};
-use attempt::Attempt;
-pub(crate) use binding::First;
+use crate::sync::{AtomicU32, Ordering};
+use attempt::{Attempt, Held};
 use binding::{Binding, Bound, Phase};
-pub(crate) use place::Begun;
 use request_id::RequestId;
 pub(crate) use reused::InUse;
 use reused::{Counted, Holders, Kept};
@@ -89,6 +92,9 @@ pub(crate) struct Wish<'a> {
     pub(crate) mode: SessionMode,
     /// In ms.
     pub(crate) lease: u64,
+    /// The time, in ms, and when a lease taken now runs out.
+    pub(crate) now: u64,
+    pub(crate) deadline: u64,
     pub(crate) kinds: &'a Kinds,
 }
 
@@ -106,6 +112,8 @@ pub(crate) struct JobRecord {
     /// Where it is kept.
     pub(crate) place: u32,
     holders: Holders,
+    /// 1: it is entered under its request id. Before that its owner may find another there, and have to take it back.
+    entered: AtomicU32,
     pub(crate) request: RequestId,
     pub(crate) session: Option<Arc<str>>,
     pub(crate) session_mode: SessionMode,
@@ -116,19 +124,37 @@ pub(crate) struct JobRecord {
 }
 
 impl JobRecord {
+    /// Writes the record of a job to where it is kept, field by field: a record that is put together elsewhere and copied
+    /// waits there for all that was written of it.
+    ///
+    /// # Safety
+    /// Memory for a record, which is the caller's alone.
     #[inline(always)]
-    fn new(id: JobId, place: u32, wish: Wish<'_>) -> Self {
-        let Wish { request, mode: session_mode, lease, kinds } = wish;
-        Self {
-            id,
-            place,
-            holders: Holders::new(),
-            request: RequestId::new(&request.request_id),
-            session: request.session.clone(),
-            session_mode,
-            wanted: Wanted::new(&request.demand, kinds),
-            lease,
-            binding: Binding::new(),
+    unsafe fn write(to: NonNull<Self>, id: JobId, place: u32, wish: Wish<'_>, held: Held) {
+        let Wish { request, mode, lease, now, deadline, kinds } = wish;
+        let (to, text) = (to.as_ptr(), &request.request_id);
+        // Fails to compile when there is a field that is not written below.
+        #[rustfmt::skip]
+        const _: fn(JobRecord) = |JobRecord {
+            id: _, place: _, holders: _, entered: _, request: _, session: _, session_mode: _, wanted: _, lease: _, binding: _,
+        }| {};
+        // SAFETY: the memory is the caller's, and these are all fields that there are.
+        unsafe {
+            Binding::write(&raw mut (*to).binding, held, now, deadline);
+            (&raw mut (*to).id).write(id);
+            (&raw mut (*to).place).write(place);
+            (&raw mut (*to).holders).write(Holders::new());
+            (&raw mut (*to).entered).write(AtomicU32::new(0));
+            // Apart, or it would be put together elsewhere after all.
+            if RequestId::is_short(text) {
+                (&raw mut (*to).request).write(RequestId::short(text));
+            } else {
+                (&raw mut (*to).request).write(RequestId::new(text));
+            }
+            (&raw mut (*to).session).write(request.session.clone());
+            (&raw mut (*to).session_mode).write(mode);
+            (&raw mut (*to).wanted).write(Wanted::new(&request.demand, kinds));
+            (&raw mut (*to).lease).write(lease);
         }
     }
 
@@ -140,6 +166,20 @@ impl JobRecord {
     /// Of the demand.
     pub(crate) fn fingerprint(&self, kinds: &Kinds) -> u64 {
         self.wanted.fingerprint(kinds)
+    }
+
+    /// Whether it is a job to anybody but its owner. Who has not found it by its request id has to ask.
+    #[inline(always)]
+    pub(crate) fn is_entered(&self) -> bool {
+        // Acquire: pairs with `set_entered`.
+        self.entered.load(Ordering::Acquire) != 0
+    }
+
+    /// For whoever has entered it, or has found it by its request id.
+    #[inline(always)]
+    fn set_entered(&self) {
+        // Release: who sees this sees it entered.
+        self.entered.store(1, Ordering::Release);
     }
 
     fn is_of(&self, key: &Prehashed<&str>) -> bool {
@@ -168,9 +208,16 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// The attempt that `bound` found. `None` when the job is not bound.
-    pub(crate) fn new(record: InUse<'_, JobRecord>, bound: Bound<'_>) -> Option<Self> {
-        bound.attempt().map(|attempt| Self { record: record.keep(), attempt: std::ptr::from_ref(attempt) })
+    /// The attempt that `bound` found.
+    pub(crate) fn new(record: InUse<'_, JobRecord>, bound: Bound<'_>) -> Self {
+        Self { record: record.keep(), attempt: std::ptr::from_ref(bound.attempt()) }
+    }
+
+    /// The first attempt, for the job's owner, who keeps it from the beginning.
+    #[inline(always)]
+    pub(crate) fn of_owner(record: Kept<JobRecord>) -> Self {
+        let attempt = std::ptr::from_ref(record.binding.first());
+        Self { record, attempt }
     }
 
     /// The attempt that the caller has bound, which is one of the record's. Not asked of the binding, which may have gone on
@@ -229,7 +276,7 @@ impl Job {
     /// The state that the job is in now, of this attempt or a later one; when it has been forgotten, that in which it
     /// ended.
     pub fn state(&self) -> JobState {
-        self.record.binding.bound_state()
+        self.record.binding.load().phase().state()
     }
 }
 
@@ -267,10 +314,10 @@ pub struct JobView {
 }
 
 impl JobView {
-    pub(crate) fn of(record: &JobRecord) -> Option<Self> {
+    pub(crate) fn of(record: &JobRecord) -> Self {
         let bound = record.binding.load();
-        let (state, attempt) = (bound.phase().state()?, bound.attempt()?);
-        Some(Self {
+        let (state, attempt) = (bound.phase().state(), bound.attempt());
+        Self {
             id: record.id,
             request_id: record.request.as_str().to_owned(),
             session_id: record.session.as_deref().map(str::to_owned),
@@ -279,7 +326,7 @@ impl JobView {
             node_id: attempt.node.id.clone(),
             incarnation: attempt.node.incarnation,
             pool: attempt.pool().name.to_string(),
-        })
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! it allocates nothing, and to enter or leave it costs a link.
 //!
 //! # Invariants
-//! 1. A place is vacant, or belongs to one job: from [`Place::begin`] until its job is withdrawn. It is
+//! 1. A place is vacant, or belongs to one job: from [`Place::fill`] until its job is withdrawn. It is
 //!    vacant again only when every pin has ended that was there then. So while a caller is pinned, a place in which he has
 //!    found a job, or that he has found linked, is not used again.
 //! 2. Each link is used by one structure at a time: `next` by the requests; `link` by the
@@ -13,10 +13,12 @@
 
 use crossbeam_epoch::Guard;
 
+use super::attempt::Held;
 use super::reused::{InUse, Kept, Reused};
 use super::vacant::{Lot, VacantPlace};
-use super::{First, JobRecord};
+use super::{JobRecord, Wish};
 use crate::arena::Arena;
+use crate::id::JobId;
 use crate::sync::{AtomicU32, AtomicU64, Zeroed, sized};
 
 /// A place's number plus one; 0: none.
@@ -38,29 +40,27 @@ pub(crate) struct Place {
     pub(super) listed: AtomicU64,
 }
 
-/// A job that has just begun, and what only its owner has.
-pub(crate) struct Begun<'g> {
-    pub(crate) record: InUse<'g, JobRecord>,
-    pub(super) place: &'g Place,
-    pub(crate) kept: Kept<JobRecord>,
-    pub(crate) first: First<'g>,
-}
-
 // SAFETY: atomic integers, and a `Reused`, which is `Zeroed` itself.
 unsafe impl Zeroed for Place {}
 
 impl Place {
-    /// A job begins here. What only its owner has comes with it.
+    /// A job begins here. It, for its owner, and to keep.
     #[inline(always)]
-    pub(super) fn begin<'g>(vacant: VacantPlace<'g>, pin: &'g Guard, make: impl FnOnce() -> JobRecord) -> Begun<'g> {
+    pub(super) fn fill<'g>(
+        vacant: VacantPlace<'g>,
+        pin: &'g Guard,
+        (id, wish): (JobId, Wish<'_>),
+        held: Held,
+    ) -> (InUse<'g, JobRecord>, Kept<JobRecord>) {
         // Consumed: it is not vacant any more.
         let place = vacant.place();
+        let room = place.record.room();
         // SAFETY: a place is vacant when it was never filled, or was cleared; and whoever has found it so has it alone. The
-        // job is withdrawn by the one who refuses it, which is its owner, or forgets it, and then put away once.
-        let (record, kept) = unsafe { place.record.fill(make, pin) };
-        // SAFETY: the record has just begun, and this is the only place where that is asked for.
-        let first = unsafe { record.get().binding.first() };
-        Begun { record, place, kept, first }
+        // job is withdrawn by its owner, who has not entered it, or by the one who forgets it, and then put away once.
+        unsafe {
+            JobRecord::write(room, id, vacant.number, wish, held);
+            place.record.fill(room, pin)
+        }
     }
 
     /// Drops what is kept of a job that was withdrawn, but for whoever has a handle of it.

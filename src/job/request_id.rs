@@ -13,14 +13,20 @@ pub(crate) enum RequestId {
 }
 
 impl RequestId {
+    /// Whether a text is kept in place.
+    #[inline(always)]
+    pub(crate) fn is_short(text: &str) -> bool {
+        text.len() <= INLINE
+    }
+
+    /// Of a text that is.
+    #[inline(always)]
+    pub(crate) fn short(text: &str) -> Self {
+        Self::Inline { len: text.len() as u8, bytes: padded(text.as_bytes()) }
+    }
+
     pub(crate) fn new(text: &Arc<str>) -> Self {
-        let mut bytes = [0; INLINE];
-        let from = text.as_bytes();
-        if from.len() > INLINE {
-            return Self::Shared(text.clone());
-        }
-        copy(from, &mut bytes);
-        Self::Inline { len: from.len() as u8, bytes }
+        if Self::is_short(text) { Self::short(text) } else { Self::Shared(text.clone()) }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -38,17 +44,27 @@ impl RequestId {
     }
 }
 
-/// Copies text that is no longer than there is room. By pieces of a fixed length, if it is as long as ids mostly are: a call
-/// costs more.
+/// Text that is no longer than there is room, and zeros. Put together from words, since what is copied into an array by
+/// pieces, and then with that to where it is kept, waits there for the pieces to be written.
 #[inline(always)]
-fn copy(from: &[u8], to: &mut [u8; INLINE]) {
-    const PIECE: usize = 16;
-    let Some(last) = from.len().checked_sub(PIECE) else { return to[..from.len()].copy_from_slice(from) };
-    to[..PIECE].copy_from_slice(&from[..PIECE]);
-    if last > PIECE {
-        to[PIECE..2 * PIECE].copy_from_slice(&from[PIECE..2 * PIECE]);
+fn padded(from: &[u8]) -> [u8; INLINE] {
+    const WORD: usize = size_of::<u64>();
+    let (whole, rest) = from.as_chunks::<WORD>();
+    // What goes beyond whole words comes out of the last eight bytes, less those that are in a word already.
+    let rest = match (from.last_chunk(), rest.len()) {
+        (_, 0) => 0,
+        (Some(last), few) => u64::from_le_bytes(*last) >> (8 * (WORD - few)),
+        (None, _) => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let word = |at: usize| match whole.get(at) {
+        Some(word) => *word,
+        None => if at == whole.len() { rest } else { 0 }.to_le_bytes(),
+    };
+    let mut bytes = [0; INLINE];
+    for (at, piece) in bytes.chunks_mut(WORD).enumerate() {
+        piece.copy_from_slice(&word(at)[..piece.len()]);
     }
-    to[last..last + PIECE].copy_from_slice(&from[last..]);
+    bytes
 }
 
 impl fmt::Debug for RequestId {

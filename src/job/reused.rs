@@ -127,28 +127,31 @@ impl<T: Counted> Reused<T> {
         }
     }
 
-    /// Puts a value in, which nobody has had yet, and lets it be found; it, for the caller, and to keep.
+    /// Memory for a value: that which is here, if nobody has it any more, or new. For the owner of a place that was
+    /// cleared if it was ever filled.
+    #[inline(always)]
+    pub(super) fn room(&self) -> NonNull<T> {
+        NonNull::new(address(self.word.load(Ordering::Relaxed))).unwrap_or_else(new_room)
+    }
+
+    /// Lets a value be found that was written to the [`room`](Self::room) here, and that nobody has had yet; it, for the
+    /// caller, and to keep.
     ///
     /// # Safety
     /// The place is the caller's alone, and was cleared if it was ever filled. What is returned first is good until the
     /// place is put away, by the caller, and his pin has ended.
     #[inline(always)]
-    pub(super) unsafe fn fill<'g>(&self, make: impl FnOnce() -> T, _pin: &'g Guard) -> (InUse<'g, T>, Kept<T>) {
-        let found = NonNull::new(address(self.word.load(Ordering::Relaxed)));
-        let filled = found.unwrap_or_else(Self::room);
-        // SAFETY: memory for a value, from `room`: just now, or left by `clear`, which has dropped what was there, because
-        // nobody else had it; since then nobody could get it.
-        unsafe { filled.write(make()) };
+    pub(super) unsafe fn fill<'g>(&self, filled: NonNull<T>, _pin: &'g Guard) -> (InUse<'g, T>, Kept<T>) {
         // Release: publishes the value to `load`.
         self.word.store(filled.as_ptr(), Ordering::Release);
         // The count is two from the beginning: the place's, and this.
         (InUse { value: filled, lives: PhantomData }, Kept { value: filled, owns: PhantomData })
     }
+}
 
-    #[cold]
-    fn room() -> NonNull<T> {
-        NonNull::from(Box::leak(Box::<T>::new_uninit())).cast()
-    }
+#[cold]
+fn new_room<T>() -> NonNull<T> {
+    NonNull::from(Box::leak(Box::<T>::new_uninit())).cast()
 }
 
 impl<T: Counted> Drop for Reused<T> {

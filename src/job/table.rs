@@ -1,9 +1,10 @@
 //! The jobs in memory: by id (a place, no hashing) and by request id.
 //!
 //! # Invariants
-//! 1. A request id names at most one job; it is entered before a slot is reserved for it, so of any number of creates
-//!    one is the owner and the others know of it.
-//! 2. A place belongs to one job from [`Jobs::claim`] until the job is withdrawn, see `place`.
+//! 1. A request id names at most one job, of which a slot is held when it is entered; of any number of creates one
+//!    enters it, and the others find it, then or before.
+//! 2. A place belongs to one job from [`Vacancy::fill`] until the job is withdrawn, see `place`. Only its owner knows of the
+//!    job until it is entered, or said to be: nobody ends a job that its owner may have to take back.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
 //!    job that ended first, or about first, is forgotten. Both are counted on desks that tell the common count by and by, so
 //!    with many threads and large limits it may be a few percent more.
@@ -13,13 +14,13 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Held};
 use super::desk::{At, DESKS, Desks};
 use super::finished::{Again, Ending, Finished, Oldest};
 use super::ids::Ids;
-use super::place::{Begun, Place, Places};
-use super::requests::{Requests, order_of};
-use super::reused::InUse;
+use super::place::{Place, Places};
+use super::requests::{Requests, Spot, order_of};
+use super::reused::{InUse, Kept};
 use super::vacant::{Lot, Vacant, VacantPlace};
 use super::{Here, JobRecord, Wish};
 use crate::arena::Arena;
@@ -56,12 +57,13 @@ struct Count {
     untold: u64,
 }
 
-/// What a create finds under its request id.
-pub(crate) enum Claim<'g> {
-    /// Nothing: the job is now entered, pending.
-    New(Begun<'g>),
-    /// The job that there is.
-    Known(InUse<'g, JobRecord>),
+/// A place for a job to come, and a number for its id. Given back if no job comes.
+pub(crate) struct Vacancy<'g> {
+    jobs: &'g Jobs,
+    at: At<'g>,
+    place: Option<VacantPlace<'g>>,
+    number: u32,
+    uses: u32,
 }
 
 /// Why there is no place for a further job.
@@ -120,6 +122,39 @@ impl Count {
     }
 }
 
+impl Vacancy<'_> {
+    /// The number that the id of the job will name.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The job, to be [entered](Jobs::enter) or [withdrawn](Jobs::withdraw). For its owner, and to keep.
+    #[inline(always)]
+    pub(crate) fn fill<'g>(
+        mut self,
+        wish: Wish<'_>,
+        held: Held,
+        pin: &'g Guard,
+    ) -> (InUse<'g, JobRecord>, Kept<JobRecord>)
+    where
+        Self: 'g,
+    {
+        let place = self.place.take().expect("it is there until it is filled or given back");
+        let id = JobId::new(self.jobs.scheduler, self.number, self.uses);
+        Place::fill(place, pin, (id, wish), held)
+    }
+}
+
+impl Drop for Vacancy<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.jobs.give_back(place, self.number, self.at);
+        }
+    }
+}
+
 impl Jobs {
     pub(crate) fn new(scheduler: u64, max_jobs: usize, max_finished: usize) -> Self {
         Self {
@@ -141,11 +176,20 @@ impl Jobs {
         &self.places
     }
 
-    /// The job of a request id, for as long as the pin.
-    pub(crate) fn by_request<'g>(&self, key: &Prehashed<&str>, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
+    /// The job of a request id, for as long as the pin; if there is none, where it would be entered.
+    #[inline(always)]
+    pub(crate) fn find<'g>(&'g self, key: &Prehashed<&str>, pin: &'g Guard) -> Result<InUse<'g, JobRecord>, Spot<'g>> {
         let order = order_of(key.hash);
-        let place = self.requests.find(&self.places, order, |place| self.is_of(place, key, pin)).ok()?;
-        self.places.record(place, pin).filter(|record| record.is_of(key))
+        loop {
+            let place = self.requests.find(&self.places, order, |place| self.is_of(place, key, pin))?;
+            if let Some(record) = self.places.record(place, pin).filter(|record| record.is_of(key)) {
+                // Its owner may be about to say so.
+                if !record.is_entered() {
+                    record.set_entered();
+                }
+                return Ok(record);
+            }
+        }
     }
 
     fn is_of(&self, place: u32, key: &Prehashed<&str>, pin: &Guard) -> bool {
@@ -155,82 +199,64 @@ impl Jobs {
 
     /// The job of an id, for as long as the pin.
     pub(crate) fn get<'g>(&self, id: JobId, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
-        self.places.record(self.ids.place(id.number())?, pin).filter(|record| record.id == id)
+        self.numbered(id.number(), pin).filter(|record| record.id == id)
     }
 
     /// The job that has this number now, whichever it is.
+    #[inline(always)]
     pub(crate) fn numbered<'g>(&self, number: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
-        self.places.record(self.ids.place(number)?, pin)
+        self.at(self.ids.place(number)?, pin)
     }
 
-    /// As [`claim`](Self::claim), where that is no part of the caller.
-    #[inline(never)]
-    pub(crate) fn claim_again<'g>(
-        self: &'g Arc<Self>,
-        key: &Prehashed<&str>,
-        here: Here,
-        pin: &'g Guard,
-        wish: Wish<'_>,
-    ) -> Result<Claim<'g>, NoPlace> {
-        self.claim(key, here, pin, wish)
-    }
-
-    /// Enters a job under its request id, unless there is one.
+    /// The job at this place now.
     #[inline(always)]
-    pub(crate) fn claim<'g>(
-        self: &'g Arc<Self>,
-        key: &Prehashed<&str>,
-        here: Here,
-        pin: &'g Guard,
-        wish: Wish<'_>,
-    ) -> Result<Claim<'g>, NoPlace> {
-        let (order, at) = (order_of(key.hash), self.desks.at(here.thread));
-        let find = || self.requests.find(&self.places, order, |place| self.is_of(place, key, pin));
-        let mut found = find();
-        let mut own: Option<Begun<'g>> = None;
-        loop {
-            match found {
-                Ok(place) => {
-                    if let Some(known) = self.places.record(place, pin).filter(|record| record.is_of(key)) {
-                        if let Some(own) = own {
-                            self.vacate(&own.record, own.place, at);
-                        }
-                        return Ok(Claim::Known(known));
-                    }
-                }
-                Err(spot) => {
-                    let begun = match own.take() {
-                        Some(own) => own,
-                        None => self.take_place(order, (at, here.now), pin, wish)?,
-                    };
-                    if self.requests.enter((begun.place, begun.record.place), spot) {
-                        return Ok(Claim::New(begun));
-                    }
-                    own = Some(begun);
-                }
-            }
-            found = find();
-        }
+    pub(crate) fn at<'g>(&self, place: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
+        self.places.record(place, pin).filter(|record| record.is_entered())
     }
 
+    /// Room for a job.
     #[inline(always)]
-    fn take_place<'g>(
-        self: &'g Arc<Self>,
-        order: u64,
-        (at, now): (At<'_>, u64),
-        pin: &'g Guard,
-        wish: Wish<'_>,
-    ) -> Result<Begun<'g>, NoPlace> {
+    pub(crate) fn vacancy<'g>(self: &'g Arc<Self>, here: Here, pin: &Guard) -> Result<Vacancy<'g>, NoPlace> {
+        let at = self.desks.at(here.thread);
         let taken = (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten();
-        let vacant = match taken {
-            Some(vacant) => vacant,
-            None => self.make_place((at, now), pin)?,
+        let place = match taken {
+            Some(place) => place,
+            None => self.make_place((at, here.now), pin)?,
         };
-        let number = vacant.number;
+        let (number, uses) = self.ids.take(at, place.number);
+        Ok(Vacancy { jobs: self, at, place: Some(place), number, uses })
+    }
+
+    /// Enters a job under its request id, which was not found there. `false`: another was entered since.
+    #[inline(always)]
+    pub(crate) fn enter<'g>(
+        &'g self,
+        record: &JobRecord,
+        key: &Prehashed<&str>,
+        mut spot: Spot<'g>,
+        pin: &'g Guard,
+    ) -> bool {
+        let place = self.places.at(record.place);
         // Relaxed: whoever enters the place publishes it.
-        vacant.place().order.store(order, Ordering::Relaxed);
-        let (id, uses) = self.ids.take(at, number);
-        Ok(Place::begin(vacant, pin, || JobRecord::new(JobId::new(self.scheduler, id, uses), number, wish)))
+        place.order.store(order_of(key.hash), Ordering::Relaxed);
+        while !self.requests.enter((place, record.place), spot) {
+            match self.find_again(key, pin) {
+                Ok(_) => return false,
+                Err(changed) => spot = changed,
+            }
+        }
+        record.set_entered();
+        true
+    }
+
+    /// As [`find`](Self::find), where that is no part of the caller.
+    #[inline(never)]
+    pub(crate) fn find_again<'g>(
+        &'g self,
+        key: &Prehashed<&str>,
+        pin: &'g Guard,
+    ) -> Result<InUse<'g, JobRecord>, Spot<'g>> {
+        self.find(key, pin)
     }
 
     /// The same where none is at hand, or there are too many jobs. The job is counted already, and not any more if there
@@ -274,6 +300,14 @@ impl Jobs {
         }
     }
 
+    /// No job has begun there.
+    #[cold]
+    fn give_back(&self, place: VacantPlace<'_>, number: u32, at: At<'_>) {
+        self.vacant.give_back(place, at);
+        self.ids.give_back(number, at);
+        self.count_all(at, -1);
+    }
+
     #[inline(always)]
     fn count_all(&self, at: At<'_>, by: i64) -> i64 {
         self.all.add(&at.desk.all, at.alone, by)
@@ -303,11 +337,10 @@ impl Jobs {
         pin.defer(move || jobs.vacant.clear(&jobs.places, lot));
     }
 
-    /// Takes a job that was refused out of memory. For the one who made it so.
+    /// Takes a job out of memory that was not entered. For its owner.
+    #[cold]
     pub(crate) fn withdraw(&self, record: &JobRecord, thread: u32) {
-        let place = self.places.at(record.place);
-        self.requests.leave(&self.places, place);
-        self.vacate(record, place, self.desks.at(thread));
+        self.vacate(record, self.places.at(record.place), self.desks.at(thread));
     }
 
     #[inline(always)]
@@ -328,21 +361,25 @@ impl Jobs {
         let (at, now) = (self.desks.at(here.thread), here.now);
         let ending = Ending::new(attempt.number, now);
         let ended = self.count_ended(at, 1);
-        if attempt.ends_again() {
+        let too_many = ended > self.max_finished;
+        let oldest = if attempt.ends_again() {
             let again = Again { job: record.id, ending };
             self.finished.enter_again(&self.places, record.place, again, at);
+            None
         } else {
-            self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at);
-        }
-        if ended > self.max_finished {
-            self.forget_beyond(ended, (at, now), pin);
+            self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at, too_many)
+        };
+        if too_many {
+            self.forget_beyond(ended, oldest.map(Oldest::Place), (at, now), pin);
         }
     }
 
     #[inline(never)]
-    fn forget_beyond(&self, mut ended: i64, (at, now): (At<'_>, u64), pin: &Guard) {
+    fn forget_beyond(&self, mut ended: i64, mut oldest: Option<Oldest<'_>>, (at, now): (At<'_>, u64), pin: &Guard) {
         while ended > self.max_finished {
-            let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
+            let taken = oldest.take();
+            let taken = taken.or_else(|| self.finished.take_oldest(&self.places, &self.desks, at, now));
+            let Some(oldest) = taken else { return };
             match self.forget_oldest(oldest, at, pin) {
                 Seen::Forgotten => ended -= 1,
                 Seen::Elsewhere => {}
@@ -414,8 +451,7 @@ impl Jobs {
     #[inline(always)]
     fn forget(&self, record: &JobRecord, place: &Place, ending: Ending, at: At<'_>) -> bool {
         let bound = record.binding.load();
-        let of_this = bound.attempt().is_some_and(|attempt| ending.is_of(attempt.number));
-        let forgotten = of_this && record.binding.forget(bound);
+        let forgotten = ending.is_of(bound.attempt().number) && record.binding.forget(bound);
         if forgotten {
             place.unlist();
             self.count_ended(at, -1);

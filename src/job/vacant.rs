@@ -100,6 +100,18 @@ impl Vacant {
         self.take_shared(places, at)
     }
 
+    /// Gives a place back that was taken and not filled.
+    #[cold]
+    pub(super) fn give_back(&self, vacant: VacantPlace<'_>, at: At<'_>) {
+        let (free, number, link) = (&at.desk.stock.free, vacant.number, &vacant.place.link);
+        if at.alone {
+            link.store(unpack(free.load(Ordering::Relaxed)).1, Ordering::Relaxed);
+            free.store(pack(0, number + 1), Ordering::Relaxed);
+        } else {
+            push(free, number, |below| link.store(below, Ordering::Relaxed));
+        }
+    }
+
     #[cold]
     fn take_shared<'a>(&self, places: &'a Places, at: At<'_>) -> Option<VacantPlace<'a>> {
         let free = &at.desk.stock.free;

@@ -24,8 +24,8 @@ use crate::capability::{Capabilities, Service};
 use crate::id::NodeId;
 use crate::pool::{Known, Pool, Profile};
 use crate::publish::{Published, Shared};
-pub(crate) use jobs::Lodging;
 use jobs::NodeJobs;
+pub(crate) use jobs::{Lodging, Rows};
 use word::Flags;
 
 /// One incarnation of a node: what never changes, and what readers follow without a lock.
@@ -41,6 +41,7 @@ pub(crate) struct Node {
     /// Of the id.
     pub(crate) hash: u64,
     pub(crate) incarnation: u64,
+    pub(crate) jobs: NodeJobs,
     /// What it declared that it can do. Changed under the shard's writer lock.
     pub(crate) declared: Published<Profile>,
     /// What it can do now, if that is less than what it declared: without the services that are off.
@@ -49,7 +50,6 @@ pub(crate) struct Node {
     pub(crate) ready_services: Published<Vec<Service>>,
     /// Where it stands, when it stands in several pools.
     pub(crate) memberships: Published<Vec<Membership>>,
-    pub(crate) jobs: NodeJobs,
 }
 
 impl Node {

@@ -199,6 +199,21 @@ impl Index {
         }
     }
 
+    /// Who will be chosen next with these random numbers, as it looks now, in a pool whose nodes the caches do not hold: a
+    /// guess, for what that choice will need of the node to be fetched.
+    #[inline(always)]
+    pub(crate) fn guess_next<'a>(&self, cells: &'a Cells, home: Stretch, random: &Random) -> Option<Found<'a>> {
+        let high_water = self.high_water();
+        if high_water < LARGE {
+            return None;
+        }
+        let (part, mut ahead) = (Part::of(high_water, home), random.clone());
+        let drawn = [self.draw_place(part, &mut ahead), self.draw_place(part, &mut ahead)];
+        // Both cells were fetched for that choice, see `foresee`.
+        let [first, second] = [&drawn[0], &drawn[1]].map(|drawn| look(cells, drawn.seats, drawn.place));
+        Some(first?.lighter(second?, drawn[1].fraction))
+    }
+
     /// As [`find`](Self::find), in this leaf if it has a set bit, or else near; and whether it is the only one in all.
     #[inline(never)]
     fn find_near<'a>(&self, cells: &'a Cells, leaf: u32, random: &mut Random) -> Option<(Found<'a>, bool)> {
