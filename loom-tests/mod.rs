@@ -25,6 +25,7 @@
 //! touch atomics after their model has ended would only hide the cause. The executions are the same in every run.
 
 mod arena;
+mod attempts;
 mod availability;
 mod finished;
 mod growth;
@@ -43,6 +44,7 @@ mod session;
 mod short_way;
 mod slot_word;
 mod stale_bits;
+mod stale_handles;
 mod wheel;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,10 @@
 //! **The wheel of leases**: a place whose job has a lease is looked at by the first turn that begins after both the entry
 //! and its deadline, even if a turn went past its bucket while it was entered, or took off the note on which it relies.
 //!
-//! Two threads, 5 preemptions; four buckets. Seen to fail, third model, without the fences between a lease and its note;
-//! and, before the wheel was linked through places, without either fence between a bucket and the cursor.
+//! Two threads, 5 preemptions; three, 3 preemptions, in the last model; four buckets. Seen to fail, third model, without
+//! the fences between a lease and its note; fourth and fifth, with `Wheel::due_apart` leaving the note as it is, or dropping
+//! entries for which the note stands; and, before the wheel was linked through places, without either fence between a bucket
+//! and the cursor.
 
 use loom::thread;
 
@@ -93,5 +95,51 @@ fn a_lease_that_relies_on_a_note_taken_off_meanwhile_is_not_lost() {
         entering.join().unwrap();
         seen.note("it was entered anew");
         assert!(wheel.turn(3), "a lease was lost");
+    });
+}
+
+/// A place with the notes of jobs that have ended: one in a bucket which the turns of the models do not come to, and a
+/// shorter one, apart.
+fn with_notes(shorter: u64) -> Arc<Wheeled> {
+    let wheel = Wheeled::new();
+    wheel.begin(7);
+    wheel.begin(shorter);
+    wheel.deadline.store(0, Ordering::Relaxed);
+    wheel
+}
+
+#[test]
+fn a_lease_that_relies_on_an_entry_apart_handed_out_meanwhile_is_not_lost() {
+    for (shorter, deadline) in [(1, 1), (1, 2), (2, 2), (1, 6)] {
+        let outcomes = ["it came in the second turn", "it came in the first turn"];
+        explore(5, &outcomes[..if deadline == 1 { 2 } else { 1 }], move |seen| {
+            let wheel = with_notes(shorter);
+            let entering = thread::spawn({
+                let wheel = wheel.clone();
+                move || wheel.begin(deadline)
+            });
+            let first = wheel.turn(1);
+            entering.join().unwrap();
+            seen.note(outcomes[usize::from(first)]);
+            assert!(!first || deadline == 1, "it came too early");
+            assert!(wheel.turn(deadline) || first, "a lease was lost");
+        });
+    }
+}
+
+#[test]
+fn leases_of_two_attempts_entered_while_the_wheel_turns_are_not_lost() {
+    explore(3, &["the first attempt's is the last", "the second attempt's is the last"], |seen| {
+        let wheel = with_notes(3);
+        let [first, second] = [2, 1].map(|deadline| {
+            let wheel = wheel.clone();
+            thread::spawn(move || wheel.begin(deadline))
+        });
+        let early = wheel.turn(1);
+        first.join().unwrap();
+        second.join().unwrap();
+        let last = wheel.deadline.load(Ordering::Relaxed);
+        seen.note(if last == 2 { "the first attempt's is the last" } else { "the second attempt's is the last" });
+        assert!(wheel.turn(last) || early && last == 1, "a lease was lost");
     });
 }

@@ -43,6 +43,8 @@ fn the_end_of_time_overflowed() {
         scheduler.mark_unavailable(&node, &"work".into(), secs(10)).unwrap();
     }
     drop(scheduler.subscribe(usize::MAX));
+    let fine = build(builder().tick_interval(ms(1)));
+    (0..2).for_each(|_| fine.tick(Duration::MAX));
 }
 
 #[test]

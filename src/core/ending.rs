@@ -76,16 +76,17 @@ impl Core {
         Fenced::here();
         self.rows.numbers(node, |number| {
             if let Some(record) = self.jobs.numbered(number, pin) {
-                self.orphan(&record, node, pin);
+                self.orphan(&record, |attempt| Arc::ptr_eq(&attempt.node, node), pin);
             }
         });
     }
 
-    pub(super) fn orphan(&self, record: &JobRecord, node: &Arc<Node>, pin: &Guard) {
+    /// Orphans the job, if its attempt is one of `those` and is active.
+    pub(super) fn orphan(&self, record: &JobRecord, those: impl Fn(&Attempt) -> bool, pin: &Guard) {
         loop {
             let bound = record.binding.load();
             let attempt = bound.attempt();
-            if !Arc::ptr_eq(&attempt.node, node) || !bound.phase().is_active() {
+            if !those(attempt) || !bound.phase().is_active() {
                 return;
             }
             if record.binding.advance(bound, Phase::Orphaned) {

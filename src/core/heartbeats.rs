@@ -18,7 +18,9 @@
 //! instructions while the cell is left and taken 1,023 times over, or a multiple of that, exactly; and what came of it is
 //! that a node counts as heard of.
 //!
-//! Anything else takes the long way, under a pin from before the node is seen in its cell, which then is not given to another.
+//! Anything else takes the long way, under a pin from before the node is seen in its cell and not gone: then what vacates the
+//! cell was not deferred yet, and the cell is not given to another before the pin ends. (A node that is gone may be in its
+//! cell and that be about to be vacated, whatever is pinned since.)
 
 use std::sync::Arc;
 
@@ -111,10 +113,14 @@ impl Core {
     #[inline(never)]
     fn heartbeat_by_id_at_length(&self, key: &NodeKey<'_>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let pin = crossbeam_epoch::pin();
-        match self.shard(key.hash).find(key, &pin) {
-            Some(node) => self.heartbeat_node(&node, beat, &pin),
-            None => Err(HeartbeatError::UnknownNode { id: key.text.to_owned() }),
+        while let Some(node) = self.registered(key, &pin) {
+            match self.heartbeat_node(&node, beat, &pin) {
+                // It has been replaced or removed since it was found.
+                Err(HeartbeatError::StaleHandle { .. }) => {}
+                outcome => return outcome,
+            }
         }
+        Err(HeartbeatError::UnknownNode { id: key.text.to_owned() })
     }
 
     /// Whether this heartbeat, of the node that had this word, says something that has to be acted upon, or refused.
@@ -131,7 +137,8 @@ impl Core {
             || self.flags_after(flags, beat) != flags
     }
 
-    /// The pin is there before the node is seen in its cell, so that is not given to another while it is written to.
+    /// The pin is there before the node is seen in its cell and not gone, so that is not given to another while it is
+    /// written to.
     fn heartbeat_node(&self, node: &Node, beat: &Heartbeat, pin: &Guard) -> Result<(), HeartbeatError> {
         let stale = || HeartbeatError::StaleHandle { id: node.id.clone(), incarnation: node.incarnation };
         if !self.is_current(node) {

@@ -18,7 +18,7 @@ use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, SessionMode, Spot, Vacancy, Wish};
+use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, SessionMode, Spot, Vacancy, Wish};
 use crate::node::Node;
 use crate::node::word::Flags;
 use crate::session::Session;
@@ -175,7 +175,7 @@ impl Core {
         let here = self.here();
         let slot = self.reserve_shortly(Asked::Plain(&wish.request.demand))?;
         self.foresee_hold(slot, pin);
-        let Some(vacancy) = self.jobs.vacancy(here, pin) else {
+        let Ok(vacancy) = self.jobs.vacancy(here, pin) else {
             self.give_back(slot);
             return None;
         };
@@ -194,8 +194,12 @@ impl Core {
         pin: &'g Guard,
     ) -> Option<Result<Job, CreateJobError>> {
         let here = self.here();
-        let Some(vacancy) = self.jobs.vacancy(here, pin) else {
-            return Some(Err(CreateJobError::TooManyJobs { limit: self.config.max_jobs }));
+        let vacancy = match self.jobs.vacancy(here, pin) {
+            Ok(vacancy) => vacancy,
+            Err(NoPlace::TooManyJobs) => {
+                return Some(Err(CreateJobError::TooManyJobs { limit: self.config.max_jobs }));
+            }
+            Err(NoPlace::Pinned) => return Some(Err(CreateJobError::PlacesPinned)),
         };
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
@@ -205,6 +209,9 @@ impl Core {
             // Who has been faster may have the last slot.
             Err(no_node) => return self.jobs.find_again(key, pin).is_err().then_some(Err(no_node.into())),
         };
+        // The lease begins now, however long a policy has taken.
+        let now = self.clock.now();
+        let (here, wish) = (Here { now, ..here }, Wish { now, deadline: self.deadline(now, wish.lease), ..wish });
         let (job, attempt) = self.begin(vacancy, held, wish, key, spot, here, pin)?;
         if let Some(conversation) = conversation {
             self.note(conversation, attempt, pin);
@@ -258,7 +265,8 @@ impl Core {
         let node = &attempt.node;
         let flags = self.cells.at(node.cell).word().flags();
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
-            self.orphan(record, node, pin);
+            // Not a later attempt: that may be of after the node was up again.
+            self.orphan(record, |current| std::ptr::eq(current, attempt), pin);
         }
     }
 
@@ -363,7 +371,7 @@ impl Core {
                         self.note(conversation, next, &pin);
                     }
                     self.count(Count::retried);
-                    return Ok(Job::new(record, record.binding.load()));
+                    return Ok(Job::of_binder(record.keep(), next));
                 }
                 Err(back) => next = back,
             }

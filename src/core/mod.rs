@@ -203,9 +203,14 @@ impl Core {
     }
 
     /// Whether this incarnation is still in its cell and not gone. One of another scheduler is in no cell of this one.
+    /// Good for as long as the node's shard is locked, or for the rest of a pin under which this is asked.
     fn is_current(&self, node: &Node) -> bool {
-        let cell = self.cells.get(node.cell);
-        cell.is_some_and(|cell| cell.node.is(node) && !cell.word().flags().has(Flags::GONE))
+        let Some(cell) = self.cells.get(node.cell) else { return false };
+        // Before it is looked whose the cell is. Acquire: pairs with the Release of `Cell::vacate`. Who reads in the word what
+        // came after the node has left sees that its address has gone, too; the other way round the word might be the next
+        // one's, which says nothing of this.
+        let word = cell.word();
+        cell.node.is(node) && !word.flags().has(Flags::GONE)
     }
 
     fn live_nodes(&self) -> usize {

@@ -20,7 +20,7 @@ pub(super) const DESKS: usize = sized(32, 1) as usize;
 pub(super) struct Desk {
     /// Places.
     pub(super) stock: Stock,
-    /// Free numbers of ids. Upper half: how many, or on the last desk, which is shared, changes.
+    /// Free numbers of ids. Upper half: how many. On the last desk, which is shared, there are none.
     pub(super) ids: AtomicU64,
     /// What this desk has not told yet of how many jobs there are.
     pub(super) all: Statistic,

@@ -55,7 +55,7 @@ impl Ending {
 impl Place {
     /// For whoever has taken it off: the job has gone on.
     pub(super) fn set_off(&self) {
-        // Release: pairs with `enter`.
+        // Release: pairs with `enter_again` and `is_off`.
         self.listed.store(OFF, Ordering::Release);
     }
 
@@ -67,7 +67,8 @@ impl Place {
     }
 
     pub(super) fn is_off(&self) -> bool {
-        self.listed.load(Ordering::Relaxed) == OFF
+        // Acquire: pairs with `set_off`, for who finds this may withdraw the place that another has taken off.
+        self.listed.load(Ordering::Acquire) == OFF
     }
 
     /// As it has to be where no job is.
@@ -226,6 +227,13 @@ impl Finished {
         }
         at.desk.queue.from.store(number as u64, Ordering::Relaxed);
         desks.number(number).queue.take_if(places, |_| true).map(Oldest::Place)
+    }
+
+    /// Takes one off that is the first of some desk's. For whoever needs one while the oldest cannot be had, because another
+    /// thread is in the middle of entering it, or of taking it off.
+    #[cold]
+    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<Oldest<'a>> {
+        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true)).map(Oldest::Place)
     }
 
     /// Hands those to `see_to` that have ended by `deadline`.

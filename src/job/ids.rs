@@ -6,7 +6,8 @@
 //!
 //! # Invariant
 //! A number belongs to one job from [`Ids::take`] until [`Ids::give_back`]. What it leads to at other times is a hint:
-//! whoever follows it compares the id of the job that he finds.
+//! whoever follows it compares the id of the job that he finds. No number is used twice with the same count of uses: one
+//! whose count is at its end is not given back.
 //!
 //! # Orderings
 //! As of the lists in `vacant`.
@@ -82,13 +83,12 @@ impl Ids {
         (number, uses)
     }
 
-    /// From a shared desk, or of a lot, or one that was never used.
+    /// The first of a lot, or one that was never used.
     #[cold]
     fn take_shared(&self, at: At<'_>) -> u32 {
-        let next = |number| self.link(number).load(Ordering::Relaxed);
-        let own = if at.alone { None } else { pop(&at.desk.ids, next) };
-        own.or_else(|| self.open_lot(at)).unwrap_or_else(|| {
-            // Relaxed: only distinctness matters; the arena publishes it. There are no more of them than places.
+        self.open_lot(at).unwrap_or_else(|| {
+            // Relaxed: only distinctness matters; the arena publishes it. There are few more of them than jobs at once: those
+            // that are free are in lots, which are looked at first, but for some on each desk.
             let number = self.unused.fetch_add(1, Ordering::Relaxed);
             self.numbers.ensure(number);
             number
@@ -109,15 +109,23 @@ impl Ids {
     /// The job of this number is withdrawn. For the one who has withdrawn it.
     #[inline(always)]
     pub(super) fn give_back(&self, number: u32, at: At<'_>) {
-        let free = &at.desk.ids;
-        if !at.alone {
-            return push(free, number, |below| self.link(number).store(below, Ordering::Relaxed));
+        let given = self.numbers.at(number);
+        // Relaxed: as in `take`; whoever gives it back has found the job of the last use.
+        if given.uses.load(Ordering::Relaxed) == u32::MAX {
+            return;
         }
+        if !at.alone {
+            // Kept on the shared desk it would be out of reach of those who have their own, and they make more and more of
+            // them if others give back what they take. So it is a lot by itself.
+            given.place.store(0, Ordering::Relaxed);
+            return push(&self.lots, number, |below| given.lot.store(below, Ordering::Relaxed));
+        }
+        let free = &at.desk.ids;
         let (mut count, mut first) = unpack(free.load(Ordering::Relaxed));
         if count == 2 * LOT {
             (count, first) = (LOT, self.make_lot(first));
         }
-        self.link(number).store(first, Ordering::Relaxed);
+        given.place.store(first, Ordering::Relaxed);
         free.store(pack(count + 1, number + 1), Ordering::Relaxed);
     }
 
@@ -160,6 +168,38 @@ mod tests {
             }
             let made = ids.unused.load(Ordering::Relaxed) as usize;
             prop_assert!(made <= most + DESKS * 2 * LOT as usize);
+        }
+    }
+
+    #[test]
+    fn numbers_that_a_thread_without_a_desk_gives_back_are_used_again_by_one_that_has_one() {
+        let (ids, desks) = (Ids::new(), Desks::new());
+        for (taker, giver) in [(0, 40), (40, 0), (41, 42)] {
+            for place in 0..10_000 {
+                let (number, _) = ids.take(desks.at(taker), place);
+                ids.give_back(number, desks.at(giver));
+            }
+            let made = ids.unused.load(Ordering::Relaxed);
+            assert!(made <= 4 * LOT, "{made} numbers for one job at a time, taken by {taker}, given back by {giver}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_not_used_again_when_its_uses_cannot_be_counted_any_more() {
+        for thread in [0, 40] {
+            let (ids, desks) = (Ids::new(), Desks::new());
+            let at = desks.at(thread);
+            let (number, _) = ids.take(at, 0);
+            ids.give_back(number, at);
+            // It has been used as often as this.
+            ids.numbers.at(number).uses.store(u32::MAX - 3, Ordering::Relaxed);
+            let mut used = std::collections::BTreeSet::new();
+            for place in 0..10 {
+                let (number, uses) = ids.take(at, place);
+                assert!(used.insert((number, uses)), "number {number} is used for the {uses}th time once more");
+                ids.give_back(number, at);
+            }
+            assert!(used.contains(&(number, u32::MAX)) && used.contains(&(number + 1, 1)));
         }
     }
 }

@@ -27,7 +27,7 @@ pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use requests::Requests;
 pub(crate) use requests::Spot;
-pub(crate) use table::{Jobs, Vacancy};
+pub(crate) use table::{Jobs, NoPlace, Vacancy};
 pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;
@@ -218,6 +218,13 @@ impl Job {
     pub(crate) fn of_owner(record: Kept<JobRecord>) -> Self {
         let attempt = std::ptr::from_ref(record.binding.first());
         Self { record, attempt }
+    }
+
+    /// The attempt that the caller has bound, which is one of the record's. Not asked of the binding, which may have gone on
+    /// to a later one that is somebody else's.
+    #[inline(always)]
+    pub(crate) fn of_binder(record: Kept<JobRecord>, attempt: &Attempt) -> Self {
+        Self { record, attempt: std::ptr::from_ref(attempt) }
     }
 
     fn bound_attempt(&self) -> &Attempt {

@@ -6,8 +6,8 @@
 //! 2. A place belongs to one job from [`Vacancy::fill`] until the job is withdrawn, see `place`. Only its owner knows of the
 //!    job until it is entered, or said to be: nobody ends a job that its owner may have to take back.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
-//!    job that ended first is forgotten. Both are counted on desks that tell the common count by and by, so with
-//!    many threads and large limits it may be a few percent more.
+//!    job that ended first, or about first, is forgotten. Both are counted on desks that tell the common count by and by, so
+//!    with many threads and large limits it may be a few percent more.
 
 use std::sync::Arc;
 
@@ -64,6 +64,15 @@ pub(crate) struct Vacancy<'g> {
     place: Option<VacantPlace<'g>>,
     number: u32,
     uses: u32,
+}
+
+/// Why there is no place for a further job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// There are as many jobs as there may be, and none that has ended.
+    TooManyJobs,
+    /// There are fewer, but all places that are vacant wait for pins to end.
+    Pinned,
 }
 
 /// What became of an ending that was taken off the finished.
@@ -205,9 +214,9 @@ impl Jobs {
         self.places.record(place, pin).filter(|record| record.is_entered())
     }
 
-    /// Room for a job. `None` when there is no place left.
+    /// Room for a job.
     #[inline(always)]
-    pub(crate) fn vacancy<'g>(self: &'g Arc<Self>, here: Here, pin: &Guard) -> Option<Vacancy<'g>> {
+    pub(crate) fn vacancy<'g>(self: &'g Arc<Self>, here: Here, pin: &Guard) -> Result<Vacancy<'g>, NoPlace> {
         let at = self.desks.at(here.thread);
         let taken = (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten();
         let place = match taken {
@@ -215,7 +224,7 @@ impl Jobs {
             None => self.make_place((at, here.now), pin)?,
         };
         let (number, uses) = self.ids.take(at, place.number);
-        Some(Vacancy { jobs: self, at, place: Some(place), number, uses })
+        Ok(Vacancy { jobs: self, at, place: Some(place), number, uses })
     }
 
     /// Enters a job under its request id, which was not found there. `false`: another was entered since.
@@ -253,32 +262,37 @@ impl Jobs {
     /// The same where none is at hand, or there are too many jobs. The job is counted already, and not any more if there
     /// is no place for it.
     #[cold]
-    fn make_place<'g>(self: &'g Arc<Self>, (at, now): (At<'_>, u64), pin: &Guard) -> Option<VacantPlace<'g>> {
+    fn make_place<'g>(self: &'g Arc<Self>, (at, now): (At<'_>, u64), pin: &Guard) -> Result<VacantPlace<'g>, NoPlace> {
         let mut looks = 0;
         loop {
             if self.count_all(at, 0) <= self.max_jobs {
                 if let Some(vacant) = self.vacant_place(at, pin) {
-                    return Some(vacant);
+                    return Ok(vacant);
                 }
-                // All that are vacant wait for pins to end.
+                // All that are vacant wait for pins to end. What other threads were about to free comes by one more turn if
+                // at all: the caller's pin is one of those that are waited for, so it is for him to end that and come again.
                 self.count_all(at, -1);
+                if looks > 0 {
+                    return Err(NoPlace::Pinned);
+                }
                 pin.flush();
             } else {
                 self.count_all(at, -1);
                 // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands
                 // of another thread, between being taken off the list and put back, or forgotten.
-                match self.finished.take_oldest(&self.places, &self.desks, at, now) {
+                let oldest = self.finished.take_oldest(&self.places, &self.desks, at, now);
+                match oldest.or_else(|| self.finished.take_any(&self.places, &self.desks)) {
                     Some(oldest) if self.forget_oldest(oldest, at, pin) != Seen::Listed => {
                         self.count_all(at, 1);
                         continue;
                     }
                     Some(_) => {}
                     None if self.finished_len() > 0 => {}
-                    None => return None,
+                    None => return Err(NoPlace::TooManyJobs),
                 }
             }
             if looks == LOOKS {
-                return None;
+                return Err(NoPlace::TooManyJobs);
             }
             looks += 1;
             std::thread::yield_now();
@@ -393,6 +407,8 @@ impl Jobs {
         while let Some(lot) = self.vacant.ripe_lot(&self.places) {
             self.clear_later(lot, pin);
         }
+        // Or it would wait on this thread until that has deferred much more, which maintenance may never do.
+        pin.flush();
     }
 
     /// A job that had ended goes on with a further attempt.

@@ -10,8 +10,14 @@
 //! `note` says when the note of a place comes due; 0: it has none. Who changes it from 0 enters it. A turn sets it back
 //! to 0 when it takes the note off, and then looks at the job; whoever has begun a lease looks at the note. One of the
 //! two is seen by the other, for there is a SeqCst fence between the two steps on both sides: either the turn sees the
-//! lease that relied on the note, or the note is entered anew. A lease that runs out before the note comes due is
-//! entered apart, for the turns to sort.
+//! lease that relied on the note, or the note is entered anew.
+//!
+//! A lease that runs out before the note comes due makes the note come due then, and is entered apart, for the turns to
+//! sort; later leases of the place rely on that. The entry in the bucket stays, for a place is in one bucket as long as it
+//! has a note. When what is apart comes due, the note is [`LATE`]: to be relied upon by nobody. So of what is apart one
+//! entry of each place counts at most, the one for which the note stands. Others are left over: there the note was made
+//! to come due still earlier, or was taken off with its bucket, and whoever has done either looks at the job after that,
+//! or has it looked at. What is left over is dropped when there is as much of it as of the rest.
 //!
 //! A turn first publishes how far it goes, then empties the buckets up to there. An entry is first put in its bucket,
 //! then looks how far turns have gone; if past its bucket, it is entered apart, too. One of the two is seen by the
@@ -26,8 +32,10 @@ use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, fence
 const BUCKETS: u64 = sized(4096, 4) as u64;
 /// Every bucket is this many lists, by number of thread: jobs that begin at the same time end up in the same bucket.
 const STRIPES: usize = sized(8, 1) as usize;
-/// The note is in a bucket that turns have gone past, so it comes late.
+/// The note is in a bucket, and comes later than it should.
 const LATE: u64 = u64::MAX;
+/// So many entries apart are kept in any case.
+const FEW: usize = sized(1 << 10, 0) as usize;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -36,12 +44,19 @@ pub(crate) struct Wheel {
     lists: Box<[AtomicU32]>,
     /// Entered apart: deadline and place.
     apart: SegQueue<(u64, u32)>,
-    /// Of these, those that are not due yet. Held through a turn.
-    sorted: Mutex<BTreeSet<(u64, u32)>>,
+    sorted: Mutex<Sorted>,
     /// Width of a bucket, in ms.
     grain: u64,
     /// The first bucket, counted from the beginning of time, that no turn has gone past.
     cursor: AtomicU64,
+}
+
+/// Of those entered apart, those that are not due yet.
+#[derive(Debug, Default)]
+struct Sorted {
+    entries: BTreeSet<(u64, u32)>,
+    /// With more than this, those that are left over are dropped.
+    most: usize,
 }
 
 impl Wheel {
@@ -49,7 +64,7 @@ impl Wheel {
         Self {
             lists: zeroed_slice(BUCKETS as usize * STRIPES),
             apart: SegQueue::new(),
-            sorted: Mutex::new(BTreeSet::new()),
+            sorted: Mutex::default(),
             grain: grain.max(1),
             cursor: AtomicU64::new(0),
         }
@@ -73,23 +88,24 @@ impl Wheel {
     fn note_anew(&self, places: &Places, number: u32, deadline: u64, thread: u32, _fenced: Fenced) {
         // 0 is no note, and `LATE` is no time.
         let deadline = deadline.clamp(1, LATE - 1);
-        // AcqRel: what the turn that has set it back has read of the place is read. Relaxed: as in `note`.
-        match places.at(number).note.compare_exchange(0, deadline, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => self.enter(places, number, deadline, thread),
-            Err(found) if found <= deadline => {}
-            Err(_) => self.apart.push((deadline, number)),
+        let mut found = 0;
+        loop {
+            // AcqRel: what the turn that has set it back has read of the place is read. Relaxed: as in `note`.
+            match places.at(number).note.compare_exchange(found, deadline, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(0) => return self.enter(places, number, deadline, thread),
+                Ok(_) => return self.apart.push((deadline, number)),
+                Err(newer) if newer != 0 && newer <= deadline => return,
+                Err(newer) => found = newer,
+            }
         }
     }
 
     fn enter(&self, places: &Places, number: u32, deadline: u64, thread: u32) {
         let bucket = deadline / self.grain;
-        let place = places.at(number);
-        push(self.list(thread as usize % STRIPES, bucket), place, number);
+        push(self.list(thread as usize % STRIPES, bucket), places.at(number), number);
         // SeqCst: pairs with the fence in `turn`.
         fence(Ordering::SeqCst);
         if self.cursor.load(Ordering::Relaxed) > bucket {
-            // Not for others to rely on. A failure means that it came all the same.
-            let _ = place.note.compare_exchange(deadline, LATE, Ordering::AcqRel, Ordering::Relaxed);
             self.apart.push((deadline, number));
         }
     }
@@ -101,8 +117,8 @@ impl Wheel {
         self.cursor.store(to.max(from), Ordering::Relaxed);
         // SeqCst: pairs with the fence in `enter`.
         fence(Ordering::SeqCst);
-        let mut taken = self.due_apart(now);
-        for bucket in from..=to.min(from + BUCKETS - 1) {
+        let mut taken = self.due_apart(places, now);
+        for bucket in from..=to.min(from.saturating_add(BUCKETS - 1)) {
             for stripe in 0..STRIPES {
                 let list = self.list(stripe, bucket);
                 if list.load(Ordering::Relaxed) == 0 {
@@ -114,7 +130,8 @@ impl Wheel {
                     let place = places.at(number);
                     rest = place.note_next.load(Ordering::Relaxed);
                     let note = place.note.load(Ordering::Relaxed);
-                    if note > now && note != LATE {
+                    // It has further to go round; or it stands for an entry apart, and may come into the bucket of its lease.
+                    if note > now && note != LATE && note / self.grain % BUCKETS == bucket % BUCKETS {
                         push(list, place, number);
                     } else {
                         // Release: pairs with `note_anew`.
@@ -130,13 +147,22 @@ impl Wheel {
     }
 
     /// Takes in what was entered apart, and takes out what is due of it.
-    fn due_apart(&self, now: u64) -> Vec<u32> {
+    fn due_apart(&self, places: &Places, now: u64) -> Vec<u32> {
         let mut sorted = self.sorted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        sorted.extend((0..self.apart.len()).map_while(|_| self.apart.pop()));
+        let Sorted { entries, most } = &mut *sorted;
+        entries.extend((0..self.apart.len()).map_while(|_| self.apart.pop()));
         let mut due = Vec::new();
-        while let Some((deadline, number)) = sorted.first().copied().filter(|(deadline, _)| *deadline <= now) {
-            sorted.remove(&(deadline, number));
+        while let Some((deadline, number)) = entries.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            entries.remove(&(deadline, number));
+            // Release: pairs with `note_anew`. A failure means that the note does not stand for this one, or was taken off.
+            let note = &places.at(number).note;
+            let _ = note.compare_exchange(deadline, LATE, Ordering::AcqRel, Ordering::Relaxed);
             due.push(number);
+        }
+        if entries.len() > *most {
+            // Relaxed: what is apart was taken off the queue, so at least what the note was when it was put there is seen.
+            entries.retain(|(deadline, number)| places.at(*number).note.load(Ordering::Relaxed) == *deadline);
+            *most = (2 * entries.len()).max(FEW);
         }
         due
     }
@@ -206,6 +232,50 @@ mod tests {
         let mut late = 0;
         wheel.turn(&places, 200_000, |_| late += 1);
         assert_eq!((late, places.at(0).note.load(Ordering::Relaxed)), (1, 0));
+    }
+
+    /// What is apart, taken in or not.
+    fn apart(wheel: &Wheel) -> usize {
+        wheel.apart.len() + wheel.sorted.lock().unwrap().entries.len()
+    }
+
+    #[test]
+    fn leases_shorter_than_what_an_earlier_one_has_left_share_one_entry() {
+        let (wheel, places) = (Wheel::new(10), Places::new());
+        places.ensure(0);
+        wheel.note(&places, 0, 3_600_000, 0, Fenced::here());
+        let mut looks = 0;
+        // Many jobs a tick, and each with a minute.
+        for now in (0..600_000).step_by(100) {
+            (0..10).for_each(|_| wheel.note(&places, 0, now + 60_000, 0, Fenced::here()));
+            wheel.turn(&places, now, |_| looks += 1);
+            assert!(apart(&wheel) <= 1, "{} entries for one place", apart(&wheel));
+        }
+        assert!((9..20).contains(&looks), "looked at {looks} times in ten minutes");
+    }
+
+    #[test]
+    fn leases_of_many_lengths_leave_no_more_entries_than_places_have() {
+        let (wheel, places) = (Wheel::new(10), Places::new());
+        places.ensure(1);
+        for now in (0..1_000_000).step_by(100) {
+            // The long one is apart, the short one comes before it, is due, and leaves it over.
+            for length in [3_600_000, 3_000_000, 50] {
+                wheel.note(&places, 1, now + length, 0, Fenced::here());
+            }
+            wheel.turn(&places, now, |_| {});
+            assert!(apart(&wheel) <= 2 * FEW, "{} entries for one place", apart(&wheel));
+        }
+    }
+
+    #[test]
+    fn two_turns_at_the_end_of_time() {
+        let (wheel, places) = (Wheel::new(1), Places::new());
+        places.ensure(0);
+        wheel.note(&places, 0, u64::MAX, 0, Fenced::here());
+        let mut looks = 0;
+        (0..3).for_each(|_| wheel.turn(&places, u64::MAX, |_| looks += 1));
+        assert_eq!(looks, 1);
     }
 
     #[test]
