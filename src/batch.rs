@@ -1,7 +1,5 @@
 //! Calls that take many at once, and pay once for all what a call costs beside what it is about: the pin, above all.
 
-use crossbeam_epoch::Guard;
-
 use crate::error::{CreateJobError, HeartbeatError, JobError};
 use crate::id::JobId;
 use crate::job::{End, Job, JobRequest};
@@ -11,22 +9,21 @@ use crate::scheduler::Scheduler;
 /// What others retire is freed only when every pin has ended, so none is kept for longer than this many.
 const ONE_PIN: usize = 1024;
 
-/// Heartbeats of a batch that are taken in together: about as many as a processor has reads of memory under way.
+/// Taken from the caller's iterator together, before there is a pin: who knows what that does, and how long it takes. Of
+/// heartbeats, about as many as a processor has reads of memory under way.
 const TOGETHER: usize = 16;
 
-fn let_others_free(pin: &mut Guard, place: usize) {
-    if place % ONE_PIN == ONE_PIN - 1 {
-        pin.repin();
-    }
-}
+/// How often a create waits for others to end their pins.
+const WAITS: u32 = 16;
 
 impl Scheduler {
     /// Takes many heartbeats in. Returns those that were not taken, by their place, with the reason; the others were.
+    ///
+    /// They are taken from the iterator sixteen at a time, and then in: one that waits keeps up to fifteen waiting.
     pub fn heartbeat_batch<'a>(
         &self,
         beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
     ) -> Vec<(usize, HeartbeatError)> {
-        let mut pin = crossbeam_epoch::pin();
         let (mut refused, mut beats, mut place) = (Vec::new(), beats.into_iter(), 0);
         loop {
             // What some of them need of memory is asked for before the first is taken in, and comes together.
@@ -35,8 +32,8 @@ impl Scheduler {
                 self.core().fetch(next.0);
                 *beat = Some(next);
             }
+            let pin = crossbeam_epoch::pin();
             for (node, beat) in together.into_iter().flatten() {
-                let_others_free(&mut pin, place);
                 refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
                 place += 1;
             }
@@ -68,23 +65,49 @@ impl Scheduler {
     pub fn create_jobs(&self, requests: &[JobRequest]) -> Vec<Result<Job, CreateJobError>> {
         let mut pin = crossbeam_epoch::pin();
         let create = |(place, request)| {
-            let_others_free(&mut pin, place);
-            self.core().create_job(request, &pin)
+            if place % ONE_PIN == ONE_PIN - 1 {
+                pin.repin();
+            }
+            let mut waits = 0;
+            loop {
+                match self.core().create_job(request, &pin) {
+                    Err(CreateJobError::PlacesPinned) if waits < WAITS => {
+                        // Lets others go on who are in the middle of something, and does not pin meanwhile.
+                        pin.repin_after(std::thread::yield_now);
+                        waits += 1;
+                    }
+                    outcome => return outcome,
+                }
+            }
         };
         requests.iter().enumerate().map(create).collect()
+    }
+
+    /// For a create that found no place because of pins, its own among them, which has ended.
+    #[cold]
+    pub(crate) fn create_job_later(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
+        self.create_jobs(std::slice::from_ref(request)).pop().expect("there is an outcome for each request")
     }
 
     /// Completes many attempts, each as [`complete`](Self::complete) does; what a call costs beside its job is paid once for
     /// all. Returns those that were not completed, by their place, with the reason; the others were. There is an example
     /// at [`create_jobs`](Self::create_jobs).
+    ///
+    /// They are taken from the iterator sixteen at a time, and then completed: one that waits, as that of a channel, keeps up
+    /// to fifteen waiting, and their slots held. Let it end when there are no more at hand.
     pub fn complete_jobs(&self, attempts: impl IntoIterator<Item = (JobId, u32)>) -> Vec<(usize, JobError)> {
-        let mut pin = crossbeam_epoch::pin();
-        let mut refused = Vec::new();
-        for (place, (job, attempt)) in attempts.into_iter().enumerate() {
-            let_others_free(&mut pin, place);
-            let ended = self.core().end(job, attempt, End::Completed, &pin);
-            refused.extend(ended.err().map(|error| (place, error)));
+        let (mut refused, mut attempts, mut place) = (Vec::new(), attempts.into_iter().fuse(), 0);
+        loop {
+            let together: [_; TOGETHER] = std::array::from_fn(|_| attempts.next());
+            let pin = crossbeam_epoch::pin();
+            for (job, attempt) in together.into_iter().flatten() {
+                let ended = self.core().end(job, attempt, End::Completed, &pin);
+                refused.extend(ended.err().map(|error| (place, error)));
+                place += 1;
+            }
+            if together[TOGETHER - 1].is_none() {
+                return refused;
+            }
         }
-        refused
     }
 }

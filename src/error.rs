@@ -254,12 +254,22 @@ pub enum CreateJobError {
         /// The job that it names.
         job: JobId,
     },
-    /// There are as many unfinished jobs as the configuration allows.
-    #[error("there are {limit} unfinished jobs already, the most that max_jobs allows")]
+    /// There are as many jobs in memory as the configuration allows, and none of them has ended and could be forgotten.
+    #[error(
+        "there are {limit} jobs already, the most that max_jobs allows, and none that has ended could be forgotten"
+    )]
     TooManyJobs {
         /// `max_jobs`.
         limit: usize,
     },
+    /// There are fewer jobs than the configuration allows, but the memory of those that were forgotten cannot be used again
+    /// yet: somebody has been looking at the scheduler ever since. That is a [`Selection`](crate::Selection) that is kept, a
+    /// policy or an iterator that takes long within a call, or whoever else in the process pins the default collector of
+    /// `crossbeam-epoch`. The call may be made again.
+    #[error(
+        "the memory of forgotten jobs cannot be used again yet: a selection or another epoch pin is held for too long"
+    )]
+    PlacesPinned,
     /// There are as many sessions as the configuration allows.
     #[error("session {session:?}: there are {limit} sessions already, the most that max_sessions allows")]
     TooManySessions {

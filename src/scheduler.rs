@@ -241,7 +241,8 @@ impl Scheduler {
     /// # Errors
     /// [`CreateJobError`]; no slot is held.
     pub fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
-        self.core().create_job(request, &crossbeam_epoch::pin())
+        let created = self.core().create_job(request, &crossbeam_epoch::pin());
+        if matches!(created, Err(CreateJobError::PlacesPinned)) { self.create_job_later(request) } else { created }
     }
 
     /// The job was sent to its node.

@@ -18,7 +18,7 @@ use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{Begun, Claim, End, Here, InUse, Job, JobRecord, JobRequest, JobState, SessionMode, Wish};
+use crate::job::{Begun, Claim, End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, SessionMode, Wish};
 use crate::node::Node;
 use crate::node::word::Flags;
 use crate::session::Session;
@@ -65,7 +65,7 @@ impl Core {
         // As most often: a new id, and no session.
         let here = self.here();
         match self.jobs.claim(&key, here, pin, wish) {
-            Some(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, here, pin) {
+            Ok(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, here, pin) {
                 Some(outcome) => outcome.map_err(CreateJobError::NoNode),
                 None => self.create_wished(wish, &key, None, pin),
             },
@@ -79,14 +79,17 @@ impl Core {
         &self,
         wish: Wish<'_>,
         key: &Prehashed<&str>,
-        mut claim: Option<Option<Claim<'g>>>,
+        mut claim: Option<Result<Claim<'g>, NoPlace>>,
         pin: &'g Guard,
     ) -> Result<Job, CreateJobError> {
         let (request, here) = (wish.request, self.here());
         let conversation = self.converse(request.session.as_deref(), wish.mode);
         loop {
             let claim = claim.take().unwrap_or_else(|| self.jobs.claim_again(key, here, pin, wish));
-            let claim = claim.ok_or(CreateJobError::TooManyJobs { limit: self.config.max_jobs })?;
+            let claim = claim.map_err(|none| match none {
+                NoPlace::TooManyJobs => CreateJobError::TooManyJobs { limit: self.config.max_jobs },
+                NoPlace::Pinned => CreateJobError::PlacesPinned,
+            })?;
             let (record, owner) = match claim {
                 Claim::New(begun) => (begun.record, Some(begun)),
                 Claim::Known(record) => (record, None),

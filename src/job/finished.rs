@@ -211,6 +211,13 @@ impl Finished {
         desks.number(number).queue.take_if(places, |_| true).map(Oldest::Place)
     }
 
+    /// Takes one off that is the first of some desk's. For whoever needs one while the oldest cannot be had, because another
+    /// thread is in the middle of entering it, or of taking it off.
+    #[cold]
+    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<Oldest<'a>> {
+        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true)).map(Oldest::Place)
+    }
+
     /// Hands those to `see_to` that have ended by `deadline`.
     pub(super) fn take_until(&self, places: &Places, desks: &Desks, deadline: u64, mut see_to: impl FnMut(&Place)) {
         for desk in desks.iter() {

@@ -23,7 +23,7 @@ pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use requests::Requests;
-pub(crate) use table::{Claim, Jobs};
+pub(crate) use table::{Claim, Jobs, NoPlace};
 pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;

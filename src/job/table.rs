@@ -5,8 +5,8 @@
 //!    one is the owner and the others know of it.
 //! 2. A place belongs to one job from [`Jobs::claim`] until the job is withdrawn, see `place`.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
-//!    job that ended first is forgotten. Both are counted on desks that tell the common count by and by, so with
-//!    many threads and large limits it may be a few percent more.
+//!    job that ended first, or about first, is forgotten. Both are counted on desks that tell the common count by and by, so
+//!    with many threads and large limits it may be a few percent more.
 
 use std::sync::Arc;
 
@@ -62,6 +62,15 @@ pub(crate) enum Claim<'g> {
     New(Begun<'g>),
     /// The job that there is.
     Known(InUse<'g, JobRecord>),
+}
+
+/// Why there is no place for a further job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// There are as many jobs as there may be, and none that has ended.
+    TooManyJobs,
+    /// There are fewer, but all places that are vacant wait for pins to end.
+    Pinned,
 }
 
 /// What became of an ending that was taken off the finished.
@@ -162,11 +171,11 @@ impl Jobs {
         here: Here,
         pin: &'g Guard,
         wish: Wish<'_>,
-    ) -> Option<Claim<'g>> {
+    ) -> Result<Claim<'g>, NoPlace> {
         self.claim(key, here, pin, wish)
     }
 
-    /// Enters a job under its request id, unless there is one. `None` when there is no place left.
+    /// Enters a job under its request id, unless there is one.
     #[inline(always)]
     pub(crate) fn claim<'g>(
         self: &'g Arc<Self>,
@@ -174,7 +183,7 @@ impl Jobs {
         here: Here,
         pin: &'g Guard,
         wish: Wish<'_>,
-    ) -> Option<Claim<'g>> {
+    ) -> Result<Claim<'g>, NoPlace> {
         let (order, at) = (order_of(key.hash), self.desks.at(here.thread));
         let find = || self.requests.find(&self.places, order, |place| self.is_of(place, key, pin));
         let mut found = find();
@@ -186,7 +195,7 @@ impl Jobs {
                         if let Some(own) = own {
                             self.vacate(&own.record, own.place, at);
                         }
-                        return Some(Claim::Known(known));
+                        return Ok(Claim::Known(known));
                     }
                 }
                 Err(spot) => {
@@ -195,7 +204,7 @@ impl Jobs {
                         None => self.take_place(order, (at, here.now), pin, wish)?,
                     };
                     if self.requests.enter((begun.place, begun.record.place), spot) {
-                        return Some(Claim::New(begun));
+                        return Ok(Claim::New(begun));
                     }
                     own = Some(begun);
                 }
@@ -211,7 +220,7 @@ impl Jobs {
         (at, now): (At<'_>, u64),
         pin: &'g Guard,
         wish: Wish<'_>,
-    ) -> Option<Begun<'g>> {
+    ) -> Result<Begun<'g>, NoPlace> {
         let taken = (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten();
         let vacant = match taken {
             Some(vacant) => vacant,
@@ -221,38 +230,43 @@ impl Jobs {
         // Relaxed: whoever enters the place publishes it.
         vacant.place().order.store(order, Ordering::Relaxed);
         let (id, uses) = self.ids.take(at, number);
-        Some(Place::begin(vacant, pin, || JobRecord::new(JobId::new(self.scheduler, id, uses), number, wish)))
+        Ok(Place::begin(vacant, pin, || JobRecord::new(JobId::new(self.scheduler, id, uses), number, wish)))
     }
 
     /// The same where none is at hand, or there are too many jobs. The job is counted already, and not any more if there
     /// is no place for it.
     #[cold]
-    fn make_place<'g>(self: &'g Arc<Self>, (at, now): (At<'_>, u64), pin: &Guard) -> Option<VacantPlace<'g>> {
+    fn make_place<'g>(self: &'g Arc<Self>, (at, now): (At<'_>, u64), pin: &Guard) -> Result<VacantPlace<'g>, NoPlace> {
         let mut looks = 0;
         loop {
             if self.count_all(at, 0) <= self.max_jobs {
                 if let Some(vacant) = self.vacant_place(at, pin) {
-                    return Some(vacant);
+                    return Ok(vacant);
                 }
-                // All that are vacant wait for pins to end.
+                // All that are vacant wait for pins to end. What other threads were about to free comes by one more turn if
+                // at all: the caller's pin is one of those that are waited for, so it is for him to end that and come again.
                 self.count_all(at, -1);
+                if looks > 0 {
+                    return Err(NoPlace::Pinned);
+                }
                 pin.flush();
             } else {
                 self.count_all(at, -1);
                 // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands
                 // of another thread, between being taken off the list and put back, or forgotten.
-                match self.finished.take_oldest(&self.places, &self.desks, at, now) {
+                let oldest = self.finished.take_oldest(&self.places, &self.desks, at, now);
+                match oldest.or_else(|| self.finished.take_any(&self.places, &self.desks)) {
                     Some(oldest) if self.forget_oldest(oldest, at, pin) != Seen::Listed => {
                         self.count_all(at, 1);
                         continue;
                     }
                     Some(_) => {}
                     None if self.finished_len() > 0 => {}
-                    None => return None,
+                    None => return Err(NoPlace::TooManyJobs),
                 }
             }
             if looks == LOOKS {
-                return None;
+                return Err(NoPlace::TooManyJobs);
             }
             looks += 1;
             std::thread::yield_now();
