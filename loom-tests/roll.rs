@@ -8,12 +8,15 @@
 //! | others come and go: the table grows | 2 | 2 |
 //! | others come and go: tables are filled anew, in turn, in which one still looks | 2 | 2 |
 //! | the cell gets another node, which is heard of, too | 2 | 2 |
+//! | a heartbeat that has to be acted upon, and the node is replaced: it is taken | 2 | 1 |
+//! | the same, and the node is deregistered: it is taken, or the id is unknown | 2 | 2 |
 //!
 //! Seen to fail with:
 //! - `Roll::renew` putting the table in use before it has put the words there: second and third model;
 //! - `Roll::find` not looking whether the table is still in use before it says that an id is not there: third model;
 //! - `Roll::renew` clearing words with Relaxed: third model;
-//! - `Cells::named` not looking at the name: fourth model.
+//! - `Cells::named` not looking at the name: fourth model;
+//! - `Core::heartbeat_by_id` not looking again when the node that it has found is gone: fifth and sixth model.
 //!
 //! Not reached: the second look of `Roll::find` at a word. A cell is vacated under a pin that found its word only when what
 //! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. Nor the second look
@@ -23,7 +26,7 @@ use loom::thread;
 
 use super::*;
 use crate::node::{Roll, Tenancy};
-use crate::{Heartbeat, ResourceUse};
+use crate::{Heartbeat, HeartbeatError, ResourceUse};
 
 fn register(core: &Core, id: &str) {
     core.register(NodeSpec::new(id).capabilities(asr()).replace_existing()).unwrap();
@@ -136,6 +139,52 @@ fn a_heartbeat_by_id_is_of_no_other_node_in_its_cell() {
         assert_eq!(fleet.core.node("other").unwrap().resources.cpu, 0.0, "the other has not said that yet");
         fleet.core.heartbeat_by_id("other", &usage(0.75)).unwrap();
         assert!((fleet.core.node("other").unwrap().resources.cpu - 0.75).abs() < 0.001);
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].generation);
+    });
+}
+
+#[test]
+fn a_heartbeat_by_id_is_taken_while_the_node_is_replaced() {
+    explore(1, &["the old one was heard of", "the new one was heard of"], |seen| {
+        let fleet = Fleet::new([1]);
+        let writer = thread::spawn({
+            let fleet = fleet.clone();
+            move || {
+                register(&fleet.core, "node-0");
+                crossbeam_epoch::pin().flush();
+            }
+        });
+        // The long way, since the node's own count is more than ours.
+        let heard = fleet.core.heartbeat_by_id("node-0", &Heartbeat::ready().running(1));
+        assert!(heard.is_ok(), "the id is registered all the while: {heard:?}");
+        writer.join().unwrap();
+        let external = fleet.core.node("node-0").unwrap().external;
+        seen.note(if external == 0 { "the old one was heard of" } else { "the new one was heard of" });
+        reclaim(|| fleet.word(0).generation() != fleet.nodes[0].generation);
+    });
+}
+
+#[test]
+fn what_is_found_by_id_was_not_gone_before() {
+    explore(2, &["it was found", "it was unknown"], |seen| {
+        let fleet = Fleet::new([1]);
+        let writer = thread::spawn({
+            let fleet = fleet.clone();
+            move || {
+                fleet.core.deregister(&fleet.nodes[0]).unwrap();
+                crossbeam_epoch::pin().flush();
+            }
+        });
+        let heard = fleet.core.heartbeat_by_id("node-0", &Heartbeat::ready().running(1));
+        match &heard {
+            Ok(()) => seen.note("it was found"),
+            Err(HeartbeatError::UnknownNode { .. }) => {
+                seen.note("it was unknown");
+                assert!(fleet.core.handle("node-0").is_none());
+            }
+            Err(error) => panic!("no handle was used that could be stale: {error}"),
+        }
+        writer.join().unwrap();
         reclaim(|| fleet.word(0).generation() != fleet.nodes[0].generation);
     });
 }

@@ -113,10 +113,14 @@ impl Core {
     #[inline(never)]
     fn heartbeat_by_id_at_length(&self, key: &NodeKey<'_>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         let pin = crossbeam_epoch::pin();
-        match self.shard(key.hash).find(key, &pin) {
-            Some(node) => self.heartbeat_node(&node, beat, &pin),
-            None => Err(HeartbeatError::UnknownNode { id: key.text.to_owned() }),
+        while let Some(node) = self.registered(key, &pin) {
+            match self.heartbeat_node(&node, beat, &pin) {
+                // It has been replaced or removed since it was found.
+                Err(HeartbeatError::StaleHandle { .. }) => {}
+                outcome => return outcome,
+            }
         }
+        Err(HeartbeatError::UnknownNode { id: key.text.to_owned() })
     }
 
     /// Whether this heartbeat, of the node that had this word, says something that has to be acted upon, or refused.

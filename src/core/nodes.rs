@@ -19,12 +19,12 @@ use crate::config::MAX_CAPACITY;
 use crate::error::{InvalidId, NodeError, RegisterError};
 use crate::event::Event;
 use crate::few::Few;
-use crate::id::NodeId;
+use crate::id::{NodeId, NodeKey};
 use crate::node::cell::{Basis, Change, Home};
 use crate::node::word::{Flags, SlotWord};
 use crate::node::{Membership, Node, NodeHandle, NodeSpec, NodeState, ShardState, Special};
 use crate::pool::{Known, Seat, Seated, Share};
-use crate::publish::Published;
+use crate::publish::{Published, Shared};
 use crate::sync::Ordering;
 
 pub(super) fn check_id(kind: &'static str, id: &str, limit: usize) -> Result<(), InvalidId> {
@@ -145,9 +145,20 @@ impl Core {
     }
 
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
-        let key = self.node_key(id);
         let pin = crossbeam_epoch::pin();
-        self.shard(key.hash).find(&key, &pin).map(|node| NodeHandle::new(node.to_arc()))
+        self.registered(&self.node_key(id), &pin).map(|node| NodeHandle::new(node.to_arc()))
+    }
+
+    /// The node that is registered under this id.
+    pub(super) fn registered<'g>(&self, id: &NodeKey<'_>, pin: &'g Guard) -> Option<Shared<'g, Node>> {
+        let shard = self.shard(id.hash);
+        let found = shard.find(id, pin)?;
+        if self.is_current(&found) {
+            return Some(found);
+        }
+        // It is gone, and the directory does not say so yet, nor who has come in its place. Whoever sees to that has the lock.
+        let _state = shard.writer.lock(&self.meters.locks);
+        shard.find(id, pin)
     }
 
     pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
