@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use slotyard::{
-    Candidate, Choose, CreateJobError, Drawing, Heartbeat, Job, JobError, JobState, NodeSpec, Policy, RetryError,
-    Scheduler, SchedulerBuilder,
+    Candidate, Choose, CreateJobError, Drawing, Heartbeat, Job, JobError, JobRequest, JobState, NodeSpec, Policy,
+    RetryError, Scheduler, SchedulerBuilder,
 };
 
 /// Something to be done once.
@@ -242,4 +242,25 @@ fn a_job_whose_next_node_has_gone_meanwhile_stays_as_it_was() {
     assert_eq!((job_state(&scheduler, &job), in_flight(&scheduler, "a")), (JobState::Reserved, 1));
     complete(&scheduler, &job);
     assert_all_is_given_back(&scheduler);
+}
+
+#[test]
+fn the_time_that_a_policy_takes_is_not_taken_off_the_lease() {
+    let (scheduler, meanwhile) = with_node();
+    for (number, session) in [(0, None), (1, Some("s"))] {
+        meanwhile.do_next(&scheduler, move |s| s.tick(secs(number * 100 + 10)));
+        let mut request = JobRequest::new(format!("r{number}"), work()).lease(secs(12));
+        if let Some(session) = session {
+            request = request.session(session);
+        }
+        let job = scheduler.create_job(&request).unwrap();
+        assert!(meanwhile.was_done());
+        scheduler.heartbeat_by_id("a", &Heartbeat::ready()).unwrap();
+        scheduler.tick(secs(number * 100 + 21));
+        assert_eq!(job.state(), JobState::Reserved);
+        scheduler.tick(secs(number * 100 + 22));
+        assert_eq!(job.state(), JobState::Expired);
+        scheduler.tick(secs(100));
+        scheduler.heartbeat_by_id("a", &Heartbeat::ready()).unwrap();
+    }
 }

@@ -65,7 +65,7 @@ impl Core {
         // As most often: a new id, and no session.
         let here = self.here();
         match self.jobs.claim(&key, here, pin, wish) {
-            Ok(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, here, pin) {
+            Ok(Claim::New(begun)) => match self.bind(begun.record, Some(begun), &request.demand, None, pin) {
                 Some(outcome) => outcome.map_err(CreateJobError::NoNode),
                 None => self.create_wished(wish, &key, None, pin),
             },
@@ -82,9 +82,11 @@ impl Core {
         mut claim: Option<Result<Claim<'g>, NoPlace>>,
         pin: &'g Guard,
     ) -> Result<Job, CreateJobError> {
-        let (request, here) = (wish.request, self.here());
+        let request = wish.request;
         let conversation = self.converse(request.session.as_deref(), wish.mode);
         loop {
+            // Anew in each turn: a policy of the embedder's may have run since, and have taken its time.
+            let here = self.here();
             let claim = claim.take().unwrap_or_else(|| self.jobs.claim_again(key, here, pin, wish));
             let claim = claim.map_err(|none| match none {
                 NoPlace::TooManyJobs => CreateJobError::TooManyJobs { limit: self.config.max_jobs },
@@ -119,7 +121,7 @@ impl Core {
                 let session = request.session.as_deref().unwrap_or_default().to_owned();
                 return Err(CreateJobError::TooManySessions { session, limit: self.config.max_sessions });
             }
-            if let Some(outcome) = self.bind(record, owner, &request.demand, conversation.as_ref(), here, pin) {
+            if let Some(outcome) = self.bind(record, owner, &request.demand, conversation.as_ref(), pin) {
                 return outcome.map_err(CreateJobError::NoNode);
             }
         }
@@ -192,7 +194,6 @@ impl Core {
         begun: Option<Begun<'_>>,
         demand: &Demand,
         conversation: Option<&Conversation<'_>>,
-        here: Here,
         pin: &Guard,
     ) -> Option<Result<Job, NoNode>> {
         let pool = conversation.and_then(|conversation| conversation.pool);
@@ -206,6 +207,8 @@ impl Core {
             Ok(held) => held,
             Err(no_node) => return self.not_held(record, owner, no_node),
         };
+        // The lease begins now, however long a policy has taken.
+        let here = self.here();
         let attempt = self.attempt(&record, 1, held, here);
         let (bound, kept) = match begun {
             Some(Begun { first, kept, .. }) => (first.bind(attempt), Some(kept)),
