@@ -54,7 +54,7 @@ impl Ending {
 impl Place {
     /// For whoever has taken it off: the job has gone on.
     pub(super) fn set_off(&self) {
-        // Release: pairs with `enter`.
+        // Release: pairs with `enter_again` and `is_off`.
         self.listed.store(OFF, Ordering::Release);
     }
 
@@ -66,7 +66,8 @@ impl Place {
     }
 
     pub(super) fn is_off(&self) -> bool {
-        self.listed.load(Ordering::Relaxed) == OFF
+        // Acquire: pairs with `set_off`, for who finds this may withdraw the place that another has taken off.
+        self.listed.load(Ordering::Acquire) == OFF
     }
 
     /// As it has to be where no job is.
