@@ -370,6 +370,8 @@ impl Jobs {
         while let Some(lot) = self.vacant.ripe_lot(&self.places) {
             self.clear_later(lot, pin);
         }
+        // Or it would wait on this thread until that has deferred much more, which maintenance may never do.
+        pin.flush();
     }
 
     /// A job that had ended goes on with a further attempt.
