@@ -116,7 +116,8 @@ struct Numbers {
     next: Sequence,
 }
 
-/// A thread's number, until it ends or forgets the scheduler.
+/// A thread's number, until it ends or the scheduler does: what is kept for each number is written without asking whether
+/// somebody else does, by calls in which policies of the embedder's run that may use any number of other schedulers.
 #[derive(Debug)]
 struct Lease {
     ordinal: u32,
@@ -161,7 +162,7 @@ impl Drop for Kept {
 /// Far off in the stream, which the state runs through by adding another odd number.
 const ELSEWHERE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A thread remembers its streams for this many schedulers besides the one used last.
+/// With this many schedulers besides the one used last, a thread forgets those that are gone.
 const REMEMBERED: usize = 32;
 
 thread_local! {
@@ -243,8 +244,9 @@ impl Threads {
         let local = KEPT.try_with(|kept| {
             let Kept { last, others } = &mut *kept.borrow_mut();
             if let Some(lease) = last.take() {
-                if others.len() == REMEMBERED {
-                    others.remove(0);
+                if others.len() >= REMEMBERED {
+                    // Those that are gone. One that is there may be in the middle of a call, of which this is a part.
+                    others.retain(|other| other.lease.numbers.strong_count() > 0);
                 }
                 others.push(Local { scheduler: SCHEDULER.get(), state: STATE.get(), lease });
             }
@@ -334,11 +336,21 @@ mod tests {
     }
 
     #[test]
-    fn who_uses_many_schedulers_gives_numbers_of_forgotten_ones_back() {
-        let all: Vec<Threads> = (0..REMEMBERED + 2).map(|_| Threads::new(Some(7))).collect();
+    fn a_thread_keeps_its_numbers_however_many_schedulers_it_uses() {
+        let all: Vec<Threads> = (0..2 * REMEMBERED).map(|_| Threads::new(Some(7))).collect();
         for threads in all.iter().chain(&all) {
             assert_eq!(threads.ordinal(), 0);
         }
+        let elsewhere = std::thread::scope(|scope| scope.spawn(|| all[0].ordinal()).join().unwrap());
+        assert_eq!((elsewhere, all[0].ordinal()), (1, 0));
+    }
+
+    #[test]
+    fn a_thread_forgets_schedulers_that_are_gone() {
+        for _ in 0..10 * REMEMBERED {
+            assert_eq!(Threads::new(Some(7)).ordinal(), 0);
+        }
+        assert!(KEPT.with_borrow(|kept| kept.others.len()) <= REMEMBERED);
     }
 
     #[test]
