@@ -230,27 +230,124 @@ mod tests {
     use super::*;
     use crate::{Capabilities, NodeSpec, PoolConfig, SchedulerBuilder, Service};
 
-    #[test]
-    fn pools_go_with_their_scheduler_though_they_keep_records_that_refer_to_them() {
-        let needs = |service: Service| Capabilities::new().service(service);
-        let pool = |name, service| PoolConfig::new(name).requires(needs(service));
+    /// With two pools, in which a node can stand at once.
+    fn core_of_two_pools() -> Core {
+        let pool = |name, service| PoolConfig::new(name).requires(Capabilities::new().service(service));
         let builder = SchedulerBuilder::default().manual_maintenance();
         let builder = builder.pool(pool("hears", Service::ASR)).pool(pool("speaks", Service::TTS));
-        let core = Core::new(builder.check().unwrap());
-        for turn in 0..1000 {
-            let capabilities =
-                if turn % 2 == 0 { needs(Service::ASR) } else { needs(Service::ASR).service(Service::TTS) };
-            let handle = core.register(NodeSpec::new(turn.to_string()).capabilities(capabilities)).unwrap();
-            core.deregister(&handle).unwrap();
-        }
-        let pools: Vec<_> = core.layout.configured().map(Arc::downgrade).collect();
-        drop(core);
-        // Other tests may be pinned for a while.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while pools.iter().any(|pool| pool.upgrade().is_some()) {
-            assert!(std::time::Instant::now() < deadline, "a pool is left");
+        Core::new(builder.check().unwrap())
+    }
+
+    fn come_and_go(core: &Core, id: usize, services: &[Service]) {
+        let capabilities = services.iter().cloned().fold(Capabilities::new(), Capabilities::service);
+        let handle = core.register(NodeSpec::new(id.to_string()).capabilities(capabilities)).unwrap();
+        core.deregister(&handle).unwrap();
+    }
+
+    /// Has the epoch go on as far as pins let it.
+    fn collect() {
+        (0..200).for_each(|_| {
             crossbeam_epoch::pin().flush();
+        });
+    }
+
+    /// Other tests may be pinned for a while.
+    fn collect_until(done: impl Fn() -> bool) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !done() {
+            assert!(std::time::Instant::now() < deadline, "it never came to that");
+            collect();
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn pools_go_with_their_scheduler_though_they_keep_records_that_refer_to_them() {
+        let core = core_of_two_pools();
+        let services = [Service::ASR, Service::TTS];
+        (0..1000).for_each(|turn| come_and_go(&core, turn, &services[..1 + turn % 2]));
+        let pools: Vec<_> = core.layout.configured().map(Arc::downgrade).collect();
+        drop(core);
+        collect_until(|| pools.iter().all(|pool| pool.upgrade().is_none()));
+    }
+
+    #[test]
+    fn a_cell_is_not_vacated_while_it_may_have_been_found_in_the_second_pool() {
+        use std::sync::mpsc::channel;
+        let core = core_of_two_pools();
+        // Of each pool all but one of the cells of a lot are put away.
+        (0..31).for_each(|turn| come_and_go(&core, turn, &[Service::ASR]));
+        (31..62).for_each(|turn| come_and_go(&core, turn, &[Service::TTS]));
+        let both = Capabilities::new().service(Service::ASR).service(Service::TTS);
+        let handle = core.register(NodeSpec::new("both").capabilities(both)).unwrap();
+        let (cell, generation) = (core.cells.at(handle.cell), handle.generation);
+        let last_place = |pin: &crossbeam_epoch::Guard| {
+            let place = core.places(&handle.node, pin).to_vec().pop().unwrap();
+            (place.pool.into_owned(), place.position)
+        };
+        let (pool, position) = &last_place(&crossbeam_epoch::pin());
+        let (found, is_found) = channel();
+        let (go_on, goes_on) = channel::<()>();
+        std::thread::scope(|scope| {
+            let reader = pool.undisturbed(&core.meters.locks, || {
+                // It gets as far as the second pool, and is pinned.
+                let leaver = scope.spawn(|| {
+                    // A thread's first pin has the epoch go on.
+                    drop(crossbeam_epoch::pin());
+                    core.deregister(&handle).unwrap();
+                });
+                while core.layout.configured().next().unwrap().members() > 0 {
+                    std::thread::yield_now();
+                }
+                collect();
+                let reader = scope.spawn(move || {
+                    let _pin = crossbeam_epoch::pin();
+                    found.send(pool.index.member(*position)).unwrap();
+                    goes_on.recv().unwrap();
+                    assert_eq!(cell.word().generation(), generation, "it was vacated");
+                });
+                assert_eq!(is_found.recv().unwrap(), Some(handle.cell));
+                assert!(!leaver.is_finished());
+                reader
+            });
+            while pool.members() > 0 {
+                std::thread::yield_now();
+            }
+            collect();
+            go_on.send(()).unwrap();
+            reader.join().unwrap();
+        });
+        collect_until(|| cell.word().generation() != generation);
+    }
+
+    #[test]
+    fn a_cell_that_is_left_by_a_slot_is_not_vacated_while_it_may_have_been_found_in_a_pool() {
+        let cells = Arc::new(crate::node::Cells::new());
+        let number = cells.take();
+        let cell = cells.at(number);
+        let generation = cell.prepare(1, 100);
+        cell.open(generation, 1, Flags::GONE);
+        drop(crossbeam_epoch::pin());
+        std::thread::scope(|scope| {
+            // Who takes the node out of its pool is pinned, and has yet to do so, when a job gives the last slot back.
+            let taker = crossbeam_epoch::pin();
+            cells.retire(number, &taker);
+            taker.flush();
+            // So somebody can come who finds it there.
+            let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+            let (pinned, is_pinned) = std::sync::mpsc::channel();
+            let reader = scope.spawn(move || {
+                let _pin = crossbeam_epoch::pin();
+                pinned.send(()).unwrap();
+                goes_on.recv().unwrap();
+                assert_eq!(cell.word().generation(), generation, "it was vacated");
+            });
+            is_pinned.recv().unwrap();
+            drop(taker);
+            collect();
+            go_on.send(()).unwrap();
+            reader.join().unwrap();
+        });
+        collect_until(|| cell.word().generation() != generation);
     }
 }

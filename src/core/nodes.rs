@@ -218,14 +218,16 @@ impl Core {
 
     /// Leaves the pools of a node that was taken out.
     fn take_leave(&self, left: &Left<'_>, pin: &Guard) {
-        let mut idle = left.idle;
-        for place in left.places.iter() {
-            self.leave(place, idle.take(), left.weight, left.share, pin);
+        let mut places = left.places.iter().peekable();
+        while let Some(place) = places.next() {
+            // The cell is put away with the last place: as long as it stands in one, somebody may come who finds it there.
+            let idle = left.idle.filter(|_| places.peek().is_none());
+            self.leave(place, idle, left.weight, left.share, pin);
         }
     }
 
     /// Where the node stands. For whoever has its shard locked, so that it stays there.
-    fn places<'g>(&self, node: &Node, pin: &'g Guard) -> Few<Place<'g>> {
+    pub(super) fn places<'g>(&self, node: &Node, pin: &'g Guard) -> Few<Place<'g>> {
         match self.cells.at(node.cell).home() {
             Home::None => Few::Several(Vec::new()),
             Home::At { pool, position } => {

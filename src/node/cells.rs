@@ -6,10 +6,10 @@
 //!
 //! # Leaving
 //! A cell that a node has left may be looked at by somebody who is pinned. So it is put away, under a lock that whoever takes
-//! the node out of its pool has anyway, and when there are enough, a *lot*, it is seen to that they are vacated when all
-//! pins have ended that are there then. The nodes' records are taken out of them at that, and go the same way once more, for
-//! they could be found until then. Both come to pools that need room for nodes: so a wait for pins is paid for once a lot,
-//! and to come and to go allocates nothing.
+//! the node out of the last of its pools has anyway, and when there are enough, a *lot*, it is seen to that they are vacated
+//! when all pins have ended that are there then. The nodes' records are taken out of them at that, and go the same way once
+//! more, for they could be found until then. Both come to pools that need room for nodes: so a wait for pins, and the few
+//! allocations that it takes, are paid for once a lot.
 //!
 //! Where no such lock is held (a node's last slot was released by a job), a cell is a lot by itself.
 //!
@@ -202,9 +202,15 @@ impl Cells {
     }
 
     /// As a lot, one cell by itself, for which no lock is needed.
+    ///
+    /// Whoever takes the node out of its pools may not have done that yet, but has a pin from before: so that is waited for
+    /// first, and only then those who may have found it there until then.
     pub(crate) fn retire(self: &Arc<Self>, cell: u32, pin: &Guard) {
         let cells = self.clone();
-        pin.defer(move || cells.vacate(vec![cell]));
+        pin.defer(move || {
+            let again = cells.clone();
+            crossbeam_epoch::pin().defer(move || again.vacate(vec![cell]));
+        });
     }
 
     fn vacate(self: &Arc<Self>, mut numbers: Vec<u32>) {

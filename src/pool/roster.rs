@@ -177,6 +177,13 @@ impl Pool {
         mem::take(&mut self.writer.lock(locks).left)
     }
 
+    /// Runs `body` while nobody comes or goes.
+    #[cfg(all(test, not(slotyard_loom)))]
+    pub(crate) fn undisturbed<R>(&self, locks: &LockStats, body: impl FnOnce() -> R) -> R {
+        let _roster = self.writer.lock(locks);
+        body()
+    }
+
     fn publish_weight(&self, roster: &WriterGuard<'_, Roster>) {
         self.max_weight.store(roster.weights.largest().into(), Ordering::Relaxed);
     }
