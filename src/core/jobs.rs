@@ -175,7 +175,8 @@ impl Core {
         let here = self.here();
         let slot = self.reserve_shortly(Asked::Plain(&wish.request.demand))?;
         self.foresee_hold(slot, pin);
-        let Ok(vacancy) = self.jobs.vacancy(here, pin) else {
+        let Some(vacancy) = self.jobs.vacancy_at_hand(here) else {
+            // Nobody is to be told that all slots are taken while this looks for room.
             self.give_back(slot);
             return None;
         };
@@ -194,20 +195,21 @@ impl Core {
         pin: &'g Guard,
     ) -> Option<Result<Job, CreateJobError>> {
         let here = self.here();
+        // Who has been faster may have the last of whatever there is none of.
+        let refused = |refusal: CreateJobError| self.jobs.find_again(key, pin).is_err().then_some(Err(refusal));
         let vacancy = match self.jobs.vacancy(here, pin) {
             Ok(vacancy) => vacancy,
             Err(NoPlace::TooManyJobs) => {
-                return Some(Err(CreateJobError::TooManyJobs { limit: self.config.max_jobs }));
+                return refused(CreateJobError::TooManyJobs { limit: self.config.max_jobs });
             }
-            Err(NoPlace::Pinned) => return Some(Err(CreateJobError::PlacesPinned)),
+            Err(NoPlace::Pinned) => return refused(CreateJobError::PlacesPinned),
         };
         let pool = conversation.and_then(|conversation| conversation.pool);
         let spread = conversation.and_then(|conversation| self.spread(conversation, pin));
         let extra = Extra { pool, spread, ..Extra::default() };
         let held = match self.hold(vacancy.number(), Asked::Plain(&wish.request.demand), extra, pin) {
             Ok(held) => held,
-            // Who has been faster may have the last slot.
-            Err(no_node) => return self.jobs.find_again(key, pin).is_err().then_some(Err(no_node.into())),
+            Err(no_node) => return refused(no_node.into()),
         };
         // The lease begins now, however long a policy has taken.
         let now = self.clock.now();

@@ -215,16 +215,38 @@ impl Jobs {
     }
 
     /// Room for a job.
-    #[inline(always)]
     pub(crate) fn vacancy<'g>(self: &'g Arc<Self>, here: Here, pin: &Guard) -> Result<Vacancy<'g>, NoPlace> {
         let at = self.desks.at(here.thread);
-        let taken = (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten();
-        let place = match taken {
+        let place = match self.place_at_hand(at) {
             Some(place) => place,
             None => self.make_place((at, here.now), pin)?,
         };
+        Ok(self.vacancy_at(place, at))
+    }
+
+    /// The same if there is some at hand: for whoever has what others may wait for.
+    #[inline(always)]
+    pub(crate) fn vacancy_at_hand<'g>(self: &'g Arc<Self>, here: Here) -> Option<Vacancy<'g>> {
+        let at = self.desks.at(here.thread);
+        match self.place_at_hand(at) {
+            Some(place) => Some(self.vacancy_at(place, at)),
+            None => {
+                self.count_all(at, -1);
+                None
+            }
+        }
+    }
+
+    /// Counts a job, and has a place for it if one is at hand.
+    #[inline(always)]
+    fn place_at_hand<'g>(&'g self, at: At<'_>) -> Option<VacantPlace<'g>> {
+        (self.count_all(at, 1) <= self.max_jobs).then(|| self.vacant.take(&self.places, at)).flatten()
+    }
+
+    #[inline(always)]
+    fn vacancy_at<'g>(&'g self, place: VacantPlace<'g>, at: At<'g>) -> Vacancy<'g> {
         let (number, uses) = self.ids.take(at, place.number);
-        Ok(Vacancy { jobs: self, at, place: Some(place), number, uses })
+        Vacancy { jobs: self, at, place: Some(place), number, uses }
     }
 
     /// Enters a job under its request id, which was not found there. `false`: another was entered since.
