@@ -173,13 +173,10 @@ impl Core {
         pin: &'g Guard,
     ) -> Option<Job> {
         let here = self.here();
+        // First, so that nobody is told that all slots are taken while this looks for room.
+        let vacancy = self.jobs.vacancy_at_hand(here)?;
         let slot = self.reserve_shortly(Asked::Plain(&wish.request.demand))?;
         self.foresee_hold(slot, pin);
-        let Some(vacancy) = self.jobs.vacancy_at_hand(here) else {
-            // Nobody is to be told that all slots are taken while this looks for room.
-            self.give_back(slot);
-            return None;
-        };
         let held = self.hold_shortly(vacancy.number(), slot, pin)?;
         self.begin(vacancy, held, wish, key, spot, here, pin).map(|(job, _)| job)
     }

@@ -224,7 +224,7 @@ impl Jobs {
         Ok(self.vacancy_at(place, at))
     }
 
-    /// The same if there is some at hand: for whoever has what others may wait for.
+    /// The same if there is some at hand.
     #[inline(always)]
     pub(crate) fn vacancy_at_hand<'g>(self: &'g Arc<Self>, here: Here) -> Option<Vacancy<'g>> {
         let at = self.desks.at(here.thread);
