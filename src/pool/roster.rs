@@ -29,10 +29,20 @@ pub(crate) struct Unseated {
     pub(crate) lot: Option<Left>,
 }
 
+/// So many freed positions a large pool keeps back: those of two lots, so that the cells of the others are vacant by now.
+///
+/// Or else each node that is replaced, where all are one after the other, would come to the position that was freed last,
+/// and live in a cell elsewhere for as long as it is there. A small pool rather keeps its positions close together: some that
+/// are empty, among few, make draws uneven; and what a cell elsewhere costs is little where the caches hold them all.
+const KEPT_BACK: usize = 64;
+/// Members of a large pool.
+const LARGE: u32 = 512;
+
 /// Which positions are taken.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// Freed positions, to be used again: the one that was freed first is, for its cell is likeliest to be vacant.
+    /// In a large pool some are always kept back: see [`KEPT_BACK`].
     free: VecDeque<u32>,
     /// The first position never used.
     next: u32,
@@ -47,6 +57,18 @@ pub(super) struct Roster {
 }
 
 impl Roster {
+    /// For a member that comes.
+    fn position(&mut self) -> u32 {
+        let kept = if self.members >= LARGE { KEPT_BACK } else { 0 };
+        if self.free.len() > kept
+            && let Some(freed) = self.free.pop_front()
+        {
+            return freed;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+
     /// A cell for a node that is to come to this position, and a record if there is one to be used again.
     fn find_room(&mut self, index: &Index, position: u32, cells: &Cells) -> (u32, Option<Arc<Node>>) {
         let own = index.own_cell(position, cells);
@@ -110,10 +132,7 @@ impl Pool {
         if roster.closed {
             return None;
         }
-        let position = roster.free.pop_front().unwrap_or_else(|| {
-            roster.next += 1;
-            roster.next - 1
-        });
+        let position = roster.position();
         let (cell, record) = match cell {
             Some(cell) => (cell, None),
             None => roster.find_room(&self.index, position, cells),

@@ -130,7 +130,7 @@ impl Index {
     }
 
     /// The cell that belongs to a position which the writer gave out, whoever is in it. For the pool's writer.
-    pub(super) fn own_cell(&self, position: u32, cells: &Cells) -> u32 {
+    pub(crate) fn own_cell(&self, position: u32, cells: &Cells) -> u32 {
         let (leaf, place) = (self.leaf(position), position % FANOUT);
         leaf.seats().cell(place).unwrap_or_else(|| {
             let block = cells.vacant_block();
