@@ -98,7 +98,8 @@ impl Index {
         self.find_lighter(cells, &drawn)
     }
 
-    /// The less loaded of two members that these draws lead to, one of which at least met an empty leaf.
+    /// The less loaded of two members that these draws lead to, where one met an empty leaf, or somebody is not where the bits
+    /// say.
     #[inline(never)]
     fn find_lighter<'a>(&self, cells: &'a Cells, drawn: &[Drawn; 2]) -> Option<Found<'a>> {
         let above = [self.above(drawn[0].leaf), self.above(drawn[1].leaf)];
