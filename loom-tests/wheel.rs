@@ -29,7 +29,7 @@ impl Wheeled {
     fn begin(&self, deadline: u64) {
         // Relaxed: that a turn sees it is the wheel's to see to.
         self.deadline.store(deadline, Ordering::Relaxed);
-        self.wheel.note(&self.places, 0, deadline, 0, Fenced::here());
+        self.wheel.note((self.places.at(0), 0), deadline, 0, Fenced::here());
     }
 
     /// Whether the lease was found to have run out. One that has not is entered again, as whoever looks does.
@@ -38,7 +38,7 @@ impl Wheeled {
         self.wheel.turn(&self.places, now, |place| match self.deadline.load(Ordering::Relaxed) {
             0 => {}
             deadline if deadline <= now => out = true,
-            deadline => self.wheel.note(&self.places, place, deadline, 0, Fenced::here()),
+            deadline => self.wheel.note((self.places.at(place), place), deadline, 0, Fenced::here()),
         });
         out
     }

@@ -1,5 +1,7 @@
 //! Calls that take many at once, and pay once for all what a call costs beside what it is about: the pin, above all.
 
+use crossbeam_epoch::Guard;
+
 use crate::error::{CreateJobError, HeartbeatError, JobError};
 use crate::id::JobId;
 use crate::job::{End, Job, JobRequest};
@@ -83,9 +85,19 @@ impl Scheduler {
         requests.iter().enumerate().map(create).collect()
     }
 
-    /// For a create that found no place because of pins, its own among them, which has ended.
+    /// A create that found no place because of pins, its own among them, is to try again without that one.
     #[cold]
-    pub(crate) fn create_job_later(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
+    #[inline(never)]
+    pub(crate) fn not_created(
+        &self,
+        error: CreateJobError,
+        request: &JobRequest,
+        pin: Guard,
+    ) -> Result<Job, CreateJobError> {
+        drop(pin);
+        if !matches!(error, CreateJobError::PlacesPinned) {
+            return Err(error);
+        }
         self.create_jobs(std::slice::from_ref(request)).pop().expect("there is an outcome for each request")
     }
 

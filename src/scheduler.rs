@@ -241,8 +241,11 @@ impl Scheduler {
     /// # Errors
     /// [`CreateJobError`]; no slot is held.
     pub fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
-        let created = self.core().create_job(request, &crossbeam_epoch::pin());
-        if matches!(created, Err(CreateJobError::PlacesPinned)) { self.create_job_later(request) } else { created }
+        let pin = crossbeam_epoch::pin();
+        match self.core().create_job(request, &pin) {
+            Ok(job) => Ok(job),
+            Err(error) => self.not_created(error, request, pin),
+        }
     }
 
     /// The job was sent to its node.

@@ -75,7 +75,7 @@ impl Core {
         // Pairs with that in `bound`.
         Fenced::here();
         self.rows.numbers(node, |number| {
-            if let Some(record) = self.jobs.numbered(number, pin) {
+            if let Some(record) = self.jobs.settled_number(number, pin) {
                 self.orphan(&record, |attempt| Arc::ptr_eq(&attempt.node, node), pin);
             }
         });
@@ -102,7 +102,7 @@ impl Core {
         let mut due = Vec::new();
         self.wheel.turn(places, now, |place| due.push(place));
         due.sort_by_cached_key(|place| {
-            let record = self.jobs.at(*place, pin)?;
+            let record = self.jobs.settled(*place, pin)?;
             Some((record.binding.load().attempt().deadline(), record.id))
         });
         due.into_iter().for_each(|place| self.look_at_lease(place, now, pin));
@@ -111,7 +111,7 @@ impl Core {
     /// Looks at a place because a lease of its job may have run out: it may have been renewed, the job may have ended, or
     /// be another.
     pub(super) fn look_at_lease(&self, place: u32, now: u64, pin: &Guard) {
-        let Some(record) = self.jobs.at(place, pin) else { return };
+        let Some(record) = self.jobs.settled(place, pin) else { return };
         loop {
             let bound = record.binding.load();
             if !bound.is_active() {
@@ -120,7 +120,8 @@ impl Core {
             let attempt = bound.attempt();
             if let Err(deadline) = attempt.run_out(now) {
                 let thread = self.threads.ordinal();
-                return self.wheel.note(self.jobs.places(), place, deadline, thread, Fenced::here());
+                let place = (self.jobs.places().at(place), place);
+                return self.wheel.note(place, deadline, thread, Fenced::here());
             }
             if record.binding.advance(bound, Phase::Expired) {
                 return self.ended(&record, attempt, End::Expired, pin);

@@ -18,7 +18,7 @@ use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, SessionMode, Spot, Vacancy, Wish};
+use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, Place, SessionMode, Spot, Vacancy, Wish};
 use crate::node::Node;
 use crate::node::word::Flags;
 use crate::session::Session;
@@ -231,14 +231,14 @@ impl Core {
         here: Here,
         pin: &'g Guard,
     ) -> Option<(Job, &'g Attempt)> {
-        let (record, kept) = vacancy.fill(wish, held, pin);
+        let (place, record, kept) = vacancy.fill(wish, held, pin);
         let attempt = record.get().binding.first();
-        if !self.jobs.enter(&record, key, spot, pin) {
+        if !self.jobs.enter((place, record.place), key, spot, pin) {
             self.let_go(&record, attempt);
             self.jobs.withdraw(&record, here.thread);
             return None;
         }
-        self.bound(&record, attempt, here, pin);
+        self.bound((place, &record), attempt, here, pin);
         self.meters.counts.add(here.thread, Count::created);
         Some((Job::of_owner(kept), attempt))
     }
@@ -253,14 +253,15 @@ impl Core {
         now.saturating_add(lease).saturating_add(self.clock_lag())
     }
 
-    /// What follows from an attempt having been bound.
+    /// What follows from an attempt having just been bound, or entered with its job.
     #[inline(always)]
-    fn bound(&self, record: &JobRecord, attempt: &Attempt, here: Here, pin: &Guard) {
-        // Two others may have looked at the job before it was bound, or entered: the turn that has taken the note off on
+    fn bound(&self, (place, record): (&Place, &JobRecord), attempt: &Attempt, here: Here, pin: &Guard) {
+        // Two others may have looked at the job before that: the turn that has taken the note off on
         // which its lease relies, and whoever orphans the jobs of the node, if that has gone since the reservation. Either
         // they come before this fence, and what they have changed is seen here, or they will see the job.
-        let fenced = Fenced::here();
-        self.wheel.note(self.jobs.places(), record.place, attempt.deadline(), here.thread, fenced);
+        let fenced = Fenced::after_exchange();
+        record.set_entered();
+        self.wheel.note((place, record.place), attempt.deadline(), here.thread, fenced);
         let node = &attempt.node;
         let flags = self.cells.at(node.cell).word().flags();
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
@@ -365,7 +366,7 @@ impl Core {
                     } else {
                         self.jobs.revived(here.thread);
                     }
-                    self.bound(&record, next, here, &pin);
+                    self.bound((self.jobs.places().at(record.place), &record), next, here, &pin);
                     if let Some(conversation) = &conversation {
                         self.note(conversation, next, &pin);
                     }

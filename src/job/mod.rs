@@ -27,6 +27,7 @@ pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use requests::Requests;
 pub(crate) use requests::Spot;
+pub(crate) use place::Place;
 pub(crate) use table::{Jobs, NoPlace, Vacancy};
 pub(crate) use wheel::Wheel;
 
@@ -177,7 +178,7 @@ impl JobRecord {
 
     /// For whoever has entered it, or has found it by its request id.
     #[inline(always)]
-    fn set_entered(&self) {
+    pub(crate) fn set_entered(&self) {
         // Release: who sees this sees it entered.
         self.entered.store(1, Ordering::Release);
     }

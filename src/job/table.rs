@@ -129,20 +129,22 @@ impl Vacancy<'_> {
         self.number
     }
 
-    /// The job, to be [entered](Jobs::enter) or [withdrawn](Jobs::withdraw). For its owner, and to keep.
+    /// The job, to be [entered](Jobs::enter) or [withdrawn](Jobs::withdraw): its place, and itself for its owner, and to keep.
     #[inline(always)]
     pub(crate) fn fill<'g>(
         mut self,
         wish: Wish<'_>,
         held: Held,
         pin: &'g Guard,
-    ) -> (InUse<'g, JobRecord>, Kept<JobRecord>)
+    ) -> (&'g Place, InUse<'g, JobRecord>, Kept<JobRecord>)
     where
         Self: 'g,
     {
-        let place = self.place.take().expect("it is there until it is filled or given back");
+        let vacant = self.place.take().expect("it is there until it is filled or given back");
+        let place = vacant.place();
         let id = JobId::new(self.jobs.scheduler, self.number, self.uses);
-        Place::fill(place, pin, (id, wish), held)
+        let (record, kept) = Place::fill(vacant, pin, (id, wish), held);
+        (place, record, kept)
     }
 }
 
@@ -214,6 +216,24 @@ impl Jobs {
         self.places.record(place, pin).filter(|record| record.is_entered())
     }
 
+    /// As [`at`](Self::at), for whoever has changed what the owner of a job looks at after he has entered it, and has passed
+    /// a fence since: of the two, one sees what the other has done. But the owner may not have said yet that it is entered.
+    pub(crate) fn settled<'g>(&self, place: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
+        let record = self.places.record(place, pin)?;
+        if !record.is_entered() {
+            // Relaxed: written before it was entered, and if it was, it is found here.
+            let order = self.places.at(place).order.load(Ordering::Relaxed);
+            self.requests.find(&self.places, order, |found| found == place).ok()?;
+            record.set_entered();
+        }
+        Some(record)
+    }
+
+    /// The same of the job that has this number now.
+    pub(crate) fn settled_number<'g>(&self, number: u32, pin: &'g Guard) -> Option<InUse<'g, JobRecord>> {
+        self.settled(self.ids.place(number)?, pin)
+    }
+
     /// Room for a job.
     pub(crate) fn vacancy<'g>(self: &'g Arc<Self>, here: Here, pin: &Guard) -> Result<Vacancy<'g>, NoPlace> {
         let at = self.desks.at(here.thread);
@@ -249,25 +269,24 @@ impl Jobs {
         Vacancy { jobs: self, at, place: Some(place), number, uses }
     }
 
-    /// Enters a job under its request id, which was not found there. `false`: another was entered since.
+    /// Enters the job of a place under its request id, which was not found there; its owner has to say so. `false`: another
+    /// was entered since.
     #[inline(always)]
     pub(crate) fn enter<'g>(
         &'g self,
-        record: &JobRecord,
+        (place, number): (&Place, u32),
         key: &Prehashed<&str>,
         mut spot: Spot<'g>,
         pin: &'g Guard,
     ) -> bool {
-        let place = self.places.at(record.place);
         // Relaxed: whoever enters the place publishes it.
         place.order.store(order_of(key.hash), Ordering::Relaxed);
-        while !self.requests.enter((place, record.place), spot) {
+        while !self.requests.enter((place, number), spot) {
             match self.find_again(key, pin) {
                 Ok(_) => return false,
                 Err(changed) => spot = changed,
             }
         }
-        record.set_entered();
         true
     }
 
@@ -392,16 +411,19 @@ impl Jobs {
             self.finished.enter(&self.places, (self.places.at(record.place), record.place), ending, at, too_many)
         };
         if too_many {
-            self.forget_beyond(ended, oldest.map(Oldest::Place), (at, now), pin);
+            self.forget_beyond(ended, oldest, (at, now), pin);
         }
     }
 
     #[inline(never)]
-    fn forget_beyond(&self, mut ended: i64, mut oldest: Option<Oldest<'_>>, (at, now): (At<'_>, u64), pin: &Guard) {
+    fn forget_beyond(&self, mut ended: i64, oldest: Option<&Place>, (at, now): (At<'_>, u64), pin: &Guard) {
+        if let Some(oldest) = oldest
+            && self.forget_listed(oldest, at, pin) == Seen::Forgotten
+        {
+            ended -= 1;
+        }
         while ended > self.max_finished {
-            let taken = oldest.take();
-            let taken = taken.or_else(|| self.finished.take_oldest(&self.places, &self.desks, at, now));
-            let Some(oldest) = taken else { return };
+            let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
             match self.forget_oldest(oldest, at, pin) {
                 Seen::Forgotten => ended -= 1,
                 Seen::Elsewhere => {}

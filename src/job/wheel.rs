@@ -76,23 +76,23 @@ impl Wheel {
 
     /// Sees to it that a place is looked at when the lease of its job runs out, which the job had before the fence.
     #[inline(always)]
-    pub(crate) fn note(&self, places: &Places, number: u32, deadline: u64, thread: u32, fenced: Fenced) {
+    pub(crate) fn note(&self, (place, number): (&Place, u32), deadline: u64, thread: u32, fenced: Fenced) {
         // Relaxed: what it says before a turn has set it back is good, by the fences.
-        let found = places.at(number).note.load(Ordering::Relaxed);
+        let found = place.note.load(Ordering::Relaxed);
         if found == 0 || found > deadline {
-            self.note_anew(places, number, deadline, thread, fenced);
+            self.note_anew((place, number), deadline, thread, fenced);
         }
     }
 
     #[cold]
-    fn note_anew(&self, places: &Places, number: u32, deadline: u64, thread: u32, _fenced: Fenced) {
+    fn note_anew(&self, (place, number): (&Place, u32), deadline: u64, thread: u32, _fenced: Fenced) {
         // 0 is no note, and `LATE` is no time.
         let deadline = deadline.clamp(1, LATE - 1);
         let mut found = 0;
         loop {
             // AcqRel: what the turn that has set it back has read of the place is read. Relaxed: as in `note`.
-            match places.at(number).note.compare_exchange(found, deadline, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(0) => return self.enter(places, number, deadline, thread),
+            match place.note.compare_exchange(found, deadline, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(0) => return self.enter((place, number), deadline, thread),
                 Ok(_) => return self.apart.push((deadline, number)),
                 Err(newer) if newer != 0 && newer <= deadline => return,
                 Err(newer) => found = newer,
@@ -100,11 +100,11 @@ impl Wheel {
         }
     }
 
-    fn enter(&self, places: &Places, number: u32, deadline: u64, thread: u32) {
+    fn enter(&self, (place, number): (&Place, u32), deadline: u64, thread: u32) {
         let bucket = deadline / self.grain;
-        push(self.list(thread as usize % STRIPES, bucket), places.at(number), number);
-        // SeqCst: pairs with the fence in `turn`.
-        fence(Ordering::SeqCst);
+        push(self.list(thread as usize % STRIPES, bucket), place, number);
+        // Pairs with the fence in `turn`.
+        Fenced::after_exchange();
         if self.cursor.load(Ordering::Relaxed) > bucket {
             self.apart.push((deadline, number));
         }
@@ -199,7 +199,7 @@ mod tests {
             let mut leases = leases.into_iter();
             for step in steps {
                 for (place, length) in leases.by_ref().take(2) {
-                    wheel.note(&places, place, now + length, 0, Fenced::here());
+                    wheel.note((places.at(place), place), now + length, 0, Fenced::here());
                     open.push((place, now + length));
                 }
                 now += step;
@@ -210,7 +210,7 @@ mod tests {
                 // As whoever looks does: what is not due is entered again.
                 for place in looked {
                     let left = open.iter().filter(|(other, _)| *other == place);
-                    left.for_each(|(_, deadline)| wheel.note(&places, place, *deadline, 0, Fenced::here()));
+                    left.for_each(|(_, deadline)| wheel.note((places.at(place), place), *deadline, 0, Fenced::here()));
                 }
             }
         }
@@ -222,7 +222,7 @@ mod tests {
         places.ensure(0);
         wheel.turn(&places, 100_000, |_| unreachable!());
         let looks = |deadline| {
-            wheel.note(&places, 0, deadline, 0, Fenced::here());
+            wheel.note((places.at(0), 0), deadline, 0, Fenced::here());
             let mut looks = 0;
             wheel.turn(&places, 100_000, |_| looks += 1);
             looks
@@ -243,11 +243,11 @@ mod tests {
     fn leases_shorter_than_what_an_earlier_one_has_left_share_one_entry() {
         let (wheel, places) = (Wheel::new(10), Places::new());
         places.ensure(0);
-        wheel.note(&places, 0, 3_600_000, 0, Fenced::here());
+        wheel.note((places.at(0), 0), 3_600_000, 0, Fenced::here());
         let mut looks = 0;
         // Many jobs a tick, and each with a minute.
         for now in (0..600_000).step_by(100) {
-            (0..10).for_each(|_| wheel.note(&places, 0, now + 60_000, 0, Fenced::here()));
+            (0..10).for_each(|_| wheel.note((places.at(0), 0), now + 60_000, 0, Fenced::here()));
             wheel.turn(&places, now, |_| looks += 1);
             assert!(apart(&wheel) <= 1, "{} entries for one place", apart(&wheel));
         }
@@ -261,7 +261,7 @@ mod tests {
         for now in (0..1_000_000).step_by(100) {
             // The long one is apart, the short one comes before it, is due, and leaves it over.
             for length in [3_600_000, 3_000_000, 50] {
-                wheel.note(&places, 1, now + length, 0, Fenced::here());
+                wheel.note((places.at(1), 1), now + length, 0, Fenced::here());
             }
             wheel.turn(&places, now, |_| {});
             assert!(apart(&wheel) <= 2 * FEW, "{} entries for one place", apart(&wheel));
@@ -272,7 +272,7 @@ mod tests {
     fn two_turns_at_the_end_of_time() {
         let (wheel, places) = (Wheel::new(1), Places::new());
         places.ensure(0);
-        wheel.note(&places, 0, u64::MAX, 0, Fenced::here());
+        wheel.note((places.at(0), 0), u64::MAX, 0, Fenced::here());
         let mut looks = 0;
         (0..3).for_each(|_| wheel.turn(&places, u64::MAX, |_| looks += 1));
         assert_eq!(looks, 1);
@@ -283,7 +283,7 @@ mod tests {
         let (wheel, places) = (Wheel::new(10), Places::new());
         places.ensure(0);
         for deadline in 1000..1100 {
-            wheel.note(&places, 0, deadline, 0, Fenced::here());
+            wheel.note((places.at(0), 0), deadline, 0, Fenced::here());
         }
         let mut looks = 0;
         wheel.turn(&places, 2000, |_| looks += 1);
