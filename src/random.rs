@@ -45,48 +45,47 @@ impl Random {
     }
 }
 
-/// A part of the unit circle, from which positions are drawn.
+/// A part of the unit circle, from which positions are drawn: from a point on to another, going round.
 ///
 /// ```text
-///  63     44 43     22 21      0
-/// |  turn   |  start  |  width  |
+///  63      32 31       0
+/// |   begin  |    end   |
 /// ```
-/// - `width` (22): how long it is, in parts of 2^22; 0: it is the whole.
-/// - `start` (22): how far from the turn on it begins, in parts of 2^22.
-/// - `turn` (20): where all begin to be counted, in parts of 2^20.
+/// - `end` (32): where it ends, in parts of 2^32.
+/// - `begin` (32): where it begins. Both 0: it is the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch(pub(crate) u64);
 
 impl Stretch {
     pub(crate) const WHOLE: Self = Self(0);
-    /// Of start and width.
-    pub(crate) const BITS: u32 = 22;
-    pub(crate) const TURN_BITS: u32 = u64::BITS - 2 * Self::BITS;
+    /// Of a point.
+    pub(crate) const BITS: u32 = 32;
 
-    /// `turn` counts from any number of rounds on; the end is once around at most.
-    pub(crate) fn new(turn: u64, start: u64, width: u64) -> Self {
-        debug_assert!(width < 1 << Self::BITS && start + width <= 1 << Self::BITS);
-        Self(turn << (2 * Self::BITS) | start << Self::BITS | width)
+    /// Points count from any number of rounds on. One that ends where it begins is the whole.
+    pub(crate) fn new(begin: u64, end: u64) -> Self {
+        let (begin, end) = (begin as u32, end as u32);
+        if begin == end { Self::WHOLE } else { Self(u64::from(begin) << Self::BITS | u64::from(end)) }
     }
 
     #[inline(always)]
     pub(crate) fn is_whole(self) -> bool {
-        self.width() == 0
+        self == Self::WHOLE
     }
 
     #[inline(always)]
-    pub(crate) fn turn(self) -> u64 {
-        self.0 >> (2 * Self::BITS)
+    pub(crate) fn begin(self) -> u32 {
+        (self.0 >> Self::BITS) as u32
     }
 
     #[inline(always)]
-    pub(crate) fn start(self) -> u64 {
-        self.0 >> Self::BITS & ((1 << Self::BITS) - 1)
+    pub(crate) fn end(self) -> u32 {
+        self.0 as u32
     }
 
-    #[inline(always)]
-    pub(crate) fn width(self) -> u64 {
-        self.0 & ((1 << Self::BITS) - 1)
+    /// How long it is; 0: it is the whole.
+    #[cfg(test)]
+    pub(crate) fn width(self) -> u32 {
+        self.end().wrapping_sub(self.begin())
     }
 }
 

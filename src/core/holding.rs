@@ -45,7 +45,7 @@ impl Core {
         self.rows.fetch_ahead(slot.chosen.cell, &node_in(slot.cell, pin));
         let Some(index) = self.indexes.get(slot.chosen.pool as u32) else { return };
         let (random, thread) = self.threads.stream();
-        if let Some(next) = index.guess_next(&self.cells, self.homes.of(thread), &random)
+        if let Some(next) = index.guess_next(&self.cells, self.homes.part(thread, index.high_water()), &random)
             && let Some(node) = next.cell.node.load(pin)
         {
             self.rows.fetch_ahead(next.number, node);

@@ -25,7 +25,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use crossbeam_utils::CachePadded;
 
 use super::Core;
-use crate::pool::{Found, Index};
+use crate::pool::{Found, Index, Part};
 use crate::random::{Random, Stretch};
 use crate::stats::{Count, OWN_STRIPES};
 use crate::sync::{Ordering, Statistic};
@@ -34,8 +34,8 @@ use crate::sync::{Ordering, Statistic};
 const BUSY: u64 = 512;
 /// Ticks after which the homes move on.
 const STAY: u64 = 64;
-/// How far they move, in parts of 2^20: by the golden ratio, so that they come everywhere before they come back.
-const STEP: u64 = 0x9e378;
+/// How far they move, in parts of 2^32: by the golden ratio, so that they come everywhere before they come back.
+const STEP: u64 = 0x9e37_79b9;
 
 /// What the sum rises by when the home's node was the fuller one; what it falls by when it was the less full, and when
 /// both were alike. So it keeps falling as long as the home's is the fuller by less than a quarter of the choices more
@@ -47,10 +47,10 @@ const ALIKE: u64 = 1;
 /// tests, and less often where nodes are as full as one another.
 const TOO_FULL: u64 = 96;
 /// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. A home that is
-/// fuller in every test is left after some 750 choices.
+/// fuller in every test is left after some 2,300 choices.
 const SUSPICIOUS: u64 = 12;
 const OFTEN: u32 = 3;
-const RARELY: u32 = 7;
+const RARELY: u32 = 9;
 
 /// See the module's documentation. Threads are known by their numbers; those past the first few share the last home, which
 /// is always the whole.
@@ -61,8 +61,14 @@ pub(super) struct Homes(Box<[CachePadded<Home>; OWN_STRIPES + 1]>);
 struct Home {
     /// A [`Stretch`].
     stretch: Statistic,
-    /// By how much it seemed to be fuller than the rest. Only its thread writes it.
+    /// By how much it seemed to be fuller than the rest. Only its thread writes it, and what follows.
     fuller: Statistic,
+    /// The part that it was last laid on, see [`Homes::part`]: of so many positions,
+    all: Statistic,
+    /// as this stretch,
+    laid: Statistic,
+    /// a [`Part`].
+    part: Statistic,
 }
 
 /// What maintenance remembers from one tick to the next.
@@ -103,6 +109,18 @@ impl Stay {
     }
 }
 
+impl Home {
+    /// For its thread.
+    #[inline(never)]
+    fn lay(&self, stretch: Stretch, all: u32) -> Part {
+        let part = Part::of(all, stretch);
+        self.all.store(u64::from(all), Ordering::Relaxed);
+        self.laid.store(stretch.0, Ordering::Relaxed);
+        self.part.store(part.word(), Ordering::Relaxed);
+        part
+    }
+}
+
 impl Homes {
     pub(super) fn new() -> Self {
         Self(Box::new(std::array::from_fn(|_| CachePadded::default())))
@@ -114,9 +132,23 @@ impl Homes {
     }
 
     /// The home of a thread.
-    #[inline(always)]
-    pub(super) fn of(&self, thread: u32) -> Stretch {
+    fn of(&self, thread: u32) -> Stretch {
         Stretch(self.at(thread).stretch.load(Ordering::Relaxed))
+    }
+
+    /// The part of so many positions of a pool that is the thread's home there. Most often it was asked for the same one before, and
+    /// then that is known: to work it out takes longer than all else until a position is drawn.
+    #[inline(always)]
+    pub(super) fn part(&self, thread: u32, all: u32) -> Part {
+        let home = self.at(thread);
+        let stretch = home.stretch.load(Ordering::Relaxed);
+        if stretch == Stretch::WHOLE.0 {
+            return Part::whole(all);
+        }
+        if home.laid.load(Ordering::Relaxed) == stretch && home.all.load(Ordering::Relaxed) == u64::from(all) {
+            return Part::of_word(all, home.part.load(Ordering::Relaxed));
+        }
+        home.lay(Stretch(stretch), all)
     }
 
     /// How rarely the thread's home is held against the whole now.
@@ -163,10 +195,10 @@ impl Homes {
             let home = if several && busy(drawn) {
                 before += drawn;
                 let end = (u128::from(before) << Stretch::BITS) / u128::from(total);
-                let width = end as u64 - start;
+                let end = end as u64;
                 // One too small to be told has none, and the next begins where it would have.
-                let home = Stretch::new(turn, start, width);
-                start += width;
+                let home = Stretch::new(turn.wrapping_add(start), turn.wrapping_add(end));
+                start = end;
                 let at_home = !self.of(thread as u32).is_whole();
                 if census.stays[thread].renew(census.ticks, at_home) { home } else { Stretch::WHOLE }
             } else {
@@ -181,31 +213,21 @@ impl Homes {
 impl Core {
     /// The less loaded of two members of the pool of this index, for a thread.
     #[inline(always)]
-    pub(super) fn draw_lighter<'a>(
-        &'a self,
-        index: &Index,
-        thread: u32,
-        home: Stretch,
-        random: &mut Random,
-    ) -> Option<Found<'a>> {
-        if !home.is_whole() && random.is_turn(self.homes.rarity(thread)) {
-            return self.draw_from_both(index, thread, home, random);
+    pub(super) fn draw_lighter<'a>(&'a self, index: &Index, thread: u32, random: &mut Random) -> Option<Found<'a>> {
+        let part = self.homes.part(thread, index.high_water());
+        // Twice, so that most often there is no part to reckon with.
+        if part.is_whole() {
+            return index.draw_lighter(&self.cells, Part::whole(index.high_water()), random);
         }
-        index.draw_lighter(&self.cells, home, random)
+        if random.is_turn(self.homes.rarity(thread)) {
+            return self.draw_from_both(index, thread, part, random);
+        }
+        index.draw_lighter(&self.cells, part, random)
     }
 
     /// As [`draw_lighter`](Self::draw_lighter), one of them from the whole pool: to see how the home compares to that.
     #[inline(never)]
-    fn draw_from_both<'a>(
-        &'a self,
-        index: &Index,
-        thread: u32,
-        home: Stretch,
-        random: &mut Random,
-    ) -> Option<Found<'a>> {
-        if !index.has_part(home) {
-            return index.draw_lighter(&self.cells, home, random);
-        }
+    fn draw_from_both<'a>(&'a self, index: &Index, thread: u32, home: Part, random: &mut Random) -> Option<Found<'a>> {
         let here = index.draw_in(home, &self.cells, random)?;
         let Some(there) = index.draw(&self.cells, random) else { return Some(here) };
         let load = here.compare(&there);
@@ -247,12 +269,26 @@ mod tests {
             if busy.len() > 1 {
                 let total: u64 = busy.iter().map(|thread| drawn[*thread]).sum();
                 for pair in busy.windows(2) {
-                    prop_assert_eq!(given[pair[0]].start() + given[pair[0]].width(), given[pair[1]].start());
+                    prop_assert_eq!(given[pair[0]].end(), given[pair[1]].begin());
                 }
                 for thread in busy {
-                    let share = given[thread].width() as f64 / f64::from(1 << Stretch::BITS);
+                    let share = f64::from(given[thread].width()) / 2f64.powi(32);
                     prop_assert!((share - drawn[thread] as f64 / total as f64).abs() < 1e-6);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        /// The part is that of the home that the thread has now, whichever it had, and of the pool that is asked about.
+        #[test]
+        fn a_part_is_of_this_home_and_of_this_pool(asked in proptest::collection::vec((0u64..4, 0usize..3), 1..50)) {
+            let homes = Homes::new();
+            for (home, pool) in asked {
+                let (stretch, all) = (Stretch::new(home << 30, 3 << 30), [700, 1000, 40_000][pool]);
+                homes.give(1, stretch);
+                prop_assert_eq!(homes.part(1, all), Part::of(all, stretch));
+                prop_assert_eq!(homes.part(0, all), Part::whole(all));
             }
         }
     }
@@ -269,7 +305,7 @@ mod tests {
         };
         assert_eq!(tick([BUSY, 0]), [Stretch::WHOLE; 2]);
         let [first, second] = tick([3 * BUSY, BUSY]);
-        assert_eq!((first.width(), second.width()), (3 << (Stretch::BITS - 2), 1 << (Stretch::BITS - 2)));
+        assert_eq!((first.width(), second.width()), (3 << 30, 1 << 30));
         assert_eq!(tick([BUSY, BUSY - 1]), [Stretch::WHOLE; 2]);
         assert_eq!(homes.of(OWN_STRIPES as u32), Stretch::WHOLE);
         assert_eq!(homes.of(u32::MAX), Stretch::WHOLE);
@@ -302,10 +338,10 @@ mod tests {
     #[test]
     fn homes_move_on() {
         let (homes, mut census) = (Homes::new(), Census::default());
-        let origins: Vec<u64> = (1..=3 * STAY)
+        let origins: Vec<u32> = (1..=3 * STAY)
             .map(|tick| {
                 homes.share_out(&mut census, [tick * BUSY; OWN_STRIPES]);
-                homes.of(0).turn()
+                homes.of(0).begin()
             })
             .collect();
         let moves = origins.windows(2).filter(|pair| pair[0] != pair[1]).count();

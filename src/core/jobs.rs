@@ -18,7 +18,9 @@ use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::id::{JobId, Prehashed};
 use crate::job::attempt::{Attempt, Held};
 use crate::job::binding::{Bound, Phase};
-use crate::job::{End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, Place, SessionMode, Spot, Vacancy, Wish};
+use crate::job::{
+    End, Here, InUse, Job, JobRecord, JobRequest, JobState, NoPlace, Place, SessionMode, Spot, Vacancy, Wish,
+};
 use crate::node::Node;
 use crate::node::word::Flags;
 use crate::session::Session;

@@ -89,9 +89,8 @@ impl Core {
         // Of the pool of that stamp, which is looked at again before a slot is taken.
         let key = index.key();
         let (mut random, thread) = self.threads.stream();
-        let home = self.homes.of(thread);
         let slot = loop {
-            let Some(found) = self.draw_lighter(index, thread, home, &mut random) else { break None };
+            let Some(found) = self.draw_lighter(index, thread, &mut random) else { break None };
             match self.reserve_of(index, number, stamp, &found) {
                 Taken::Yes => {
                     self.meters.counts.add(thread, Count::reserved);

@@ -119,9 +119,8 @@ impl Core {
             && let Some(pool) = self.sole_pool(asked, pin)
         {
             let (mut random, thread) = self.threads.stream();
-            let home = self.homes.of(thread);
             let taken = loop {
-                let Some(found) = self.draw_lighter(&pool.index, thread, home, &mut random) else { break None };
+                let Some(found) = self.draw_lighter(&pool.index, thread, &mut random) else { break None };
                 let taken = take(&Candidate { pool, found }, thread);
                 if taken.is_some() {
                     break taken;

@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use finished::OwnDesk;
+pub(crate) use place::Place;
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use requests::Requests;
 pub(crate) use requests::Spot;
-pub(crate) use place::Place;
 pub(crate) use table::{Jobs, NoPlace, Vacancy};
 pub(crate) use wheel::Wheel;
 

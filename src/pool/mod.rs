@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 
 pub use config::PoolConfig;
 pub(crate) use index::word::FANOUT;
-pub(crate) use index::{Found, Index};
+pub(crate) use index::{Found, Index, Part};
 pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use lent::Lent;

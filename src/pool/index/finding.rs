@@ -9,7 +9,7 @@ use super::word::{FANOUT, IndexWord, next_bit};
 use super::{Found, Index};
 use crate::node::Cells;
 use crate::prefetch::fetch_ahead;
-use crate::random::{Random, Stretch};
+use crate::random::Random;
 
 /// The processor's caches hold the cells of a pool of fewer positions.
 const LARGE: u32 = 1 << 14;
@@ -25,26 +25,21 @@ impl Index {
     /// fewer others are in its word, and the fewer words with any there are beside that; see the limitations.
     #[inline(always)]
     pub(crate) fn draw<'a>(&self, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.draw_in(Stretch::WHOLE, cells, random)
+        self.draw_in(Part::whole(self.high_water()), cells, random)
     }
 
-    /// As [`draw`](Self::draw), from this part of a large pool as long as somebody is found there.
+    /// As [`draw`](Self::draw), from this part as long as somebody is found there.
     #[inline(always)]
-    pub(crate) fn draw_in<'a>(&self, home: Stretch, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.find(cells, &self.draw_place(Part::of(self.high_water(), home), random))
+    pub(crate) fn draw_in<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        self.find(cells, &self.draw_place(part, random))
     }
 
-    /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part of a large pool as long as
-    /// somebody is found there.
+    /// The less loaded of two members that are drawn as by [`draw`](Self::draw), from this part as long as somebody is found
+    /// there.
     #[inline(always)]
-    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, home: Stretch, random: &mut Random) -> Option<Found<'a>> {
-        let high_water = self.high_water();
-        if high_water > FANOUT {
-            // Twice, so that most often there is no part to reckon with.
-            return match home.is_whole() {
-                true => self.draw_lighter_of(Part::whole(high_water), cells, random),
-                false => self.draw_lighter_of(Part::of(high_water, home), cells, random),
-            };
+    pub(crate) fn draw_lighter<'a>(&self, cells: &'a Cells, part: Part, random: &mut Random) -> Option<Found<'a>> {
+        if part.all() > FANOUT {
+            return self.draw_lighter_of(part, cells, random);
         }
         let few = self.draw_lighter_of_few(cells, random);
         if few.is_some() {
@@ -52,7 +47,7 @@ impl Index {
         }
         // On a copy, so that the caller's can be in a register.
         let mut apart = random.clone();
-        let found = self.draw_lighter_apart(high_water, cells, &mut apart);
+        let found = self.draw_lighter_apart(part, cells, &mut apart);
         *random = apart;
         found
     }
@@ -77,8 +72,8 @@ impl Index {
     }
 
     #[inline(never)]
-    fn draw_lighter_apart<'a>(&self, high_water: u32, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
-        self.draw_lighter_of(Part::whole(high_water), cells, random)
+    fn draw_lighter_apart<'a>(&self, part: Part, cells: &'a Cells, random: &mut Random) -> Option<Found<'a>> {
+        self.draw_lighter_of(part, cells, random)
     }
 
     #[inline(always)]
@@ -181,11 +176,6 @@ impl Index {
         Drawn { leaf: number, place, bits, seats, fraction }
     }
 
-    /// Whether there is a part of its own for this home.
-    pub(crate) fn has_part(&self, home: Stretch) -> bool {
-        !Part::of(self.high_water(), home).is_whole()
-    }
-
     /// Has the cells fetched that will be drawn with these random numbers after [`AHEAD`] choices more. If the thread chooses
     /// from another pool then, or the bits have changed, two lines were fetched in vain; so they are if the leaves are empty,
     /// but where many are, most choices do not come here.
@@ -203,12 +193,11 @@ impl Index {
     /// Who will be chosen next with these random numbers, as it looks now, in a pool whose nodes the caches do not hold: a
     /// guess, for what that choice will need of the node to be fetched.
     #[inline(always)]
-    pub(crate) fn guess_next<'a>(&self, cells: &'a Cells, home: Stretch, random: &Random) -> Option<Found<'a>> {
-        let high_water = self.high_water();
-        if high_water < LARGE {
+    pub(crate) fn guess_next<'a>(&self, cells: &'a Cells, part: Part, random: &Random) -> Option<Found<'a>> {
+        if part.all() < LARGE {
             return None;
         }
-        let (part, mut ahead) = (Part::of(high_water, home), random.clone());
+        let mut ahead = random.clone();
         let drawn = [self.draw_place(part, &mut ahead), self.draw_place(part, &mut ahead)];
         // Both cells were fetched for that choice, see `foresee`.
         let [first, second] = [&drawn[0], &drawn[1]].map(|drawn| look(cells, drawn.seats, drawn.place));

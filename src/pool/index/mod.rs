@@ -51,6 +51,7 @@ use crate::pool::Occupancy;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
 pub(crate) use found::Found;
 use leaf::{Leaf, Leaves};
+pub(crate) use part::Part;
 use std::sync::Arc;
 use word::{FANOUT, IndexWord};
 

@@ -13,11 +13,11 @@ use crate::random::{Random, Stretch};
 const WITH_HOMES: u32 = 512;
 
 /// Positions whose leaves are on one cache line.
-const LINE: u64 = FANOUT as u64 * 4;
+const LINE: u32 = FANOUT * 4;
 
 /// Positions in a row, going round. See the module's documentation.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
     first: u32,
     len: u32,
     /// Positions of the pool.
@@ -26,31 +26,27 @@ pub(super) struct Part {
 
 impl Part {
     #[inline(always)]
-    pub(super) fn whole(all: u32) -> Self {
+    pub(crate) fn whole(all: u32) -> Self {
         Self { first: 0, len: all, all }
     }
 
     /// Parts of homes that lie side by side all around lie side by side all around, in whole lines of the pool.
-    #[inline(always)]
-    pub(super) fn of(all: u32, home: Stretch) -> Self {
-        let whole = Self::whole(all);
+    pub(crate) fn of(all: u32, home: Stretch) -> Self {
         if home.is_whole() || all < WITH_HOMES {
-            return whole;
+            return Self::whole(all);
         }
         // The last line has up to half a line more, or less.
-        let lines = (u64::from(all) + LINE / 2) / LINE;
-        let near = |place: u64| (place * lines + (1 << (Stretch::BITS - 1))) >> Stretch::BITS;
-        let (start, end) = (near(home.start()), near(home.start() + home.width()));
-        // A home of less than half a line may have none.
-        if start == end || end - start == lines {
-            return whole;
-        }
-        let turn = (home.turn() * lines) >> Stretch::TURN_BITS;
-        // No line is more than once around; so there is no need to divide, which takes as long as all the rest.
-        let begin_of = |line: u64| if line < lines { line * LINE } else { u64::from(all) + (line - lines) * LINE };
-        let first = if turn + start < lines { turn + start } else { turn + start - lines };
-        let (first, end) = (begin_of(first), begin_of(first + end - start));
-        Self { first: first as u32, len: (end - first) as u32, all }
+        let lines = (all + LINE / 2) / LINE;
+        let near = |point: u32| {
+            let half = 1 << (Stretch::BITS - 1);
+            ((u64::from(point) * u64::from(lines) + half) >> Stretch::BITS) as u32
+        };
+        let (begin, end) = (near(home.begin()), near(home.end()));
+        // Where the last line ends the first begins.
+        let first = if begin == lines { 0 } else { begin * LINE };
+        let end = if end == lines || end == 0 { all } else { end * LINE };
+        // A home of less than half a line may have none, and is the whole.
+        Self { first, len: if first < end { end - first } else { end + (all - first) }, all }
     }
 
     #[inline(always)]
@@ -58,7 +54,18 @@ impl Part {
         self.all
     }
 
-    pub(super) fn is_whole(self) -> bool {
+    /// As a word to be kept, for whoever knows of how many positions it is a part.
+    #[inline(always)]
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.first) << 32 | u64::from(self.len)
+    }
+
+    #[inline(always)]
+    pub(crate) fn of_word(all: u32, word: u64) -> Self {
+        Self { first: (word >> 32) as u32, len: word as u32, all }
+    }
+
+    pub(crate) fn is_whole(self) -> bool {
         self.len == self.all
     }
 
@@ -85,23 +92,23 @@ mod tests {
         #[test]
         fn parts_cover_all_once(
             all in WITH_HOMES..2_000_000,
-            turn in 0u64..1 << Stretch::TURN_BITS,
+            turn in any::<u32>(),
             ends in proptest::collection::btree_set(1u64..1 << Stretch::BITS, 1..16),
             seed in any::<u64>(),
         ) {
             let (mut start, mut covered, mut random) = (0, Vec::new(), Random::new(seed));
             for end in ends.into_iter().chain([1 << Stretch::BITS]) {
-                let width = end - start;
-                let part = Part::of(all, Stretch::new(turn, start, width));
+                let wanted = (end - start) as f64 / 2f64.powi(32) * f64::from(all);
+                let part = Part::of(all, Stretch::new(u64::from(turn) + start, u64::from(turn) + end));
                 start = end;
-                let wanted = width as f64 / f64::from(1 << Stretch::BITS) * f64::from(all);
+                prop_assert_eq!(Part::of_word(all, part.word()), part);
                 if part.len == all {
-                    prop_assert!(wanted <= 1.5 * LINE as f64 || wanted >= f64::from(all) - 1.5 * LINE as f64);
+                    prop_assert!(wanted <= 1.5 * f64::from(LINE) || wanted >= f64::from(all) - 1.5 * f64::from(LINE));
                     covered.push(None);
                     continue;
                 }
-                prop_assert!(u64::from(part.first) % LINE == 0 && part.first < all);
-                prop_assert!(u64::from(part.len) >= LINE / 2 && (f64::from(part.len) - wanted).abs() <= 1.5 * LINE as f64);
+                prop_assert!(part.first % LINE == 0 && part.first < all);
+                prop_assert!(part.len >= LINE / 2 && (f64::from(part.len) - wanted).abs() <= 1.5 * f64::from(LINE));
                 covered.push(Some(part));
                 for _ in 0..10 {
                     let (position, _) = part.draw(&mut random);
@@ -121,15 +128,15 @@ mod tests {
     #[test]
     fn equal_homes_have_equal_parts() {
         let half = 1 << (Stretch::BITS - 1);
-        for turn in 0..1000 {
-            let parts = [0, half].map(|start| Part::of(1000, Stretch::new(turn << 10, start, half)));
+        for turn in (0..1000).map(|turn| turn << 22) {
+            let parts = [0, half].map(|start| Part::of(1000, Stretch::new(turn + start, turn + start + half)));
             assert!(parts.iter().all(|part| (488..=512).contains(&part.len)), "{parts:?}");
         }
     }
 
     #[test]
     fn small_pools_have_no_parts() {
-        let home = Stretch::new(0, 1 << (Stretch::BITS - 1), 1 << (Stretch::BITS - 2));
+        let home = Stretch::new(1 << 31, 3 << 30);
         assert_eq!(Part::of(WITH_HOMES - 1, home).len, WITH_HOMES - 1);
         assert_eq!((Part::of(1024, home).first, Part::of(1024, home).len), (512, 256));
     }
