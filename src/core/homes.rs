@@ -47,10 +47,10 @@ const ALIKE: u64 = 1;
 /// tests, and less often where nodes are as full as one another.
 const TOO_FULL: u64 = 96;
 /// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. A home that is
-/// fuller in every test is left after some 2,300 choices.
+/// fuller in every test is left after some 4,300 choices.
 const SUSPICIOUS: u64 = 12;
 const OFTEN: u32 = 3;
-const RARELY: u32 = 9;
+const RARELY: u32 = 10;
 
 /// See the module's documentation. Threads are known by their numbers; those past the first few share the last home, which
 /// is always the whole.
