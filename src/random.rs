@@ -154,7 +154,7 @@ struct Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         // The thread ends, and its numbers become other threads'. Should it use a scheduler once more, it has none.
-        SCHEDULER.set(0);
+        IN_USE.with(|used| used.scheduler.set(0));
     }
 }
 
@@ -164,12 +164,16 @@ const ELSEWHERE: u64 = 0x9e37_79b9_7f4a_7c15;
 /// With this many schedulers besides the one used last, a thread forgets those that are gone.
 const REMEMBERED: usize = 32;
 
+/// What a thread keeps of the scheduler used last. Each field by itself, so that a use reads and writes just what it needs.
+struct InUse {
+    /// 0: none.
+    scheduler: Cell<u64>,
+    state: Cell<u64>,
+    ordinal: Cell<u32>,
+}
+
 thread_local! {
-    // What is kept for the scheduler used last; 0: none. Each field by itself, so that a use reads and writes just what
-    // it needs.
-    static SCHEDULER: Cell<u64> = const { Cell::new(0) };
-    static STATE: Cell<u64> = const { Cell::new(0) };
-    static ORDINAL: Cell<u32> = const { Cell::new(0) };
+    static IN_USE: InUse = const { InUse { scheduler: Cell::new(0), state: Cell::new(0), ordinal: Cell::new(0) } };
     static KEPT: RefCell<Kept> = const { RefCell::new(Kept { last: None, others: Vec::new() }) };
 }
 
@@ -199,11 +203,12 @@ impl Threads {
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Random, u32) -> R) -> R {
         self.take_over();
         // Should `f` panic, or use this scheduler, the same numbers must not come again.
-        let state = STATE.with(|kept| kept.replace(kept.get().wrapping_add(ELSEWHERE)));
+        let aside = |used: &InUse| (used.state.replace(used.state.get().wrapping_add(ELSEWHERE)), used.ordinal.get());
+        let (state, ordinal) = IN_USE.with(aside);
         let mut random = Random::new(state);
-        let result = f(&mut random, ORDINAL.get());
+        let result = f(&mut random, ordinal);
         self.take_over();
-        STATE.with(|state| state.replace(random.0.get_seed()));
+        self.keep(random);
         result
     }
 
@@ -212,27 +217,26 @@ impl Threads {
     #[inline(always)]
     pub(crate) fn stream(&self) -> (Random, u32) {
         self.take_over();
-        (Random::new(STATE.get()), ORDINAL.get())
+        IN_USE.with(|used| (Random::new(used.state.get()), used.ordinal.get()))
     }
 
     /// Takes the stream back.
     #[inline(always)]
     pub(crate) fn keep(&self, stream: Random) {
-        // By `replace`, since `set` is not inlined for a thread-local.
-        STATE.with(|state| state.replace(stream.0.get_seed()));
+        IN_USE.with(|used| used.state.set(stream.0.get_seed()));
     }
 
     /// This thread's number.
     #[inline(always)]
     pub(crate) fn ordinal(&self) -> u32 {
         self.take_over();
-        ORDINAL.get()
+        IN_USE.with(|used| used.ordinal.get())
     }
 
     /// Makes this the scheduler used last.
     #[inline(always)]
     fn take_over(&self) {
-        if SCHEDULER.get() != self.scheduler {
+        if IN_USE.with(|used| used.scheduler.get()) != self.scheduler {
             self.switch();
         }
     }
@@ -240,6 +244,7 @@ impl Threads {
     #[cold]
     #[inline(never)]
     fn switch(&self) {
+        let (scheduler, state) = IN_USE.with(|used| (used.scheduler.get(), used.state.get()));
         let local = KEPT.try_with(|kept| {
             let Kept { last, others } = &mut *kept.borrow_mut();
             if let Some(lease) = last.take() {
@@ -247,7 +252,7 @@ impl Threads {
                     // Those that are gone. One that is there may be in the middle of a call, of which this is a part.
                     others.retain(|other| other.lease.numbers.strong_count() > 0);
                 }
-                others.push(Local { scheduler: SCHEDULER.get(), state: STATE.get(), lease });
+                others.push(Local { scheduler, state, lease });
             }
             let known = others.iter().position(|other| other.scheduler == self.scheduler);
             let local = known.map_or_else(|| self.begin(), |at| others.remove(at));
@@ -256,9 +261,11 @@ impl Threads {
             found
         });
         let (state, ordinal) = local.unwrap_or_else(|_| (self.begin().state, NOBODY));
-        SCHEDULER.set(self.scheduler);
-        STATE.set(state);
-        ORDINAL.set(ordinal);
+        IN_USE.with(|used| {
+            used.scheduler.set(self.scheduler);
+            used.state.set(state);
+            used.ordinal.set(ordinal);
+        });
     }
 
     /// A new stream, for this thread.
