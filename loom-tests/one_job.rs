@@ -13,11 +13,14 @@
 //! | two creates, and then the jobs of the node are orphaned | 2 | 1 |
 //! | a create, and the node is deregistered | 2 | 2 |
 //! | a create, and the node's heartbeats are found to have stopped | 2 | 2 |
+//! | the end of a create, step by step, and the node goes offline | 2 | 2 |
 //!
 //! Seen to fail with:
 //! - `Core::begin` without `let_go` for whoever enters second: first model, two slots are held;
-//! - `Jobs::at` not asking whether the job is entered: third-last model, two jobs are orphaned;
-//! - `Jobs::find` not saying that of a job of which its owner is about to say it: the same, the job is not orphaned;
+//! - `Jobs::settled` not asking whether the job is entered: fifth model, two jobs are orphaned;
+//! - `Jobs::settled` not looking for a job that is not said to be entered: last model, a job that nobody orphans;
+//! - `Jobs::find` not saying that of a job of which its owner is about to say it: fifth model, its id is not known;
+//! - `Fenced::after_exchange` without a fence: both models of nodes that go offline;
 //! - `Core::bound` and `Core::orphan_jobs` without their fences: offline model, a job that is active and nobody orphans;
 //! - `Core::bound` not looking at the flags at all: both models of nodes that go.
 
@@ -26,8 +29,11 @@ use std::time::Duration;
 use loom::thread;
 
 use super::*;
-use crate::job::{End, Job};
-use crate::{CreateJobError, Demand, JobRequest, JobState};
+use crate::core::selecting::{Asked, Extra};
+use crate::job::{End, Job, Wish};
+use crate::node::word::Flags;
+use crate::sync::Fenced;
+use crate::{CreateJobError, Demand, JobRequest, JobState, SessionMode};
 
 fn request() -> JobRequest {
     JobRequest::new("request", Demand::new().service(Service::ASR))
@@ -164,6 +170,8 @@ fn two_creates_and_then_the_jobs_of_the_node_are_orphaned() {
         // So that a preemption is left for the other one's, in the middle.
         thread::yield_now();
         let mine = create(&fleet.core).expect("there are two slots");
+        // Whoever has made it may not have said so yet.
+        assert!(fleet.core.job(mine.id()).is_some(), "a job that a create has returned is not known by its id");
         // What a sweep does with a node that it has taken offline.
         fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin());
         assert_eq!((mine.state(), other.join().unwrap()), (JobState::Orphaned, mine.id()));
@@ -222,7 +230,43 @@ fn a_create_while_the_node_is_found_offline() {
             None => seen.note("it was refused"),
         }
         assert_eq!(held(&fleet), (0, 0));
-        assert!(fleet.word(0).flags().has(crate::node::word::Flags::OFFLINE));
+        assert!(fleet.word(0).flags().has(Flags::OFFLINE));
         assert_told(&fleet.core);
+    });
+}
+
+/// The steps of `Core::begin` and `Core::bound`, one by one, so that loom tries the one order in which nobody but who
+/// orphans the jobs can see what has happened: its owner has looked at the node already, and has not said of the job that
+/// it is entered, as far as the other thread can see.
+#[test]
+fn a_job_that_is_entered_and_not_said_to_be_while_its_node_goes_offline() {
+    explore(2, &["its owner has seen it", "the job was orphaned"], |seen| {
+        let fleet = Fleet::new([1]);
+        let (core, pin, request) = (&fleet.core, crossbeam_epoch::pin(), request());
+        let (key, here) = (core.prehash(&request.request_id), core.here());
+        let spot = core.jobs.find(&key, &pin).err().expect("there is no job");
+        let vacancy = core.jobs.vacancy(here, &pin).expect("there is room");
+        let held =
+            core.hold(vacancy.number(), Asked::Plain(&request.demand), Extra::default(), &pin).expect("a slot is free");
+        let (mode, lease, deadline, kinds) = (SessionMode::default(), 10, 10, &core.kinds);
+        let wish = Wish { request: &request, mode, lease, now: 0, deadline, kinds };
+        let (place, record, _kept) = vacancy.fill(wish, held, &pin);
+        let other = thread::spawn({
+            let fleet = fleet.clone();
+            move || {
+                fleet.core.cells.at(0).change(fleet.nodes[0].node.generation, |word| word.with_flags(Flags::OFFLINE));
+                fleet.stir();
+                fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin());
+            }
+        });
+        assert!(core.jobs.enter((place, record.place), &key, spot, &pin));
+        Fenced::after_exchange();
+        record.set_entered();
+        fleet.stir();
+        let offline = fleet.word(0).flags().has(Flags::OFFLINE);
+        other.join().unwrap();
+        let orphaned = record.binding.load().phase().state() == JobState::Orphaned;
+        assert!(offline || orphaned, "a job that is active and nobody orphans");
+        seen.note(if offline { "its owner has seen it" } else { "the job was orphaned" });
     });
 }

@@ -83,7 +83,7 @@ impl Stretch {
     }
 
     /// How long it is; 0: it is the whole.
-    #[cfg(test)]
+    #[cfg(all(test, not(slotyard_loom)))]
     pub(crate) fn width(self) -> u32 {
         self.end().wrapping_sub(self.begin())
     }

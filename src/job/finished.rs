@@ -393,7 +393,7 @@ pub(crate) struct OwnDesk {
 impl OwnDesk {
     pub(crate) fn new(places: u32) -> Self {
         let desk = Self { places: Places::new(), finished: Finished::new(), desks: Desks::new() };
-        (0..places).for_each(|place| drop(desk.places.ensure(place)));
+        (0..places).for_each(|place| _ = desk.places.ensure(place));
         // Not the call with which all desks are looked at.
         desk.desks.number(0).queue.calls.store(1, Ordering::Relaxed);
         desk
