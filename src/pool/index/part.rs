@@ -107,7 +107,7 @@ mod tests {
                     covered.push(None);
                     continue;
                 }
-                prop_assert!(part.first % LINE == 0 && part.first < all);
+                prop_assert!(part.first.is_multiple_of(LINE) && part.first < all);
                 prop_assert!(part.len >= LINE / 2 && (f64::from(part.len) - wanted).abs() <= 1.5 * f64::from(LINE));
                 covered.push(Some(part));
                 for _ in 0..10 {
