@@ -8,7 +8,7 @@
 
 use std::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, Ordering, Zeroed, owned, sized, zeroed_slice};
+use crate::sync::{AtomicPtr, Ordering, Zeroed, allocate, free, owned, sized};
 
 /// Chunks of an arena: with this many even `FIRST = 1` goes to 2^27 items.
 const CHUNKS: usize = sized(27, 4) as usize;
@@ -83,14 +83,14 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
         let chunk = Self::chunk_of(index);
         let slot = &self.origins[chunk];
         if slot.load(Ordering::Acquire).is_null() {
-            let items = Box::into_raw(zeroed_slice::<T>(chunk_len(FIRST, chunk))).cast::<T>();
-            let origin = items.wrapping_sub(first_of(FIRST, chunk));
+            let items = allocate::<T>(chunk_len(FIRST, chunk));
+            let origin = items.as_ptr().wrapping_sub(first_of(FIRST, chunk));
             assert!(!origin.is_null(), "memory is nowhere so low that the origin could be null");
             // Release: publishes the zeroed items to the Acquire in `get`.
             let won = slot.compare_exchange(std::ptr::null_mut(), origin, Ordering::Release, Ordering::Relaxed);
             if won.is_err() {
-                // SAFETY: `items` came from `Box::into_raw` just above, with this length, and nobody else saw it.
-                drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(items, chunk_len(FIRST, chunk))) });
+                // SAFETY: allocated just above, as many, and nobody else saw them.
+                unsafe { free(items, chunk_len(FIRST, chunk)) };
             }
         }
         self.at(index)
@@ -117,9 +117,9 @@ impl<T, const FIRST: u32> Drop for Arena<T, FIRST> {
         for (chunk, slot) in self.origins.iter_mut().enumerate() {
             let origin = owned(slot);
             if !origin.is_null() {
-                let (items, len) = (origin.wrapping_add(first_of(FIRST, chunk)), chunk_len(FIRST, chunk));
-                // SAFETY: an origin that is not null was made, by `ensure`, from `Box::into_raw` of a slice of this length.
-                drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(items, len)) });
+                let items = NonNull::new(origin.wrapping_add(first_of(FIRST, chunk))).expect("it was made from one");
+                // SAFETY: an origin that is not null was made, by `ensure`, of as many items.
+                unsafe { free(items, chunk_len(FIRST, chunk)) };
             }
         }
     }

@@ -4,6 +4,8 @@
 //! into those, so [`modelled`] has stand-ins for them. What the models leave out stays the standard library's in both
 //! builds and says so: numbers that nothing depends on.
 
+#[cfg(not(slotyard_loom))]
+mod items;
 #[cfg(slotyard_loom)]
 mod modelled;
 
@@ -12,16 +14,10 @@ mod shipped {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 
+    pub(crate) use super::items::{allocate, free, zeroed_slice};
     pub(crate) use crossbeam_channel as channel;
     pub(crate) use crossbeam_queue::SegQueue;
     pub(crate) use papaya::HashMap as Map;
-
-    /// A slice of zeroed values, without touching the memory: large ones are mapped when first used.
-    pub(crate) fn zeroed_slice<T: super::Zeroed>(len: usize) -> Box<[T]> {
-        let slice = Box::<[T]>::new_zeroed_slice(len);
-        // SAFETY: `Zeroed` promises that all-zero bytes are a valid value.
-        unsafe { slice.assume_init() }
-    }
 
     /// The pointer, from whoever has it for himself.
     pub(crate) fn owned<T>(pointer: &mut AtomicPtr<T>) -> *mut T {
@@ -35,7 +31,8 @@ use modelled as imp;
 use shipped as imp;
 
 pub(crate) use imp::{
-    AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, channel, fence, owned, zeroed_slice,
+    AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel, fence, free, owned,
+    zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 

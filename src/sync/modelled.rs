@@ -9,6 +9,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
+use std::ptr::NonNull;
 
 use papaya::{HashMapRef, LocalGuard};
 
@@ -25,6 +26,20 @@ pub(crate) mod channel {
 /// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
     (0..len).map(|_| T::default()).collect()
+}
+
+/// As many items, to be given back with [`free`].
+pub(crate) fn allocate<T: Zeroed>(len: usize) -> NonNull<T> {
+    NonNull::from(Box::leak(zeroed_slice::<T>(len))).cast()
+}
+
+/// Drops the items, and gives their memory back.
+///
+/// # Safety
+/// As many items as were [`allocate`]d there, which nobody has any more.
+pub(crate) unsafe fn free<T>(items: NonNull<T>, len: usize) {
+    // SAFETY: leaked from such a box.
+    drop(unsafe { Box::from_raw(NonNull::slice_from_raw_parts(items, len).as_ptr()) });
 }
 
 /// The pointer, from whoever has it for himself. Often that is the last of several that shared an `Arc`, which loom
