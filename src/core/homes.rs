@@ -9,8 +9,8 @@
 //! one busy thread there are none. And they wander, so that no node stays with one thread, whose jobs may be longer
 //! than another's.
 //!
-//! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: of some choices
-//! the second node is drawn from the whole pool, and which of the two is less loaded is added up as in Page's cumulative
+//! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: before some choices
+//! it looks at a node of each, and which of the two is less loaded is added up as in Page's cumulative
 //! sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it for a tick,
 //! or for longer if that has been so before. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says that
 //! it may be worth it.
@@ -47,8 +47,8 @@ const ALIKE: u64 = 1;
 /// tests, and less often where nodes are as full as one another.
 const TOO_FULL: u64 = 96;
 /// The sum from which on tests are frequent: of one choice in 2^`OFTEN`, before of one in 2^`RARELY`. A home that is
-/// fuller in every test is left after some 4,300 choices.
-const SUSPICIOUS: u64 = 12;
+/// fuller in every test is left after some 1,300 choices.
+const SUSPICIOUS: u64 = 3;
 const OFTEN: u32 = 3;
 const RARELY: u32 = 10;
 
@@ -220,19 +220,20 @@ impl Core {
             return index.draw_lighter(&self.cells, Part::whole(index.high_water()), random);
         }
         if random.is_turn(self.homes.rarity(thread)) {
-            return self.draw_from_both(index, thread, part, random);
+            self.test_home(index, thread, part, random);
         }
         index.draw_lighter(&self.cells, part, random)
     }
 
-    /// As [`draw_lighter`](Self::draw_lighter), one of them from the whole pool: to see how the home compares to that.
+    /// Draws from the home and from the whole, to see how they compare. Neither is chosen: a node of another's home that is
+    /// only looked at stays in the caches of both.
     #[inline(never)]
-    fn draw_from_both<'a>(&'a self, index: &Index, thread: u32, home: Part, random: &mut Random) -> Option<Found<'a>> {
-        let here = index.draw_in(home, &self.cells, random)?;
-        let Some(there) = index.draw(&self.cells, random) else { return Some(here) };
-        let load = here.compare(&there);
-        self.homes.note(thread, load);
-        Some(if load.is_gt() { there } else { here })
+    fn test_home(&self, index: &Index, thread: u32, home: Part, random: &mut Random) {
+        let here = index.draw_in(home, &self.cells, random);
+        let there = index.draw(&self.cells, random);
+        if let (Some(here), Some(there)) = (here, there) {
+            self.homes.note(thread, here.compare(&there));
+        }
     }
 
     /// Shares the homes out, if threads are to have any.
