@@ -53,6 +53,11 @@ const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const SLOTS: u32 = 8;
 /// Percent of the slots that others hold. Load is lowered, so the highest comes first.
 const LOADS: [u32; 2] = [90, 0];
+/// Of the scheduler, where not said otherwise. Homes move on every 64 ticks.
+const TICK: Duration = Duration::from_millis(10);
+/// Others, for which homes move ten times as often, and ten times as seldom; and the size of fleet for that.
+const TICKS: [(Duration, &str); 2] = [(Duration::from_millis(1), "64 ms"), (Duration::from_millis(100), "6.4 s")];
+const MOVED: u32 = 10_000;
 /// A larger fleet takes long to fill and is no different, as far as the spread of jobs goes.
 const MOST_SPREAD: u32 = 100_000;
 
@@ -65,29 +70,50 @@ fn main() {
             if !suite.wants(&fleet_of) {
                 continue;
             }
-            let new = |homes| Fleet::of(scheduler(*nodes, homes), *nodes, SLOTS, &fleet::demand());
-            let fleet = new(homes);
-            {
-                let mut held = fleet.fill();
-                for load in LOADS {
-                    held.lower_to(load);
-                    let case = format!("{fleet_of}, {load} % held");
-                    throughput::measure(&mut suite, &case, &fleet, &held.floor, homes);
-                }
-            }
-            if *nodes <= MOST_SPREAD {
-                spread::measure(&mut suite, &fleet_of, &fleet, &new(false));
-            }
+            let budgeted = if homes { Budgeted::All } else { Budgeted::Evenness };
+            measure(&mut suite, &fleet_of, *nodes, (homes, TICK), budgeted);
+        }
+    }
+    for (tick, often) in TICKS {
+        let nodes = if Suite::is_bench() { MOVED } else { 100 };
+        let fleet_of = format!("{nodes} nodes, homes move every {often}");
+        if suite.wants(&fleet_of) {
+            measure(&mut suite, &fleet_of, nodes, (true, tick), Budgeted::Nothing);
         }
     }
     late::measure(&mut suite);
     suite.finish();
 }
 
+/// What of a fleet is held against budgets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Budgeted {
+    All,
+    Evenness,
+    Nothing,
+}
+
+/// Throughput, and how even the load is; without homes, or with homes that move with these ticks.
+fn measure(suite: &mut Suite, fleet_of: &str, nodes: u32, (homes, tick): (bool, Duration), budgeted: Budgeted) {
+    let new = |homes| Fleet::of(scheduler(nodes, homes, tick), nodes, SLOTS, &fleet::demand());
+    let fleet = new(homes);
+    {
+        let mut held = fleet.fill();
+        for load in LOADS {
+            held.lower_to(load);
+            let case = format!("{fleet_of}, {load} % held");
+            throughput::measure(suite, &case, &fleet, &held.floor, budgeted == Budgeted::All);
+        }
+    }
+    if nodes <= MOST_SPREAD {
+        spread::measure(suite, fleet_of, &fleet, &new(false), budgeted != Budgeted::Nothing);
+    }
+}
+
 /// With a maintenance thread of its own: it is that which gives threads their homes.
-fn scheduler(nodes: u32, homes: bool) -> Scheduler {
+fn scheduler(nodes: u32, homes: bool, tick: Duration) -> Scheduler {
     let builder = Scheduler::builder().seed(1).heartbeat_timeout(Duration::from_secs(24 * 3600)).homes(homes);
-    let scheduler = builder.build().expect("the configuration is valid");
+    let scheduler = builder.tick_interval(tick).build().expect("the configuration is valid");
     fleet::register(&scheduler, 0..nodes, SLOTS);
     scheduler
 }

@@ -34,7 +34,7 @@ struct Spread {
 
 /// `alone` is a fleet like this one, whose scheduler has no homes: so one thread draws from all nodes, whatever other
 /// threads did before.
-pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet, alone: &Fleet) {
+pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet, alone: &Fleet, budgeted: bool) {
     let rounds = if Suite::is_bench() { 7 } else { 1 };
     let counts = super::counts(2);
     // What the others are held against; then one thread, after others; then each count: busy alike, and unevenly.
@@ -62,7 +62,8 @@ pub(super) fn measure(suite: &mut Suite, fleet_of: &str, fleet: &Fleet, alone: &
         ] {
             let subject = format!("{threads} threads{how}, {name}");
             let case = format!("{fleet_of}, 50 % held");
-            let about = About { case: &case, subject: &subject, floor: "1 thread without homes", budget: Some(BUDGET) };
+            let budget = budgeted.then_some(BUDGET);
+            let about = About { case: &case, subject: &subject, floor: "1 thread without homes", budget };
             suite.record_ratio(about, unit, of(spreads_of_many), of(&spreads[0]));
         }
     }
