@@ -136,8 +136,8 @@ impl Homes {
         Stretch(self.at(thread).stretch.load(Ordering::Relaxed))
     }
 
-    /// The part of so many positions of a pool that is the thread's home there. Most often it was asked for the same one before, and
-    /// then that is known: to work it out takes longer than all else until a position is drawn.
+    /// The part of so many positions of a pool that is the thread's home there. Most often it was asked for the same one
+    /// before, and then that is known: to work it out takes longer than all else until a position is drawn.
     #[inline(always)]
     pub(super) fn part(&self, thread: u32, all: u32) -> Part {
         let home = self.at(thread);
