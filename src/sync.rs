@@ -58,7 +58,7 @@ impl Fenced {
         Self(())
     }
 
-    /// The same right after a read-modify-write by which the first word was written, or behind which it was. On x86 that
+    /// The same right after a read-modify-write by which the first word was written, or before which it was. On x86 that
     /// is a fence itself, for no instruction with `lock` lets a later load come before an earlier store; another one
     /// would cost six ns more.
     #[inline(always)]

@@ -26,7 +26,7 @@
 use std::collections::BTreeSet;
 
 use super::place::{Link, Place, Places};
-use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, fence, sized, zeroed_slice};
+use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, sized, zeroed_slice};
 
 /// Buckets; a lease further off than a turn of the wheel is looked at once in each.
 const BUCKETS: u64 = sized(4096, 4) as u64;
@@ -103,7 +103,7 @@ impl Wheel {
     fn enter(&self, (place, number): (&Place, u32), deadline: u64, thread: u32) {
         let bucket = deadline / self.grain;
         push(self.list(thread as usize % STRIPES, bucket), place, number);
-        // Pairs with the fence in `turn`.
+        // Pairs with that in `turn`.
         Fenced::after_exchange();
         if self.cursor.load(Ordering::Relaxed) > bucket {
             self.apart.push((deadline, number));
@@ -115,8 +115,8 @@ impl Wheel {
         let (from, to) = (self.cursor.load(Ordering::Relaxed), now / self.grain);
         // The bucket of now itself is not past: more may come into it.
         self.cursor.store(to.max(from), Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `enter`.
-        fence(Ordering::SeqCst);
+        // Pairs with that in `enter`.
+        Fenced::here();
         let mut taken = self.due_apart(places, now);
         for bucket in from..=to.min(from.saturating_add(BUCKETS - 1)) {
             for stripe in 0..STRIPES {
