@@ -10,10 +10,10 @@
 //! than another's.
 //!
 //! Between two ticks threads fall idle, and others begin. So a thread holds its home against the whole: before some choices
-//! it looks at a node of each, and which of the two is less loaded is added up as in Page's cumulative
-//! sum test (Continuous inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it for a tick,
-//! or for longer if that has been so before. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says that
-//! it may be worth it.
+//! it looks at a node of each, and which of the two is less loaded is added up as in Page's cumulative sum test (Continuous
+//! inspection schemes, Biometrika 1954). A thread whose home is clearly fuller leaves it for a tick, or for longer if that
+//! has been so before. Looking at others' nodes is what homes are there to avoid, so it is done rarely, until the sum says
+//! that it may be worth it.
 //!
 //! A home is the thread's in every pool. Where two threads draw from different pools, each would leave a part of its own
 //! to nobody: that is one of the cases which the test ends.
@@ -214,10 +214,11 @@ impl Core {
     /// The less loaded of two members of the pool of this index, for a thread.
     #[inline(always)]
     pub(super) fn draw_lighter<'a>(&'a self, index: &Index, thread: u32, random: &mut Random) -> Option<Found<'a>> {
-        let part = self.homes.part(thread, index.high_water());
+        let all = index.high_water();
+        let part = self.homes.part(thread, all);
         // Twice, so that most often there is no part to reckon with.
         if part.is_whole() {
-            return index.draw_lighter(&self.cells, Part::whole(index.high_water()), random);
+            return index.draw_lighter(&self.cells, Part::whole(all), random);
         }
         if random.is_turn(self.homes.rarity(thread)) {
             self.test_home(index, thread, part, random);
