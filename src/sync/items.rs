@@ -70,7 +70,8 @@ pub(crate) unsafe fn free<T>(items: NonNull<T>, len: usize) {
 fn ask_for_large_pages<T>(items: NonNull<T>, len: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
-        const PAGE: usize = 4096;
+        // As large as the system's small pages are anywhere: it wants a whole one to begin with.
+        const PAGE: usize = 64 << 10;
         let bytes = len * size_of::<T>();
         if bytes < LARGE {
             return;
