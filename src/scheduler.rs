@@ -353,7 +353,8 @@ impl Scheduler {
 
     /// Moves the clock to `now`, the time since the scheduler was built, and does what has come due: nodes that were
     /// not heard of go offline, leases run out, what is old is forgotten. A time before an earlier one changes
-    /// nothing.
+    /// nothing. Time ends after 2^44 - 1 ms, which is 557 years: what is later is taken for that, and nothing that is
+    /// begun then comes due.
     ///
     /// # Panics
     /// Without [`manual_maintenance`](SchedulerBuilder::manual_maintenance): then time passes by itself.

@@ -17,6 +17,7 @@
 
 use super::desk::{At, Desk, Desks};
 use super::place::{Link, Place, Places};
+use crate::clock::END;
 use crate::id::JobId;
 use crate::sync::{AtomicU32, Ordering, SegQueue, Statistic};
 
@@ -37,6 +38,7 @@ impl Ending {
     const ATTEMPT_BITS: u32 = 20;
 
     pub(super) fn new(attempt: u32, at: u64) -> Self {
+        const { assert!(END <= u64::MAX >> Self::ATTEMPT_BITS, "every time has room") };
         // Attempts are fewer, and from 1 on, so it is neither `NEVER` nor `OFF`.
         let attempt = u64::from(attempt) & ((1 << Self::ATTEMPT_BITS) - 1);
         Self(at << Self::ATTEMPT_BITS | attempt)

@@ -1,5 +1,7 @@
 //! The words of a cell beside the slot word, bit by bit.
 
+use crate::clock::END;
+
 /// The last heartbeat: `at` (54 bits from 10) which coarse time in ms, of the node of which `generation` (10 bits from 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Heard {
@@ -12,6 +14,7 @@ impl Heard {
 
     #[inline(always)]
     pub(super) fn pack(self) -> u64 {
+        const { assert!(END <= u64::MAX >> Self::GENERATION_BITS, "every time has room") };
         self.at << Self::GENERATION_BITS | u64::from(self.generation)
     }
 
@@ -90,6 +93,7 @@ impl Report {
     const AT: u64 = (1 << 48) - 1;
 
     pub(crate) fn pack(self) -> u64 {
+        const { assert!(END <= Self::AT, "every time has room") };
         u64::from(self.external) << 48 | (self.at & Self::AT)
     }
 
