@@ -424,3 +424,19 @@ impl OwnDesk {
         self.places.at(place).order.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_up_to_the_end_of_time_come_back_as_they_went_in() {
+        for at in [0, 1, (1 << 32) - 1, 1 << 32, END] {
+            for attempt in [1, 2, 1 << 16] {
+                let ending = Ending::new(attempt, at);
+                assert_eq!((ending.at(), ending.is_of(attempt), ending.is_of(attempt + 1)), (at, true, false));
+                assert!(ending.0 != NEVER && ending.0 != OFF);
+            }
+        }
+    }
+}

@@ -149,4 +149,25 @@ mod tests {
             assert_eq!(Home::unpack(home.pack()), home);
         }
     }
+
+    #[test]
+    fn a_revision_that_comes_round_changes_nothing_else() {
+        let basis = Basis { capacity: u16::MAX, weight: 7, external: u16::MAX };
+        for revision in [0u64, 1, 0xfffe, 0xffff] {
+            let next = Basis::next_revision(revision << 48 | basis.pack());
+            assert_eq!(next, ((revision + 1) % (1 << 16)) << 48);
+            assert_eq!(Basis::unpack(next | basis.pack()), basis);
+        }
+    }
+
+    #[test]
+    fn times_up_to_the_end_come_back_as_they_went_in() {
+        for at in [0, 1, (1 << 31) - 1, 1 << 31, 1 << 32, END - 1, END] {
+            let heard = Heard { at, generation: 1023 };
+            assert_eq!(Heard::unpack(heard.pack()), heard);
+            let report = Report { external: u16::MAX, at };
+            assert_eq!(Report::unpack(report.pack()), report);
+            assert_eq!((report.decayed(at, 10), report.decayed(at + 10, 10)), (u16::MAX, 0));
+        }
+    }
 }
