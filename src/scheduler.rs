@@ -1,6 +1,7 @@
 //! The face of the library: [`Scheduler`], and what it hands out.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -395,6 +396,9 @@ impl Keeper {
 /// The scheduler's time is that of its maintenance: when a tick comes much too late (the process was stopped, the
 /// machine suspended), the excess is left out, so nodes and leases are not found dead for a pause of our own: whatever
 /// its length, half of the time that nodes have for a heartbeat is theirs.
+///
+/// Time goes on after a panic, which the panic hook has told of: code of others runs here, too, a subscriber of `tracing`
+/// and what others defer to the end of pins. A fleet without a clock would be lost without a word.
 fn keep_up(core: &Core, stop: &Flag) {
     let interval = core.config.tick_interval;
     let longest = (interval * 4).max(Duration::from_secs(1)).min(core.config.heartbeat_timeout / 2);
@@ -405,11 +409,14 @@ fn keep_up(core: &Core, stop: &Flag) {
         let elapsed = start.elapsed();
         let step = elapsed.saturating_sub(last);
         last = elapsed;
-        if step > longest {
-            left_out += step - longest;
-            tracing::warn!(?step, "maintenance came late; the time beyond {longest:?} is left out");
-        }
-        core.tick(elapsed - left_out);
+        left_out += step.saturating_sub(longest);
+        // What a tick that has panicked was about to do is left to later ones; locks are taken over as they are.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if step > longest {
+                tracing::warn!(?step, "maintenance came late; the time beyond {longest:?} is left out");
+            }
+            core.tick(elapsed - left_out);
+        }));
     }
 }
 
@@ -417,7 +424,10 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Release: pairs with the Acquire in `keep_up`.
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
+        // By that very thread, if what dropped the last clone was deferred by others: then it ends by itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
             thread.thread().unpark();
             // A panic there has been reported by the panic hook.
             let _ = thread.join();
