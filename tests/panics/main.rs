@@ -15,7 +15,7 @@ mod threads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::*;
 use slotyard::{Candidate, Choose, Drawing, NodeSpec, Policy, Scheduler, SchedulerBuilder};
@@ -35,12 +35,6 @@ fn panics<T>(call: impl FnOnce() -> T) {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     assert_eq!(text, Some(WANTED), "another panic");
     assert!(!crossbeam_epoch::is_pinned(), "a pin is left");
-}
-
-/// Some tests are about memory that is freed when no thread of the process is pinned.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where in a choice the policy panics.

@@ -181,7 +181,6 @@ fn a_policy_that_panics_in_the_middle_of_calls_of_its_own_leaves_nothing_of_any(
 
 #[test]
 fn what_panicking_calls_have_seen_is_freed_all_the_same() {
-    let _alone = alone();
     let (scheduler, script) = scripted(builder().max_jobs(8).max_finished_jobs(4));
     add(&scheduler, worker("a", 4));
     for n in 0..3_000 {
