@@ -33,7 +33,7 @@ const CLOCKLESS: [&str; 3] = ["src", "tests", "loom-tests"];
 /// Which files may do so all the same, and what for.
 const CLOCKED: [(&str, &str); 4] = [
     ("src/lock.rs", "it measures how long writers wait, one time in so many"),
-    ("src/scheduler.rs", "the maintenance thread makes the time of all others"),
+    ("src/keeper.rs", "the maintenance thread makes the time of all others"),
     ("loom-tests/mod.rs", "it shows how long each model took"),
     ("tests/regressions.rs", "two races are run for so long; what they find does not hang on it"),
 ];
