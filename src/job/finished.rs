@@ -17,6 +17,7 @@
 
 use super::desk::{At, Desk, Desks};
 use super::place::{Link, Place, Places};
+use crate::clock::END;
 use crate::id::JobId;
 use crate::sync::{AtomicU32, Ordering, SegQueue, Statistic};
 
@@ -37,6 +38,7 @@ impl Ending {
     const ATTEMPT_BITS: u32 = 20;
 
     pub(super) fn new(attempt: u32, at: u64) -> Self {
+        const { assert!(END <= u64::MAX >> Self::ATTEMPT_BITS, "every time has room") };
         // Attempts are fewer, and from 1 on, so it is neither `NEVER` nor `OFF`.
         let attempt = u64::from(attempt) & ((1 << Self::ATTEMPT_BITS) - 1);
         Self(at << Self::ATTEMPT_BITS | attempt)
@@ -420,5 +422,21 @@ impl OwnDesk {
     /// How often the place was taken off.
     pub(crate) fn taken(&self, place: u32) -> u64 {
         self.places.at(place).order.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_up_to_the_end_of_time_come_back_as_they_went_in() {
+        for at in [0, 1, (1 << 32) - 1, 1 << 32, END] {
+            for attempt in [1, 2, 1 << 16] {
+                let ending = Ending::new(attempt, at);
+                assert_eq!((ending.at(), ending.is_of(attempt), ending.is_of(attempt + 1)), (at, true, false));
+                assert!(ending.0 != NEVER && ending.0 != OFF);
+            }
+        }
     }
 }

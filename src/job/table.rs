@@ -7,7 +7,7 @@
 //!    job until it is entered, or said to be: nobody ends a job that its owner may have to take back.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
 //!    job that ended first, or about first, is forgotten. Both are counted on desks that tell the common count by and by, so
-//!    with many threads and large limits it may be a few percent more.
+//!    where limits are above 256 it may be 1/256 more for each thread, and an eighth at most.
 
 use std::sync::Arc;
 
