@@ -7,6 +7,8 @@ mod common;
 mod churn;
 mod holds;
 mod races;
+#[cfg(slotyard_sanitize_thread)]
+mod seen;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
