@@ -437,3 +437,20 @@ fn a_node_came_back_with_its_report_from_before_the_silence() {
     scheduler.heartbeat(&handle, &Heartbeat::ready()).unwrap();
     assert_eq!((node(&scheduler, "n").external, kind(&scheduler, &work())), (0, "selected"));
 }
+
+#[test]
+fn a_job_that_ended_twice_at_time_zero_kept_all_others_from_being_forgotten() {
+    let scheduler = build(builder().max_finished_jobs(2).max_jobs(8));
+    add(&scheduler, worker("n", 2));
+    // Ends again while it is listed with its first end.
+    let job = create(&scheduler, "twice", work());
+    scheduler.fail(job.id(), 1).unwrap();
+    scheduler.retry(job.id(), 1).unwrap();
+    scheduler.fail(job.id(), 2).unwrap();
+    for number in 0..20 {
+        complete(&scheduler, &create(&scheduler, number.to_string(), work()));
+        let finished = scheduler.stats().now.finished_jobs;
+        assert!(finished <= 2, "{finished} after {number} more");
+        scheduler.tick(ms(number));
+    }
+}

@@ -177,13 +177,14 @@ impl Finished {
         self.first_again.push(again);
     }
 
-    /// Of those that have ended again the first, if that was by `until`.
-    pub(super) fn take_again(&self, until: u64) -> Option<Again> {
+    /// Of those that have ended again the first, if that was before `time`. Not at the same: its place may be listed still
+    /// with an earlier end, and then that is to be taken off first.
+    pub(super) fn take_again(&self, time: u64) -> Option<Again> {
         if self.agains.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let first = self.first_again.pop().or_else(|| self.again.pop())?;
-        if first.ending.at() > until {
+        if first.ending.at() >= time {
             self.first_again.push(first);
             return None;
         }
@@ -214,7 +215,7 @@ impl Finished {
         let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
         if self.agains.load(Ordering::Relaxed) > 0
-            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at.saturating_sub(1)))
+            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at))
         {
             return Some(Oldest::Again(again));
         }

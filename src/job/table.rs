@@ -439,7 +439,7 @@ impl Jobs {
         self.finished.take_until(&self.places, &self.desks, deadline, |place| {
             self.forget_listed(place, at, pin);
         });
-        while let Some(again) = self.finished.take_again(deadline) {
+        while let Some(again) = self.finished.take_again(deadline.saturating_add(1)) {
             if self.forget_again(again, at, pin) == Seen::Listed {
                 return;
             }
