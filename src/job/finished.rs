@@ -233,8 +233,8 @@ impl Finished {
     /// Takes one off that is the first of some desk's. For whoever needs one while the oldest cannot be had, because another
     /// thread is in the middle of entering it, or of taking it off.
     #[cold]
-    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<Oldest<'a>> {
-        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true)).map(Oldest::Place)
+    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<&'a Place> {
+        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true))
     }
 
     /// Hands those to `see_to` that have ended by `deadline`.
