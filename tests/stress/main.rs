@@ -3,8 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../benches/counting/mod.rs"]
+mod counting;
 
-mod churn;
+mod everything;
 mod holds;
 mod races;
 #[cfg(slotyard_sanitize_thread)]
@@ -21,6 +23,8 @@ fn at_once<T: Send>(threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let run = |thread| {
             let (barrier, f) = (&barrier, &f);
             scope.spawn(move || {
+                #[cfg(slotyard_sanitize_thread)]
+                seen::begin();
                 barrier.wait();
                 f(thread)
             })
