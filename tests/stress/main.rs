@@ -7,6 +7,7 @@ mod common;
 mod counting;
 
 mod everything;
+mod flaws;
 mod holds;
 mod races;
 #[cfg(slotyard_sanitize_thread)]

@@ -14,11 +14,12 @@ mod stops;
 mod work;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{panic, thread};
 
 use fastrand::Rng;
 use slotyard::Scheduler;
@@ -236,23 +237,102 @@ fn usual_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from) + 3
 }
 
-/// Shorter where each call takes a hundred times as long.
-fn shortened(stops: u64, calls: u64) -> Length {
-    let stops = setting("SLOTYARD_STRESS_STOPS").unwrap_or(stops);
-    Length::Calls { stops, calls }
-}
-
 fn setting<T: FromStr>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} = {value:?} is not a number")))
 }
 
+/// What a long run has to reach, beside every call: the bounds.
+const REFUSALS: [&str; 10] = [
+    "too many nodes",
+    "too many jobs",
+    "too many sessions",
+    "too many attempts",
+    "id too long",
+    "another demand",
+    "stale handle",
+    "busy",
+    "gone",
+    "unsupported",
+];
+
+impl Done {
+    fn assert_that_all_was_reached(&self) {
+        for (operation, _) in Operation::ALL {
+            assert!(self.counts.of(*operation) > 0, "{operation:?} was never done");
+        }
+        for refusal in REFUSALS {
+            assert!(self.counts.why.contains_key(refusal), "never refused for: {refusal}");
+        }
+        for (what, times) in &self.reached {
+            assert!(*times > 0, "never: {what}");
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts, reached, stops, runs } = self;
+        for (operation, _) in Operation::ALL {
+            let (done, refused) = (counts.of(*operation), counts.refused[*operation as usize]);
+            writeln!(
+                f,
+                "{done:>12}  {operation:?}{}",
+                if refused > 0 { format!(" (refused: {refused})") } else { String::new() }
+            )?;
+        }
+        let why: Vec<String> = counts.why.iter().map(|(why, times)| format!("{why} {times}")).collect();
+        let reached: Vec<String> = reached.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        writeln!(f, "refusals: {}", why.join(", "))?;
+        writeln!(f, "{}", reached.join(", "))?;
+        write!(f, "{} calls in {runs} runs, {stops} stops, at each of which everything held", counts.operations())
+    }
+}
+
+/// What is allocated at each stop may vary, and grow while the bounds are being reached, but not from then on.
+fn grows(memory: &[i64]) -> bool {
+    let (early, late) = memory.split_at(memory.len() / 2);
+    let (Some(early), Some(late)) = (early.iter().max(), late.iter().max()) else { return false };
+    late - early > (early / 5).max(1 << 20)
+}
+
+#[test]
+fn growth_is_told_from_variation() {
+    let mib = |memory: &[i64]| grows(&memory.iter().map(|mib| mib << 20).collect::<Vec<_>>());
+    assert!(!mib(&[]) && !mib(&[5]) && !mib(&[1, 9, 5, 10]) && !mib(&[1, 2, 2, 3]));
+    assert!(mib(&[4, 5, 6, 7]) && mib(&[1, 1, 3, 3]));
+}
+
+/// Each configuration once, for so many calls or, all together, for so long.
+fn run_all(seed: u64, threads: usize, length: impl Fn() -> Length, done: &mut Done) {
+    for (number, setup) in setups::all().iter().enumerate() {
+        let length = length();
+        let memory = run(setup, seed.wrapping_add(number as u64), threads, length, done);
+        // Other tests at the same time would free what is allocated here, and not be counted.
+        if let Length::Until(_) = length {
+            assert!(!grows(&memory), "{setup}: what is allocated grows, in bytes at each stop: {memory:?}");
+        }
+    }
+}
+
 #[test]
 fn everything_at_once_keeps_every_promise_at_every_stop() {
     let mut done = Done::default();
-    for (number, setup) in setups::all().iter().enumerate() {
-        run(setup, number as u64, usual_threads(), shortened(6, 2500), &mut done);
+    let threads = setting("SLOTYARD_STRESS_THREADS").unwrap_or_else(usual_threads);
+    let Some(seconds) = setting("SLOTYARD_STRESS_SECONDS").map(Duration::from_secs) else {
+        let calls = setting("SLOTYARD_STRESS_CALLS").unwrap_or(2500);
+        run_all(0, threads, || Length::Calls { stops: 6, calls }, &mut done);
+        return;
+    };
+    let mut seed = setting("SLOTYARD_STRESS_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let end = Instant::now() + seconds;
+    // Each configuration has its turn, and again when there is time for that.
+    let turn = (seconds / setups::all().len() as u32).min(Duration::from_secs(20));
+    while Instant::now() < end {
+        eprintln!("stress: seed {seed}, {threads} threads, {turn:?} for each of the configurations");
+        run_all(seed, threads, || Length::Until(Instant::now() + turn), &mut done);
+        seed = seed.wrapping_add(1 << 8);
     }
-    let never = Operation::ALL.iter().filter(|(operation, _)| done.counts.of(*operation) == 0);
-    assert_eq!(never.count(), 0, "some were never done: {:?}", done.counts.done);
+    eprintln!("{done}");
+    done.assert_that_all_was_reached();
 }

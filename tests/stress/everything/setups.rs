@@ -3,9 +3,7 @@
 use std::fmt;
 
 use fastrand::Rng;
-use slotyard::{
-    Candidate, Capabilities, Choose, Demand, Drawing, ExclusionMode, Policy, PoolConfig, SchedulerBuilder,
-};
+use slotyard::{Candidate, Capabilities, Choose, Demand, Drawing, ExclusionMode, Policy, PoolConfig, SchedulerBuilder};
 
 use crate::common::*;
 

@@ -58,7 +58,12 @@ impl Default for Counts {
 }
 
 impl Counts {
-    fn note<T, E>(&mut self, operation: Operation, outcome: Result<T, E>, kind: impl Fn(&E) -> &'static str) -> Option<T> {
+    fn note<T, E>(
+        &mut self,
+        operation: Operation,
+        outcome: Result<T, E>,
+        kind: impl Fn(&E) -> &'static str,
+    ) -> Option<T> {
         match outcome {
             Ok(value) => {
                 self.done[operation as usize] += 1;
@@ -199,7 +204,9 @@ impl<'s> Worker<'s> {
             O::deregister | O::drain | O::undrain | O::update | O::set_capacity | O::set_weight => {
                 self.change_a_node(operation);
             }
-            O::mark_unavailable | O::heartbeat | O::heartbeat_by_id | O::heartbeat_batch => self.news_of_a_node(operation),
+            O::mark_unavailable | O::heartbeat | O::heartbeat_by_id | O::heartbeat_batch => {
+                self.news_of_a_node(operation)
+            }
             O::select | O::prepare | O::select_prepared => self.choose(operation),
             O::reserve | O::reserve_prepared | O::release => self.hold(operation),
             O::create_job | O::create_jobs => self.create(operation),
@@ -210,7 +217,12 @@ impl<'s> Worker<'s> {
         }
     }
 
-    fn note<T, E>(&mut self, operation: Operation, outcome: Result<T, E>, kind: impl Fn(&E) -> &'static str) -> Option<T> {
+    fn note<T, E>(
+        &mut self,
+        operation: Operation,
+        outcome: Result<T, E>,
+        kind: impl Fn(&E) -> &'static str,
+    ) -> Option<T> {
         self.report.counts.note(operation, outcome, kind)
     }
 
