@@ -208,7 +208,7 @@ mod tests {
     fn each_suppression_has_its_reason_and_none_is_of_the_library() {
         let ours = include_str!("../../tests/stress/thread-sanitizer.supp");
         check_suppressions(ours).unwrap();
-        assert_eq!(suppressed(ours).len(), 3);
+        assert_eq!(suppressed(ours).len(), 4);
         check_suppressions("# It is\n# so.\nrace:a\nrace:b\n\n# And this.\nrace:c\n").unwrap();
         check_suppressions("# It is so.\nrace:a\n\nrace:b\n").unwrap_err();
         check_suppressions("# It is so.\nrace:slotyard::node\n").unwrap_err();
