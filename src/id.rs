@@ -3,8 +3,9 @@
 use std::cmp;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use crate::sync::PlainOnceLock;
 use crate::text::Text;
 
 /// The id of a node, as the node gave it: unique, 1 to [`max_id_len`](crate::SchedulerConfig::max_id_len) bytes. Cheap to
@@ -153,7 +154,7 @@ impl std::str::FromStr for JobId {
 /// A hasher whose keys are drawn once a process: the same value hashes alike in every scheduler of the process, and
 /// nobody outside can construct collisions.
 pub(crate) fn fixed_hasher() -> &'static ahash::RandomState {
-    static HASHER: OnceLock<ahash::RandomState> = OnceLock::new();
+    static HASHER: PlainOnceLock<ahash::RandomState> = PlainOnceLock::new();
     // In the models the same in every run, so that their executions are.
     let seeded = || ahash::RandomState::with_seeds(1, 2, 3, 4);
     HASHER.get_or_init(|| if cfg!(slotyard_loom) { seeded() } else { ahash::RandomState::new() })

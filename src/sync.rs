@@ -8,10 +8,15 @@
 mod items;
 #[cfg(slotyard_loom)]
 mod modelled;
+#[cfg(slotyard_sanitize_thread)]
+mod seen;
 
 #[cfg(not(slotyard_loom))]
 mod shipped {
+    #[cfg(slotyard_sanitize_thread)]
+    pub(crate) use super::seen::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    #[cfg(not(slotyard_sanitize_thread))]
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 
     pub(crate) use super::items::{allocate, free, zeroed_slice};
@@ -36,12 +41,15 @@ pub(crate) use imp::{
 };
 pub(crate) use std::sync::atomic::Ordering;
 
-/// Not modelled: numbering of threads and schedulers.
-pub(crate) use std::sync::Mutex as PlainMutex;
+/// Not modelled: numbering of threads and schedulers, and what is made on first use and is the same whoever makes it.
+#[cfg(slotyard_sanitize_thread)]
+pub(crate) use seen::{Mutex as PlainMutex, OnceLock as PlainOnceLock};
 /// Not modelled: numbers that are only ever read to be shown, or to guess by.
 pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.
 pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
+#[cfg(not(slotyard_sanitize_thread))]
+pub(crate) use std::sync::{Mutex as PlainMutex, OnceLock as PlainOnceLock};
 
 /// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;

@@ -179,13 +179,14 @@ impl Finished {
         self.first_again.push(again);
     }
 
-    /// Of those that have ended again the first, if that was by `until`.
-    pub(super) fn take_again(&self, until: u64) -> Option<Again> {
+    /// Of those that have ended again the first, if that was before `time`. Not at the same: its place may be listed still
+    /// with an earlier end, and then that is to be taken off first.
+    pub(super) fn take_again(&self, time: u64) -> Option<Again> {
         if self.agains.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let first = self.first_again.pop().or_else(|| self.again.pop())?;
-        if first.ending.at() > until {
+        if first.ending.at() >= time {
             self.first_again.push(first);
             return None;
         }
@@ -216,7 +217,7 @@ impl Finished {
         let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
         if self.agains.load(Ordering::Relaxed) > 0
-            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at.saturating_sub(1)))
+            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at))
         {
             return Some(Oldest::Again(again));
         }
@@ -234,8 +235,8 @@ impl Finished {
     /// Takes one off that is the first of some desk's. For whoever needs one while the oldest cannot be had, because another
     /// thread is in the middle of entering it, or of taking it off.
     #[cold]
-    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<Oldest<'a>> {
-        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true)).map(Oldest::Place)
+    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<&'a Place> {
+        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true))
     }
 
     /// Hands those to `see_to` that have ended by `deadline`.

@@ -6,7 +6,9 @@ mod bench;
 mod instructions;
 mod peers;
 mod process;
+mod sanitizers;
 mod steps;
+mod stress;
 mod tools;
 mod workspace;
 
@@ -37,6 +39,8 @@ enum Task {
         #[arg(long, conflicts_with = "only")]
         list: bool,
     },
+    /// Everything that the library can do at once, with everything checked at stops, for as long as you like.
+    Stress(stress::Wish),
     /// Run the benchmarks and write the page of their results, benches/results/README.md.
     Bench {
         /// Only these suites; the others keep their place on the page. By default all but the peers.
@@ -70,6 +74,7 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { only, list: false } => steps::run(&steps::selected(&only), &Workspace::load()?),
+        Task::Stress(wish) => stress::run(&wish, &Workspace::load()?),
         Task::Bench { suites, check, record, arguments } => {
             bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
         }
@@ -83,7 +88,7 @@ mod tests {
     fn only(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
         match Cli::try_parse_from([&["xtask", "test"], arguments].concat())?.command {
             Task::Test { only, .. } => Ok(only),
-            Task::Bench { .. } => unreachable!("`test` was asked for"),
+            Task::Bench { .. } | Task::Stress(_) => unreachable!("`test` was asked for"),
         }
     }
 

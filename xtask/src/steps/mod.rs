@@ -5,11 +5,13 @@ mod examples;
 mod house_rules;
 mod instructions;
 mod rust_version;
+mod sanitizers;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::stress;
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
 
@@ -36,6 +38,10 @@ const STEPS: &[Step] = &[
     Step { name: "test", about: "unit, integration and property tests", needs: &[&CC], run: builds::tests },
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
+    Step { name: "stress", about: "everything at once for 30 s, everything checked at stops", needs: &[&CC], run: stress::check },
+    Step { name: "thread-sanitizer", about: "no data race in the stress tests", needs: &[&CC], run: sanitizers::thread },
+    Step { name: "address-sanitizer", about: "no access outside of what is allocated, nothing lost", needs: &[&CC], run: sanitizers::address },
+    Step { name: "memcheck", about: "the same by valgrind, of the files with unsafe code and a short stress", needs: COUNTING, run: sanitizers::memcheck },
     Step { name: "examples", about: "each example runs on small input; the replay's invariants hold", needs: &[&CC], run: examples::run },
     Step { name: "instructions", about: "no operation takes more instructions than recorded", needs: COUNTING, run: instructions::check },
     Step { name: "doc", about: "the documentation builds without a warning", needs: &[&CC], run: builds::docs },
