@@ -58,7 +58,7 @@ pub(crate) struct Model {
 }
 
 /// What a heartbeat says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Beat {
     pub(crate) ready: Option<bool>,
     pub(crate) running: Option<u32>,
