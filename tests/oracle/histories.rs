@@ -1,5 +1,7 @@
 //! Random histories.
 
+use std::fmt;
+
 use proptest::prelude::*;
 
 use crate::reference::{self, SETUP_BYTES, STEP_BYTES, Setup, Step};
@@ -14,22 +16,30 @@ fn config(cases: usize) -> ProptestConfig {
     ProptestConfig { cases, max_shrink_iters: 20_000, failure_persistence: None, ..Default::default() }
 }
 
-fn setup() -> impl Strategy<Value = Setup> {
-    any::<[u8; SETUP_BYTES]>().prop_map(Setup::of)
+/// A setup and what is done, a step a line.
+struct History(Setup, Vec<Step>);
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.0)?;
+        self.1.iter().enumerate().try_for_each(|(number, step)| writeln!(f, "  {number}: {step:?}"))
+    }
 }
 
 /// Made of bytes, whose smaller values make the plainer steps: so shrinking does without knowing what they mean.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn history() -> impl Strategy<Value = History> {
+    let setup = any::<[u8; SETUP_BYTES]>().prop_map(Setup::of);
     let step = any::<[u8; STEP_BYTES]>().prop_map(Step::of);
-    prop::collection::vec(step, 1..from_environment("SLOTYARD_STEPS", 120))
+    let steps = prop::collection::vec(step, 1..from_environment("SLOTYARD_STEPS", 120));
+    (setup, steps).prop_map(|(setup, steps)| History(setup, steps))
 }
 
 proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn a_scheduler_does_what_the_reference_does(setup in setup(), steps in steps()) {
-        if let Err(difference) = reference::run(&setup, &steps) {
+    fn a_scheduler_does_what_the_reference_does(history in history()) {
+        if let Err(difference) = reference::run(&history.0, &history.1) {
             return Err(TestCaseError::fail(difference.to_string()));
         }
     }

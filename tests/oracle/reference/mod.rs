@@ -5,6 +5,7 @@
 //! ([`Step::of`], [`Setup::of`], [`run_bytes`]).
 #![allow(dead_code, reason = "each crate that includes it uses a part of it")]
 
+mod ability;
 mod difference;
 mod model;
 mod pair;
@@ -24,7 +25,7 @@ pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<(), Difference> {
         let outcome = pair.take(step).and_then(|()| pair.compare());
         outcome.map_err(|difference| difference.at(number, step))?;
     }
-    Ok(())
+    pair.finish()
 }
 
 /// As [`run`], of any bytes: first the setup, then the steps. What is left over is ignored.
