@@ -335,7 +335,9 @@ fn before_the_first_tick_a_job_that_had_ended_twice_could_not_be_forgotten() {
         let next = try_create(&scheduler, "next", work()).expect("one that has ended can be forgotten");
         complete(&scheduler, &next);
         assert_eq!(scheduler.stats().now.finished_jobs, 1, "{max_jobs} jobs");
-        assert!(scheduler.job(job.id()).is_none() && scheduler.job(next.id()).is_some(), "{max_jobs} jobs");
+        // Both ended at one time.
+        let known = [job.id(), next.id()].map(|job| scheduler.job(job).is_some());
+        assert!(known == [true, false] || known == [false, true], "{max_jobs} jobs: {known:?}");
     }
 }
 
