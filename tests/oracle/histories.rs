@@ -35,7 +35,7 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(900))]
 
     #[test]
     fn a_scheduler_does_what_the_reference_does(history in history()) {

@@ -2,6 +2,7 @@
 
 use slotyard::{Capabilities, Demand, Service};
 
+use super::model::node_id;
 use super::step::Ask;
 
 /// Services are `s0`, `s1`, `s2` and `nmt`, one bit each.
@@ -133,6 +134,6 @@ impl Ask {
         if self.excluded == 0 {
             return demand;
         }
-        demand.exclude(bits(self.excluded).map(|node| format!("n{node}")), self.exclusion)
+        demand.exclude(bits(self.excluded).map(node_id), self.exclusion)
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use step::{STEP_BYTES, Step};
 pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<(), Difference> {
     let scheduler = setup.build();
     let mut pair = Pair::new(&scheduler, setup);
+    pair.begin()?;
     for (number, step) in steps.iter().enumerate() {
         let outcome = pair.take(step).and_then(|()| pair.compare());
         outcome.map_err(|difference| difference.at(number, step))?;

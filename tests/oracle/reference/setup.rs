@@ -26,6 +26,9 @@ pub(crate) struct Setup {
     pub(crate) max_pools: usize,
     policy: &'static str,
     seed: u64,
+    /// How many further nodes there are from the beginning, of one slot each, which is held: so the free ones are where the
+    /// index has several words.
+    pub(crate) crowd: u8,
     shards: usize,
     max_routes: usize,
     pub(crate) fallback: bool,
@@ -109,6 +112,7 @@ impl Setup {
             max_pools,
             policy: POLICIES[policy as usize % POLICIES.len()],
             seed: seed.into(),
+            crowd: if attempts >= 240 { 40 } else { 0 },
             shards: if other & 2 == 0 { 16 } else { 1 },
             max_routes: if other & 4 == 0 { 1024 } else { 1 },
             fallback: other < 208,

@@ -114,6 +114,14 @@ pub(crate) struct Beat {
     pub(crate) services: Option<u8>,
 }
 
+impl Ask {
+    /// For these needs, and nothing beyond.
+    pub(crate) fn of(needs: Needs) -> Self {
+        let exclusion = ExclusionMode::Hard;
+        Self { needs, excluded: 0, exclusion, key: None, session: None, mode: None, lease: None }
+    }
+}
+
 /// Only what is asked for, so that a history can be read.
 impl fmt::Debug for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -97,8 +97,9 @@ pub(crate) struct Model {
     pub(crate) events: Vec<Vec<Event>>,
 }
 
+/// In the order of the numbers.
 pub(crate) fn node_id(node: u8) -> String {
-    format!("n{node}")
+    format!("n{node:03}")
 }
 
 pub(crate) fn request_id(request: u8) -> String {

@@ -12,7 +12,7 @@ use slotyard::{
     Event, EventReceiver, Job, JobId, JobState, NoNode, NodeHandle, PreparedDemand, Reservation, Scheduler,
 };
 
-use super::ability::Needs;
+use super::ability::{Ability, Needs};
 use super::difference::{Difference, holds, same};
 use super::model::{Birth, Legal, Model, Wish, node_id};
 use super::setup::Setup;
@@ -73,6 +73,19 @@ impl<'s> Pair<'s> {
             jobs: BTreeMap::new(),
             compared: 0,
         }
+    }
+
+    /// Registers the nodes that are there from the beginning, and takes their slots.
+    pub(crate) fn begin(&mut self) -> Outcome {
+        let ability = Ability { services: 1, ..Ability::default() };
+        let ask = Ask::of(Needs { services: 1, ..Needs::default() });
+        for number in 0..self.model.setup.crowd {
+            // Numbers that no step names.
+            let node = 100 + number;
+            self.take(&Step::Register { node, capacity: 1, weight: 100, ability, ready: true, replace: false })?;
+            self.take(&Step::Reserve { ask, prepared: true })?;
+        }
+        Ok(())
     }
 
     /// Does the step to both; says whether what it gives, or tells of, differs.

@@ -14,15 +14,7 @@ use super::{Outcome, Pair, number};
 
 /// What is asked in turns, so that a history asks for all of it: plain and with everything.
 fn questions() -> [Ask; 12] {
-    let plain = |services| Ask {
-        needs: Needs { services, ..Needs::default() },
-        excluded: 0,
-        exclusion: ExclusionMode::Hard,
-        key: None,
-        session: None,
-        mode: None,
-        lease: None,
-    };
+    let plain = |services| Ask::of(Needs { services, ..Needs::default() });
     let translated = |source, target| Needs { services: 8, pair: Some((source, target)), ..Needs::default() };
     let zone = |zone, tenant| Needs { zone, tenant, ..Needs::default() };
     [
