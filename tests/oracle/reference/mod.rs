@@ -5,6 +5,8 @@
 //! ([`Step::of`], [`Setup::of`], [`run_bytes`]).
 #![allow(dead_code, reason = "each crate that includes it uses a part of it")]
 
+use std::collections::BTreeSet;
+
 mod ability;
 mod difference;
 mod model;
@@ -19,14 +21,21 @@ pub(crate) use step::{STEP_BYTES, Step};
 
 /// Does all these steps to a scheduler that is set up like this and to its model. The first difference ends it.
 pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<(), Difference> {
+    run_noting(setup, steps, &mut BTreeSet::new())
+}
+
+/// As [`run`]; notes what has come of calls, by the names of errors and events.
+pub(crate) fn run_noting(setup: &Setup, steps: &[Step], reached: &mut BTreeSet<String>) -> Result<(), Difference> {
     let scheduler = setup.build();
     let mut pair = Pair::new(&scheduler, setup);
-    pair.begin()?;
-    for (number, step) in steps.iter().enumerate() {
-        let outcome = pair.take(step).and_then(|()| pair.compare());
-        outcome.map_err(|difference| difference.at(number, step))?;
-    }
-    pair.finish()
+    let outcome = pair.begin().and_then(|()| {
+        steps.iter().enumerate().try_for_each(|(number, step)| {
+            let outcome = pair.take(step).and_then(|()| pair.compare());
+            outcome.map_err(|difference| difference.at(number, step))
+        })
+    });
+    reached.append(&mut pair.reached);
+    outcome.and_then(|()| pair.finish())
 }
 
 /// As [`run`], of any bytes: first the setup, then the steps. What is left over is ignored.

@@ -26,7 +26,9 @@ pub(crate) struct Setup {
     pub(crate) max_pools: usize,
     policy: &'static str,
     seed: u64,
-    /// How many further nodes there are from the beginning, of one slot each, which is held: so the free ones are where the
+    /// How many nodes there are from the beginning that can do most.
+    pub(crate) fleet: u8,
+    /// How many further nodes there are, of one slot each, which is held: so the free ones are where the
     /// index has several words.
     pub(crate) crowd: u8,
     shards: usize,
@@ -112,6 +114,7 @@ impl Setup {
             max_pools,
             policy: POLICIES[policy as usize % POLICIES.len()],
             seed: seed.into(),
+            fleet: [0, 1, 2, 3, 3, 4][seed as usize % 6],
             crowd: if attempts >= 240 { 40 } else { 0 },
             shards: if other & 2 == 0 { 16 } else { 1 },
             max_routes: if other & 4 == 0 { 1024 } else { 1 },

@@ -8,7 +8,7 @@ use super::ability::{Ability, LANGUAGES, Needs, SERVICES};
 
 /// How many nodes, requests and sessions there are to name.
 pub(crate) const NODES: u8 = 6;
-pub(crate) const REQUESTS: u8 = 16;
+pub(crate) const REQUESTS: u8 = 12;
 pub(crate) const SESSIONS: u8 = 4;
 /// Calls whose arguments are malformed, see `Step::Malformed`.
 pub(crate) const MALFORMED: u8 = 12;
@@ -239,6 +239,12 @@ impl Bytes {
         }
     }
 
+    /// Now and then none.
+    fn time(&mut self) -> u64 {
+        let time = self.long() % 20_000 + 1;
+        self.mostly(time, &[time, time, time, 0])
+    }
+
     fn capacity(&mut self) -> u32 {
         let usual = u32::from(self.below(4)) + 1;
         self.mostly(usual, &[usual, usual, usual, 17, 0, 16_383, 16_384])
@@ -259,9 +265,9 @@ impl Step {
         let mut bytes = Bytes(bytes, 0);
         let next = &mut bytes;
         match next.next() {
-            0..56 => Self::Create(next.request(), next.ask()),
-            56..60 => Self::CreateMany(next.request(), 1 + next.below(5), next.ask()),
-            60..88 => Self::Register {
+            0..60 => Self::Create(next.request(), next.ask()),
+            60..64 => Self::CreateMany(next.request(), 1 + next.below(5), next.ask()),
+            64..84 => Self::Register {
                 node: next.below(NODES),
                 capacity: next.capacity(),
                 ability: next.ability(),
@@ -269,15 +275,15 @@ impl Step {
                 replace: next.mostly(false, &[true]),
                 weight: next.mostly(100, &[50, 0, 200, 100]),
             },
-            88..92 => Self::Deregister(next.named()),
-            92..114 => Self::Beat(next.named(), next.beat()),
-            114..118 => Self::BeatAll(next.beat()),
-            118..126 => Self::Drain(next.named(), next.below(2) == 0),
-            126..134 => Self::Capacity(next.named(), next.capacity()),
-            134..140 => Self::Weight(next.named(), next.mostly(100, &[50, 0, 0])),
-            140..150 => Self::Update(next.named(), next.ability()),
-            150..157 => Self::Unavailable(next.named(), next.below(SERVICES), next.long() % 20_001),
-            157..193 => {
+            84..87 => Self::Deregister(next.named()),
+            87..103 => Self::Beat(next.named(), next.beat()),
+            103..113 => Self::BeatAll(next.beat()),
+            113..119 => Self::Drain(next.named(), next.below(2) == 0),
+            119..125 => Self::Capacity(next.named(), next.capacity()),
+            125..129 => Self::Weight(next.named(), next.mostly(100, &[50, 0, 0])),
+            129..136 => Self::Update(next.named(), next.ability()),
+            136..141 => Self::Unavailable(next.named(), next.below(SERVICES), next.time()),
+            141..181 => {
                 let (request, which) = (next.request(), next.which());
                 let moves = [
                     Move::End(JobState::Completed),
@@ -289,20 +295,20 @@ impl Step {
                 ];
                 Self::Move(request, which, moves[next.next() as usize % moves.len()])
             }
-            193..196 => Self::CompleteMany(next.request(), 1 + next.below(20)),
-            196..216 => Self::Retry(next.request(), next.which()),
-            216..220 => Self::Select { prepared: next.below(2) == 1, ask: next.ask() },
-            220..230 => Self::Reserve { prepared: next.below(2) == 1, ask: next.ask() },
-            230..236 => Self::GiveBack(next.next()),
-            236..238 => Self::Subscribe(next.below(4)),
-            238..240 => Self::Receive(next.below(6)),
-            240..242 => Self::TickBack(next.long()),
-            242..244 => Self::Malformed(next.below(MALFORMED)),
-            244.. => Self::Tick(match next.next() {
+            181..184 => Self::CompleteMany(next.request(), 1 + next.below(20)),
+            184..212 => Self::Retry(next.request(), next.which()),
+            212..216 => Self::Select { prepared: next.below(2) == 1, ask: next.ask() },
+            216..226 => Self::Reserve { prepared: next.below(2) == 1, ask: next.ask() },
+            226..234 => Self::GiveBack(next.next()),
+            234..236 => Self::Subscribe(next.below(4)),
+            236..238 => Self::Receive(next.below(6)),
+            238..239 => Self::TickBack(next.long()),
+            239..241 => Self::Malformed(next.below(MALFORMED)),
+            241.. => Self::Tick(match next.next() {
                 // Most often less than a lease.
-                0..200 => next.long() % 6_000,
-                200..240 => next.long() % 40_000,
-                240..252 => next.long() << 10,
+                0..200 => next.long() % 1_500,
+                200..246 => next.long() % 40_000,
+                246..253 => next.long() << 10,
                 // Beyond 32 bits of milliseconds.
                 _ => next.long() << 24,
             }),

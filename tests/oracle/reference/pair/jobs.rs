@@ -38,6 +38,7 @@ impl Pair<'_> {
         }
         let sent: Vec<JobRequest> = requests.iter().map(|request| ask.request(*request)).collect();
         let results = self.scheduler.create_jobs(&sent);
+        self.reached.insert("created many".into());
         same!(results.len(), requests.len(), "how many were created or not");
         for (request, result) in requests.into_iter().zip(results) {
             self.created(request, ask, result)?;
@@ -47,6 +48,7 @@ impl Pair<'_> {
 
     fn created(&mut self, request: u8, ask: &Ask, result: Result<Job, CreateJobError>) -> Outcome {
         let gone = self.gone();
+        self.reach("create: ", &result.as_ref().err());
         match (self.model.ask(request, ask, &gone)?, result) {
             (Created::Known(id), Ok(job)) => {
                 same!(job.id(), id, "the job of request {request}");
@@ -123,6 +125,7 @@ impl Pair<'_> {
             false => Err(JobError::UnknownJob { job: id }),
         };
         same!(result, expected, "{how:?} of attempt {attempt} of request {request}");
+        self.reach("move: ", &result);
         Ok(())
     }
 
@@ -154,6 +157,7 @@ impl Pair<'_> {
             expected.extend(result.err().map(|error| (place, error)));
         }
         same!(refused, expected, "jobs that were not completed");
+        self.reached.insert("completed many".into());
         Ok(())
     }
 
@@ -166,6 +170,7 @@ impl Pair<'_> {
             same!(error, Some(JobError::UnknownJob { job: id }.to_string()), "retry of a job that is forgotten");
             return Ok(());
         }
+        self.reach("retry: ", &result.as_ref().err());
         match (self.model.ask_again(request, which), result) {
             (Err(Refused::Job(expected)), Err(RetryError::Job(error))) => {
                 same!(error, expected, "retry of request {request}");

@@ -5,7 +5,8 @@ mod nodes;
 mod views;
 mod wrong;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use slotyard::{
@@ -45,6 +46,8 @@ pub(crate) struct Pair<'s> {
     handles: BTreeMap<u8, NodeHandle>,
     /// The latest job of each request, forgotten or not, and the state that it was last in.
     jobs: BTreeMap<u8, (Job, JobState)>,
+    /// Names of what has come of calls, and of what was told.
+    pub(crate) reached: BTreeSet<String>,
     /// How often both were compared; what is looked at in turns follows it.
     compared: usize,
 }
@@ -71,12 +74,17 @@ impl<'s> Pair<'s> {
             ended: BTreeMap::new(),
             handles: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            reached: BTreeSet::new(),
             compared: 0,
         }
     }
 
     /// Registers the nodes that are there from the beginning, and takes their slots.
     pub(crate) fn begin(&mut self) -> Outcome {
+        for node in 0..self.model.setup.fleet {
+            let ability = Ability { services: 7, ..Ability::default() };
+            self.take(&Step::Register { node, capacity: 2, weight: 100, ability, ready: true, replace: false })?;
+        }
         let ability = Ability { services: 1, ..Ability::default() };
         let ask = Ask::of(Needs { services: 1, ..Needs::default() });
         for number in 0..self.model.setup.crowd {
@@ -129,6 +137,7 @@ impl<'s> Pair<'s> {
             *state = state_now.or(self.model.endings.get(request).copied()).unwrap_or(*state);
         }
         let told: Vec<Event> = self.events.collect();
+        told.iter().for_each(|event| self.reach("", event));
         let mut left = told.iter();
         for group in self.model.events.drain(..) {
             let mut expected = group.clone();
@@ -149,10 +158,18 @@ impl<'s> Pair<'s> {
                 } else {
                     short.dropped += 1;
                     self.dropped += 1;
+                    self.reached.insert("dropped event".into());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Notes the name of what has come of a call.
+    fn reach(&mut self, call: &str, outcome: &dyn fmt::Debug) {
+        let text = format!("{outcome:?}");
+        let name = text.split(|c: char| !c.is_alphanumeric()).find(|name| !["", "Some", "Err"].contains(name));
+        self.reached.insert(format!("{call}{}", name.unwrap_or_default()));
     }
 
     /// The one before is dropped.
@@ -221,6 +238,10 @@ impl<'s> Pair<'s> {
         holds!(refusal.retry_after().is_none_or(|time| time >= self.scheduler.config().tick_interval), "{no_node}");
         same!(refusal.missing().is_empty(), kind != "unsupported", "whether nothing is missing in {no_node}");
         self.model.refused(kind);
+        if !legal.choices.is_empty() {
+            self.reached.insert("refused by the pool that was drawn".into());
+        }
+        self.reached.insert(kind.into());
         Ok(())
     }
 

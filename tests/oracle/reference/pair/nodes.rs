@@ -71,6 +71,7 @@ impl Pair<'_> {
         let result = self.scheduler.register(spec);
         let Ok(handle) = result else {
             same!(result.err(), expected, "registering n{node}");
+            self.reach("register: ", &expected);
             return Ok(());
         };
         same!(None, expected, "registering n{node}");
@@ -125,6 +126,7 @@ impl Pair<'_> {
             None => model(self, called.node),
         };
         same!(result, expected, "what became of n{}", called.node);
+        self.reach("change: ", &result);
         Ok(())
     }
 
@@ -262,6 +264,7 @@ impl Pair<'_> {
         };
         // A use that is not a number is unlike itself.
         same!(format!("{result:?}"), format!("{expected:?}"), "a heartbeat, by id: {by_id}");
+        self.reach("heartbeat: ", &result);
         Ok(())
     }
 
