@@ -85,6 +85,8 @@ const REACHED: &[&str] = &[
     "retry: Job",
     "retry: TooManyAttempts",
     "retry: NoNode",
+    "kept to the pool of its session",
+    "kept off the last node of its session",
 ];
 
 #[test]

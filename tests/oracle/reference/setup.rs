@@ -126,16 +126,16 @@ impl Setup {
             lease: [8_000, 30_000][times as usize / 9 % 2],
             max_lease: 10_000.max([8_000, 30_000][times as usize / 9 % 2]),
             remembered: [20_000, 0, 100_000][times as usize / 18 % 3],
-            session_ttl: [20_000, 4_000][times as usize / 54 % 2],
+            session_ttl: [8_000, 2_000][times as usize / 54 % 2],
             // The one so slow that what others put on a node stays as reported.
             decay: if times < 128 { 300 * 24 * 3_600_000 } else { 5_000 },
             max_attempts: 2 + u32::from(attempts % 4),
             max_nodes: if narrow(0) { 3 } else { 100 },
-            max_jobs: if narrow(1) { 6 } else { 1000 },
+            max_jobs: if narrow(1) { 4 } else { 1000 },
             max_finished: match (narrow(2), narrow(3)) {
                 (false, _) => {
                     if narrow(1) {
-                        6
+                        4
                     } else {
                         1000
                     }

@@ -8,7 +8,7 @@ use super::ability::{Ability, LANGUAGES, Needs, SERVICES};
 
 /// How many nodes, requests and sessions there are to name.
 pub(crate) const NODES: u8 = 6;
-pub(crate) const REQUESTS: u8 = 12;
+pub(crate) const REQUESTS: u8 = 8;
 pub(crate) const SESSIONS: u8 = 4;
 /// Calls whose arguments are malformed, see `Step::Malformed`.
 pub(crate) const MALFORMED: u8 = 12;
@@ -286,12 +286,14 @@ impl Step {
             141..181 => {
                 let (request, which) = (next.request(), next.which());
                 let moves = [
-                    Move::End(JobState::Completed),
-                    Move::End(JobState::Failed),
-                    Move::End(JobState::Cancelled),
                     Move::Dispatched,
+                    Move::End(JobState::Failed),
                     Move::Running,
+                    Move::End(JobState::Completed),
+                    Move::Dispatched,
                     Move::Renew,
+                    Move::End(JobState::Cancelled),
+                    Move::Running,
                 ];
                 Self::Move(request, which, moves[next.next() as usize % moves.len()])
             }

@@ -74,6 +74,12 @@ impl Pair<'_> {
                 Ok(())
             }
             (Created::New(wish, legal), Ok(job)) => {
+                if wish.pool.is_some_and(|pool| legal.choices.iter().all(|(birth, _)| *birth == pool)) {
+                    self.reached.insert("kept to the pool of its session".into());
+                }
+                if wish.hard.len() + wish.soft.len() > ask.excluded.count_ones() as usize {
+                    self.reached.insert("kept off the last node of its session".into());
+                }
                 let (pool, node) = self.chosen(&legal, job.node_id(), job.incarnation(), Some(job.pool()))?;
                 let earlier = self.jobs.get(&request).map(|(job, _)| job.id());
                 holds!(earlier != Some(job.id()), "{job:?} is forgotten, and is given again");
