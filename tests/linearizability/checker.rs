@@ -118,7 +118,7 @@ fn an_attempt_ends_once_and_gives_its_slot_back_once() {
     let created = (2, 3, create(0, 1, 1));
     let completed = (4, 9, end(1, JobState::Completed));
     let given = (4, 9, Op::Give(first_slot(1)));
-    let after = |more: &[(u64, u64, Op)]| explained_on_one_slot(&[&[created.clone()], more].concat());
+    let after = |more: &[(u64, u64, Op)]| explained_on_one_slot(&[std::slice::from_ref(&created), more].concat());
     assert!(after(&[completed.clone(), given.clone()]));
     assert!(!after(std::slice::from_ref(&given)));
     assert!(!after(&[completed.clone(), given.clone(), given.clone()]));
@@ -157,7 +157,7 @@ fn a_slot_held_for_a_moment_excuses_refusals_of_that_moment_only() {
     let created = |from, to| call(from, to, Did::Create { request: 0, job: job(1), attempt: 1, life: A });
     let come = call(0, 1, Did::Register { node: 0, capacity: 2, incarnation: 1 });
     let refused = |from, to| call(from, to, Did::Refused);
-    let explained = |calls: &[Call]| is_linearizable(&steps(&[&[come.clone()], calls].concat(), &[]));
+    let explained = |calls: &[Call]| is_linearizable(&steps(&[std::slice::from_ref(&come), calls].concat(), &[]));
     assert!(explained(&[created(2, 9), created(3, 6), refused(4, 5)]), "both may have had a slot");
     assert!(!explained(&[created(2, 9), refused(4, 5)]), "there was one create");
     assert!(!explained(&[created(2, 5), created(3, 6), refused(7, 8)]), "both had returned");
