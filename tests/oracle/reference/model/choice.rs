@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use slotyard::{ExclusionMode, NodeState, Reason, ReasonCounts};
 
 use super::super::ability::{Lack, Needs, bits};
+use super::super::difference::{Difference, holds};
 use super::super::step::Ask;
 use super::{Birth, Model};
 
@@ -82,6 +83,31 @@ impl Model {
             }
         }
         Legal { choices: BTreeSet::new(), may_refuse: true }
+    }
+
+    /// Whether it can be that a routing key leads to one and the same pool of a tier whenever that has room: notes that this
+    /// pool was chosen, among these, and says what is wrong if then no pool can be the key's.
+    pub(crate) fn keeps_to_pool(
+        &mut self,
+        wish: &Wish,
+        key: u8,
+        legal: &Legal,
+        chosen: Birth,
+    ) -> Result<(), Difference> {
+        let tiers = self.tiers(&wish.needs);
+        let Some(tier) = tiers.into_iter().find(|tier| tier.contains(&chosen)) else { return Ok(()) };
+        // A session comes first, and who keeps nodes off may have to go elsewhere.
+        if wish.pool.is_some() || !wish.hard.is_empty() || !wish.soft.is_empty() {
+            return Ok(());
+        }
+        let weights: Vec<(Birth, u64)> = tier.iter().map(|birth| (*birth, self.capacity(*birth))).collect();
+        let possible = self.keyed.entry((key, weights)).or_insert_with(|| tier.iter().copied().collect());
+        // Had it been one of the others that have room, that would have been chosen.
+        possible.retain(|birth| *birth == chosen || legal.choices.iter().all(|(free, _)| free != birth));
+        let name = |birth: &Birth| self.pools[birth].name.clone();
+        let tier: Vec<String> = tier.iter().map(name).collect();
+        holds!(!possible.is_empty(), "key {key} led to {}, of {tier:?}, and elsewhere before", name(&chosen));
+        Ok(())
     }
 
     /// Those that can do it, in whatever state, and are in a pool that serves it.

@@ -89,6 +89,8 @@ pub(crate) struct Model {
     pub(crate) version: u64,
     /// Which of the hash pools is a node's, once it was seen in one.
     hash_pools: BTreeMap<u8, Birth>,
+    /// Which pools may be a routing key's, of those of a tier with their slots.
+    keyed: BTreeMap<(u8, Vec<(Birth, u64)>), BTreeSet<Birth>>,
     next_sweep: u64,
     last_sessions: u64,
     pub(crate) counted: Counters,
@@ -155,6 +157,7 @@ impl Model {
             births: 0,
             version: 1,
             hash_pools: BTreeMap::new(),
+            keyed: BTreeMap::new(),
             next_sweep: 0,
             last_sessions: 0,
             counted: Counters::default(),

@@ -81,6 +81,7 @@ impl Pair<'_> {
                     self.reached.insert("kept off the last node of its session".into());
                 }
                 let (pool, node) = self.chosen(&legal, job.node_id(), job.incarnation(), Some(job.pool()))?;
+                self.keyed(ask, &wish, &legal, pool)?;
                 let earlier = self.jobs.get(&request).map(|(job, _)| job.id());
                 holds!(earlier != Some(job.id()), "{job:?} is forgotten, and is given again");
                 self.model.created(request, ask, &wish, Begun { id: job.id(), node, pool });

@@ -228,6 +228,14 @@ impl<'s> Pair<'s> {
         Ok((birth, id))
     }
 
+    /// Where a demand with a routing key was led to.
+    fn keyed(&mut self, ask: &Ask, wish: &Wish, legal: &Legal, chosen: Birth) -> Outcome {
+        match ask.key {
+            Some(key) => self.model.keeps_to_pool(wish, key, legal, chosen),
+            None => Ok(()),
+        }
+    }
+
     fn refused(&mut self, legal: &Legal, needs: &Needs, no_node: &NoNode) -> Outcome {
         holds!(legal.may_refuse, "refused ({no_node}) though free are {:?}", legal.choices);
         let kind = self.model.kind_of_refusal(needs);
@@ -265,7 +273,8 @@ impl<'s> Pair<'s> {
         match result {
             Ok(selection) => {
                 let pool = selection.pool();
-                let (_, id) = self.chosen(&legal, selection.node_id(), selection.incarnation(), pool.as_deref())?;
+                let (birth, id) = self.chosen(&legal, selection.node_id(), selection.incarnation(), pool.as_deref())?;
+                self.keyed(ask, &Wish::of(ask), &legal, birth)?;
                 holds!(pool.is_some(), "a pool with a node in it is there");
                 let expected = (self.model.in_flight(id), self.model.nodes[&id].capacity);
                 same!((selection.in_flight(), selection.capacity()), expected, "how busy {selection:?} is");
@@ -287,7 +296,8 @@ impl<'s> Pair<'s> {
             Ok(reservation) => {
                 let (node, pool) = (reservation.node(), reservation.pool());
                 same!(*node.id(), reservation.node_id(), "the id of the node of a reservation");
-                let (_, id) = self.chosen(&legal, node.id(), node.incarnation(), pool.as_deref())?;
+                let (birth, id) = self.chosen(&legal, node.id(), node.incarnation(), pool.as_deref())?;
+                self.keyed(ask, &Wish::of(ask), &legal, birth)?;
                 holds!(pool.is_some(), "a pool with a node in it is there");
                 self.model.reservations.push((id, node.incarnation()));
                 self.reservations.push(reservation);

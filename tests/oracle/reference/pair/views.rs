@@ -13,7 +13,7 @@ use super::super::step::{Ask, REQUESTS};
 use super::{Outcome, Pair, number};
 
 /// What is asked in turns, so that a history asks for all of it: plain and with everything.
-fn questions() -> [Ask; 12] {
+fn questions() -> [Ask; 13] {
     let plain = |services| Ask::of(Needs { services, ..Needs::default() });
     let translated = |source, target| Needs { services: 8, pair: Some((source, target)), ..Needs::default() };
     let zone = |zone, tenant| Needs { zone, tenant, ..Needs::default() };
@@ -28,6 +28,7 @@ fn questions() -> [Ask; 12] {
         Ask { needs: translated(1, 1), ..plain(0) },
         Ask { needs: zone(1, false), ..plain(0) },
         Ask { needs: zone(0, true), ..plain(0) },
+        Ask { key: Some(2), ..plain(0) },
         Ask { excluded: 0b111, ..plain(0) },
         Ask { excluded: 0b11, exclusion: ExclusionMode::Soft, key: Some(1), ..plain(1) },
     ]
