@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// As it has to be where no job is.
-    #[cfg(all(test, slotyard_loom))]
+    #[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
     pub(crate) fn is_unlisted(&self) -> bool {
         self.listed.load(Ordering::Relaxed) == NEVER
     }
@@ -381,7 +381,7 @@ impl Queue {
 }
 
 /// The desk of one thread, for the model of it.
-#[cfg(all(test, slotyard_loom))]
+#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
 #[derive(Debug)]
 pub(crate) struct OwnDesk {
     places: Places,
@@ -389,7 +389,7 @@ pub(crate) struct OwnDesk {
     desks: Desks,
 }
 
-#[cfg(all(test, slotyard_loom))]
+#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
 impl OwnDesk {
     pub(crate) fn new(places: u32) -> Self {
         let desk = Self { places: Places::new(), finished: Finished::new(), desks: Desks::new() };

@@ -1,0 +1,1 @@
+mod slot_word;
