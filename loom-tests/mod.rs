@@ -56,8 +56,8 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Instant;
 
 use super::Core;
-use crate::NodeSpec;
 use crate::node::word::SlotWord;
+use crate::{Capabilities, NodeSpec, SchedulerBuilder, Service};
 use fleet::{Fleet, Slot, add_node, asr, assert_told, scheduler, unpinned};
 
 /// What became of a model's executions, so that it can be seen to have explored what it is about.
