@@ -81,7 +81,8 @@ fn creates_against_ends_that_are_forgotten() {
 #[test]
 fn creates_against_expiry() {
     explore(ITERATIONS, &["it expired", "it was completed"], |seen| {
-        let builder = |builder: crate::SchedulerBuilder| builder.finished_retention(Duration::from_millis(15)).max_jobs(8);
+        let builder =
+            |builder: crate::SchedulerBuilder| builder.finished_retention(Duration::from_millis(15)).max_jobs(8);
         let world = Fleet::of(scheduler(builder), [2, 3]);
         together(&world, 5, |world, number| {
             if number == 0 {

@@ -38,7 +38,8 @@ impl Node {
     fn move_in(&self) {
         let generation = self.cell.prepare(2, 100);
         // Before it may be taken.
-        *self.ledger() = Ledger { held: std::mem::take(&mut self.ledger().held), capacity: 2, drained: false };
+        self.ledger().capacity = 2;
+        self.ledger().drained = false;
         self.cell.open(generation, 2, Flags::NONE);
         self.generation.store(generation.into(), Ordering::SeqCst);
     }
