@@ -29,7 +29,7 @@ fn beat(id: &str) -> Heartbeat {
 fn ids_are_found_while_others_come_and_go() {
     explore(ITERATIONS, &["one that comes and goes was heard of", "one that comes and goes was unknown"], |seen| {
         let (core, seen) = (scheduler(|builder| builder), seen.clone());
-        ["stays-0", "stays-1", "stays-2"].map(|id| drop(register(&core, id)));
+        ["stays-0", "stays-1", "stays-2"].into_iter().for_each(|id| drop(register(&core, id)));
         together(&core, 5, move |core, number| {
             for turn in 0..4 {
                 let stays = format!("stays-{}", draw(0..3));
