@@ -1,5 +1,7 @@
 //! What the models have in common, those of loom and those of shuttle: small schedulers, and what holds at the end.
 
+#![cfg_attr(slotyard_shuttle, allow(dead_code, reason = "shuttle's go through the whole engine, mostly"))]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -36,11 +36,10 @@ impl Node {
     }
 
     fn move_in(&self) {
-        let generation = self.cell.prepare(2, 100);
         // Before it may be taken.
         self.ledger().capacity = 2;
         self.ledger().drained = false;
-        self.cell.open(generation, 2, Flags::NONE);
+        let generation = self.cell.occupy(2, 100, Flags::NONE);
         self.generation.store(generation.into(), Ordering::SeqCst);
     }
 

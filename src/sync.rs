@@ -12,7 +12,6 @@ mod modelled;
 
 #[cfg(not(any(slotyard_loom, slotyard_shuttle)))]
 mod shipped {
-    pub(crate) use crossbeam_epoch::pin;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread_local;
@@ -33,11 +32,15 @@ use modelled as imp;
 #[cfg(not(any(slotyard_loom, slotyard_shuttle)))]
 use shipped as imp;
 
+#[cfg(not(slotyard_shuttle))]
+pub(crate) use crossbeam_epoch::pin;
 #[cfg(all(test, slotyard_shuttle))]
 pub(crate) use imp::execution;
+#[cfg(slotyard_shuttle)]
+pub(crate) use imp::pin;
 pub(crate) use imp::{
     AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel, fence, free, owned,
-    pin, thread_local, zeroed_slice,
+    thread_local, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 

@@ -381,7 +381,7 @@ impl Queue {
 }
 
 /// The desk of one thread, for the model of it.
-#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
+#[cfg(all(test, slotyard_loom))]
 #[derive(Debug)]
 pub(crate) struct OwnDesk {
     places: Places,
@@ -389,7 +389,7 @@ pub(crate) struct OwnDesk {
     desks: Desks,
 }
 
-#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
+#[cfg(all(test, slotyard_loom))]
 impl OwnDesk {
     pub(crate) fn new(places: u32) -> Self {
         let desk = Self { places: Places::new(), finished: Finished::new(), desks: Desks::new() };

@@ -19,7 +19,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
+#[cfg(all(test, slotyard_loom))]
 pub(crate) use finished::OwnDesk;
 pub(crate) use place::Place;
 #[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]

@@ -20,7 +20,6 @@ use super::{Ordering, Zeroed};
 
 #[cfg(slotyard_loom)]
 mod switched {
-    pub(crate) use crossbeam_epoch::pin;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
     /// Not loom's: to it all threads of a model are one in what they have for themselves.
@@ -36,6 +35,8 @@ mod switched {
 mod switched {
     use crossbeam_epoch::{Guard, LocalHandle};
 
+    use super::super::{Flag, Ordering};
+
     /// Not modelled: events, which nothing waits for.
     pub(crate) use crossbeam_channel as channel;
     pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
@@ -50,7 +51,7 @@ mod switched {
     /// when the next one collects, so that none could be repeated.
     pub(crate) fn pin() -> Guard {
         // A step of its own, so that the others have a turn between it and what was done before.
-        AtomicU32::new(0).load(super::Ordering::SeqCst);
+        AtomicU32::new(0).load(Ordering::SeqCst);
         // A thread that is ending has none any more; the guard keeps the one that is made for it.
         PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| execution::collector().register().pin())
     }
@@ -84,9 +85,9 @@ mod switched {
     /// Waits until all that was retired is reclaimed, by the one thread that is left; what that retires, too.
     pub(crate) fn settle() {
         use std::sync::Arc;
-        use std::sync::atomic::{AtomicBool, Ordering};
+
         for _ in 0..4 {
-            let done = Arc::new(AtomicBool::new(false));
+            let done = Arc::new(Flag::new(false));
             let mark = done.clone();
             // What was retired before comes before.
             pin().defer(move || mark.store(true, Ordering::Relaxed));
