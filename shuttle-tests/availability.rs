@@ -12,7 +12,7 @@ use super::*;
 use crate::core::Asked;
 use fleet::Fleet;
 
-const ITERATIONS: usize = 1000;
+const ITERATIONS: usize = 3000;
 
 /// Takes a slot, which must be there, and gives it back.
 fn use_a_slot(core: &Core, demand: &Demand) {

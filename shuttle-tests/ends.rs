@@ -18,7 +18,7 @@ use crate::job::{End, Job};
 use crate::{Heartbeat, JobError, JobState, RetryError};
 use fleet::Fleet;
 
-const ITERATIONS: usize = 700;
+const ITERATIONS: usize = 3000;
 const IDS: [&str; 2] = ["first", "second"];
 
 fn jobs(fleet: &Fleet) -> Vec<Job> {

@@ -10,7 +10,7 @@ use super::*;
 use crate::job::End;
 use crate::{Capabilities, Heartbeat, PoolConfig, SchedulerBuilder};
 
-const ITERATIONS: usize = 800;
+const ITERATIONS: usize = 4000;
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
 
 fn capabilities() -> Capabilities {

@@ -15,7 +15,7 @@ use crate::CreateJobError;
 use crate::job::{End, Job};
 use fleet::Fleet;
 
-const ITERATIONS: usize = 500;
+const ITERATIONS: usize = 2500;
 
 fn create(core: &Core, id: &str) -> Result<Job, CreateJobError> {
     core.create_job(&request(id), &pin())

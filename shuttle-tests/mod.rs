@@ -54,6 +54,7 @@ mod slot_word;
 mod storms;
 mod wheel;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::ops::Range;
@@ -87,6 +88,11 @@ impl Seen {
     }
 }
 
+std::thread_local! {
+    /// The scheduler, and the iterations that have begun. All of a scenario is run by one thread of the system.
+    static UNDER_WAY: Cell<(&'static str, usize)> = const { Cell::new(("", 0)) };
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(format!("SLOTYARD_SHUTTLE_{name}")).ok()
 }
@@ -108,9 +114,13 @@ fn explore(iterations: usize, outcomes: &[&'static str], scenario: impl Fn(&Seen
     let number = |text: String| text.parse().expect("SLOTYARD_SHUTTLE_ITERATIONS is a number");
     let (iterations, seed) = (variable("ITERATIONS").map_or(iterations, number), seed());
     let (seen, scenario) = (Seen::default(), Arc::new(scenario));
-    let run = |scheduler: &str, runner: &dyn Fn(Box<dyn Fn() + Send + Sync>) -> usize| {
+    let run = |scheduler: &'static str, runner: &dyn Fn(Box<dyn Fn() + Send + Sync>) -> usize| {
         let (begin, noted, scenario) = (Instant::now(), seen.clone(), scenario.clone());
-        let runs = runner(Box::new(move || execution::run(|| scenario(&noted))));
+        UNDER_WAY.set((scheduler, 0));
+        let runs = runner(Box::new(move || {
+            UNDER_WAY.set((UNDER_WAY.get().0, UNDER_WAY.get().1 + 1));
+            execution::run(|| scenario(&noted));
+        }));
         eprintln!("{}: {scheduler}, seed {seed}, {runs} iterations in {:.1?}", this_scenario(), begin.elapsed());
     };
     if let Some(schedule) = variable("REPLAY") {
@@ -140,7 +150,8 @@ fn this_scenario() -> String {
 /// Ends the program: what unwinds would touch atomics of an execution that has ended, and hide the cause.
 fn give_up(panic: &PanicHookInfo<'_>) {
     // Not by `eprintln`: the test harness keeps that to itself until the test ends, which it will not.
-    let _ = writeln!(std::io::stderr(), "\n{} failed: {panic}", this_scenario());
+    let (scheduler, iteration) = UNDER_WAY.get();
+    let _ = writeln!(std::io::stderr(), "\n{} failed, {scheduler}, iteration {iteration}: {panic}", this_scenario());
     std::process::exit(101);
 }
 

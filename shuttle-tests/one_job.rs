@@ -18,7 +18,7 @@ use crate::CreateJobError;
 use crate::job::{End, Job};
 use fleet::Fleet;
 
-const ITERATIONS: usize = 700;
+const ITERATIONS: usize = 3000;
 const IDS: [&str; 2] = ["first", "second"];
 
 fn create(core: &Core, id: &str) -> Result<Job, CreateJobError> {

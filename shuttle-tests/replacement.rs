@@ -14,7 +14,7 @@ use super::*;
 use crate::core::Asked;
 use crate::{Capabilities, PoolConfig};
 
-const ITERATIONS: usize = 900;
+const ITERATIONS: usize = 3000;
 
 /// What nodes can do, in turn: in one pool, in the other, in both (or in a third).
 fn capabilities(turn: usize) -> Capabilities {

@@ -11,7 +11,7 @@ use super::*;
 use crate::job::{Places, Requests};
 use crate::sync::Ordering as Order;
 
-const ITERATIONS: usize = 3000;
+const ITERATIONS: usize = 15_000;
 /// Places 0 to 4 are each a thread's; 5 to 9, too, of two orders.
 const ORDERS: [u64; 10] = [3, 5, 1 << 63 | 1, 1 << 63 | 3, 1 << 62 | 5, 7, 7, 7, 1 << 63 | 5, 1 << 63 | 5];
 

@@ -8,7 +8,7 @@
 use super::*;
 use crate::{Heartbeat, ResourceUse};
 
-const ITERATIONS: usize = 900;
+const ITERATIONS: usize = 3000;
 
 fn register(core: &Core, id: &str) -> NodeHandle {
     core.register(NodeSpec::new(id).capabilities(asr()).replace_existing()).unwrap()

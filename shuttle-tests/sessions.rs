@@ -10,7 +10,7 @@ use super::*;
 use crate::SessionMode;
 use crate::job::End;
 
-const ITERATIONS: usize = 700;
+const ITERATIONS: usize = 2000;
 
 #[test]
 fn jobs_of_a_session_keep_to_one_pool() {

@@ -11,6 +11,7 @@ use super::*;
 use crate::node::cell::{Cell, Change, ReleaseError};
 use crate::node::word::{Flags, SlotWord};
 
+const ITERATIONS: usize = 30_000;
 const NODES: usize = 3;
 
 /// A cell, and what is held of it by generation, as it should be.
@@ -166,5 +167,3 @@ fn slots_against_drains_capacities_and_replacement() {
         }
     });
 }
-
-const ITERATIONS: usize = 4000;

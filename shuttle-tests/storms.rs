@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::{Capabilities, Heartbeat};
 
-const ITERATIONS: usize = 700;
+const ITERATIONS: usize = 3000;
 
 fn capabilities(kind: usize) -> Capabilities {
     [asr(), Capabilities::new().service(Service::TTS), asr().service(Service::TTS)][kind].clone()

@@ -9,7 +9,7 @@ use super::*;
 use crate::job::{Places, Wheel};
 use crate::sync::{AtomicU64, Fenced, Ordering};
 
-const ITERATIONS: usize = 3000;
+const ITERATIONS: usize = 30_000;
 const PLACES: usize = 4;
 
 struct Wheeled {
