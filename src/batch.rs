@@ -35,7 +35,7 @@ impl Scheduler {
                 self.core().fetch(next.0);
                 *beat = Some(next);
             }
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             for (node, beat) in together.into_iter().flatten() {
                 refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
                 place += 1;
@@ -67,7 +67,7 @@ impl Scheduler {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create_jobs(&self, requests: &[JobRequest]) -> Vec<Result<Job, CreateJobError>> {
-        let mut pin = crossbeam_epoch::pin();
+        let mut pin = crate::sync::pin();
         let create = |(place, request)| {
             if place % ONE_PIN == ONE_PIN - 1 {
                 pin.repin();
@@ -114,7 +114,7 @@ impl Scheduler {
         let (mut refused, mut attempts, mut place) = (Vec::new(), attempts.into_iter().fuse(), 0);
         loop {
             let together: [_; TOGETHER] = std::array::from_fn(|_| attempts.next());
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             for (job, attempt) in together.into_iter().flatten() {
                 let ended = self.core().end(job, attempt, End::Completed, &pin);
                 refused.extend(ended.err().map(|error| (place, error)));

@@ -157,7 +157,7 @@ pub(crate) fn fixed_hasher() -> &'static ahash::RandomState {
     static HASHER: PlainOnceLock<ahash::RandomState> = PlainOnceLock::new();
     // In the models the same in every run, so that their executions are.
     let seeded = || ahash::RandomState::with_seeds(1, 2, 3, 4);
-    HASHER.get_or_init(|| if cfg!(slotyard_loom) { seeded() } else { ahash::RandomState::new() })
+    HASHER.get_or_init(|| if cfg!(any(slotyard_loom, slotyard_shuttle)) { seeded() } else { ahash::RandomState::new() })
 }
 
 /// A hash that is the same in every process, for what people see or other processes have to agree on. Not for maps.
@@ -293,7 +293,7 @@ impl BuildHasher for CarriedHash {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

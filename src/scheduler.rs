@@ -197,7 +197,7 @@ impl Scheduler {
 
     #[inline(always)]
     fn select_asked(&self, asked: Asked<'_>) -> Result<Selection<'_>, NoNode> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let (chosen, busyness) = self.core().select(asked, &pin)?;
         Ok(Selection { core: self.core(), cell: chosen.cell, pool: chosen.pool, busyness, pin })
     }
@@ -234,7 +234,7 @@ impl Scheduler {
     /// # Errors
     /// [`CreateJobError`]; no slot is held.
     pub fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         match self.core().create_job(request, &pin) {
             Ok(job) => Ok(job),
             Err(error) => self.not_created(error, request, pin),
@@ -262,7 +262,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn complete(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Completed, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Completed, &crate::sync::pin())
     }
 
     /// The job has ended badly. Its slot is free when this returns; it may be retried.
@@ -270,7 +270,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn fail(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Failed, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Failed, &crate::sync::pin())
     }
 
     /// The job is called off. Its slot is free when this returns.
@@ -278,7 +278,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn cancel(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Cancelled, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Cancelled, &crate::sync::pin())
     }
 
     /// News of the job: its lease begins anew. A job whose lease has run out is not revived.

@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// As it has to be where no job is.
-    #[cfg(all(test, slotyard_loom))]
+    #[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
     pub(crate) fn is_unlisted(&self) -> bool {
         self.listed.load(Ordering::Relaxed) == NEVER
     }

@@ -15,10 +15,10 @@ use crossbeam_utils::CachePadded;
 use super::desk::At;
 use super::place::{Link, Place, Places};
 use super::requests::MOST_PLACES;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, sized, sized_by_model};
 
 /// Places in a lot.
-const LOT: u32 = sized(64, 1);
+const LOT: u32 = sized_by_model(64, 1, 2);
 
 /// See the module's documentation.
 #[derive(Debug)]

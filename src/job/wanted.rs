@@ -113,7 +113,7 @@ impl Wanted {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

@@ -22,7 +22,7 @@ pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use lent::Lent;
 pub(crate) use occupancy::Occupancy;
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 pub(crate) use profile::Seating;
 pub(crate) use profile::{Automatic, Known, Profile, Profiles};
 pub(crate) use roster::Seated;

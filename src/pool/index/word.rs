@@ -134,7 +134,7 @@ pub(crate) fn next_bit(bits: u32, from: u32) -> u32 {
     (bits.rotate_right(from).trailing_zeros() + from) % FANOUT
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

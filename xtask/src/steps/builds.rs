@@ -25,17 +25,26 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY]))
 }
 
-/// The models are tests of the library, under a cfg of the project's own (and crossbeam's).
+/// Of the project's own cfg, and crossbeam's.
 pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
+    models(workspace, "loom", "--cfg slotyard_loom --cfg crossbeam_loom")
+}
+
+pub(crate) fn shuttle(workspace: &Workspace) -> Result<()> {
+    models(workspace, "shuttle", "--cfg slotyard_shuttle")
+}
+
+/// The models are tests of the library, under a cfg of their own, in a module of the checker's name.
+fn models(workspace: &Workspace, checker: &str, flags: &str) -> Result<()> {
     let models = |runner: &[&str]| {
         let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
         // Other flags would throw away all that the other steps have built.
-        cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
+        cargo.arg("--target-dir").arg(workspace.target_dir().join(checker));
         let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
         // Set, this one would win over the other.
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
-        cargo.args(["loom_tests", "--"]).args(runner);
+        cargo.env("RUSTFLAGS", format!("{inherited} {flags}").trim());
+        cargo.arg(format!("{checker}_tests")).arg("--").args(runner);
         cargo
     };
     // A filter that matches nothing passes; so the models are counted first.
