@@ -103,11 +103,13 @@ impl<'a> Schemata<'a> {
 
     /// The file with all of it.
     pub(super) fn written(&self) -> String {
-        self.with_bodies(0..self.text.len())
+        let is_const = |change: &Change<'_>| self.functions[change.function].constness.is_some();
+        self.with_bodies(0..self.text.len(), self.changes.iter().any(is_const))
     }
 
-    /// This part of the file, with the bodies of the functions in it as they are to be.
-    fn with_bodies(&self, part: Range<usize>) -> String {
+    /// This part of the file, with the bodies of the functions in it as they are to be. What the environment says is not
+    /// known while constants are computed: so `no_const` functions are left, in case they call the one that asks for it.
+    fn with_bodies(&self, part: Range<usize>, no_const: bool) -> String {
         let inside = |body: &Range<usize>, outer: &Range<usize>| outer.start <= body.start && body.end <= outer.end;
         let mut written = String::new();
         let mut at = part.start;
@@ -120,8 +122,7 @@ impl<'a> Schemata<'a> {
                 self.changes.iter().filter(|change| change.function == number).map(|change| change.mutant).collect();
             let has_mutants = !mutants.is_empty();
             match &function.constness {
-                // What the environment says is not known while constants are computed.
-                Some(word) if has_mutants => {
+                Some(word) if no_const => {
                     written += &self.text[at..word.start];
                     written += &self.text[word.end..function.body.start];
                 }
@@ -136,9 +137,9 @@ impl<'a> Schemata<'a> {
                     let body = self.changed(function.body.clone(), mutant);
                     written += &format!("/* {name} */ if crate::sync::mutant({mutant}) {body} else ");
                 }
-                written += &format!("{{{}}} }}", self.with_bodies(inner));
+                written += &format!("{{{}}} }}", self.with_bodies(inner, no_const));
             } else {
-                written += &format!("{{{}}}", self.with_bodies(inner));
+                written += &format!("{{{}}}", self.with_bodies(inner, no_const));
             }
             at = function.body.end;
         }
@@ -290,11 +291,15 @@ mod tests {
 
     #[test]
     fn const_is_dropped_where_a_mutant_is() {
-        let text = "pub(crate) const fn f() -> u32 { 1 } const fn g() -> u32 { 2 }";
+        let text = "pub(crate) const fn f() -> u32 { 1 } const fn g() -> u32 { f() } fn h() {} const N: u32 = 3;";
         assert_eq!(
             written(text, &[(1, None, "1", "0")]).unwrap(),
-            "pub(crate)  fn f() -> u32 { /* m */ if crate::sync::mutant(1) { 0 } else { 1 } } const fn g() -> u32 { 2 }"
+            "pub(crate)  fn f() -> u32 { /* m */ if crate::sync::mutant(1) { 0 } else { 1 } }  \
+             fn g() -> u32 { f() } fn h() {} const N: u32 = 3;"
         );
+        // It may be needed, where no mutant is in the way of it.
+        assert!(written(text, &[(1, None, "h() {}", "h() { x() }")]).is_err());
+        assert!(written(&text.replace("{}", "{ x() }"), &[(1, None, "x()", "")]).unwrap().contains("const fn f"));
     }
 
     #[test]
