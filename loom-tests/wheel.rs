@@ -3,8 +3,8 @@
 //!
 //! Two threads, 5 preemptions; three, 3 preemptions, in the last model; four buckets.
 //!
-//! Seen to fail by `cargo xtask mutants-loom wheel`; and, before
-//! the wheel was linked through places, without either fence between a bucket and the cursor.
+//! Seen to fail by `cargo xtask mutants-loom wheel`; and, before the wheel was linked through places, without either fence
+//! between a bucket and the cursor.
 
 use loom::thread;
 
