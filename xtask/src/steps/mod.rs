@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::stress;
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
+use crate::{mutants_loom, stress};
+pub(crate) use builds::loom_tests;
 
 /// One check.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ const STEPS: &[Step] = &[
     Step { name: "test", about: "unit, integration and property tests", needs: &[&CC], run: builds::tests },
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
+    Step { name: "mutants-loom", about: "each model fails under the mutants that it is known to notice", needs: &[&CC], run: mutants_loom::check },
     Step { name: "shuttle", about: "larger scenarios hold in the interleavings that shuttle draws", needs: &[&CC], run: builds::shuttle },
     Step { name: "stress", about: "everything at once for 30 s, everything checked at stops", needs: &[&CC], run: stress::check },
     Step { name: "thread-sanitizer", about: "no data race in the stress tests", needs: &[&CC], run: sanitizers::thread },
