@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{AtomicU64, Ordering};
 
 /// See the module's documentation. Only ever moves forward.
 #[derive(Debug)]
-pub(crate) struct Clock(Statistic);
+pub(crate) struct Clock(AtomicU64);
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self(Statistic::new(0))
+        Self(AtomicU64::new(0))
     }
 
     /// The time now, in ms.

@@ -11,10 +11,11 @@ mod modelled;
 
 #[cfg(not(slotyard_loom))]
 mod shipped {
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 
     pub(crate) use super::items::{allocate, free, zeroed_slice};
+    pub(crate) use arc_swap::ArcSwap;
     pub(crate) use crossbeam_channel as channel;
     pub(crate) use crossbeam_queue::SegQueue;
     pub(crate) use papaya::HashMap as Map;
@@ -31,8 +32,8 @@ use modelled as imp;
 use shipped as imp;
 
 pub(crate) use imp::{
-    AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel, fence, free, owned,
-    zeroed_slice,
+    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel,
+    fence, free, owned, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 
@@ -43,7 +44,7 @@ pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.
 pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
 
-/// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
+/// Not modelled: a request to stop, and that reclamation has come so far.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
 
 /// That a SeqCst fence was passed since. Of two threads that each write one word, pass a fence, and read the other's word,

@@ -15,12 +15,61 @@ use papaya::{HashMapRef, LocalGuard};
 
 use super::{Ordering, Zeroed};
 
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
-/// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
+/// Stands in for crossbeam's channel, which does not build under its loom cfg: the standard library's, of which each call
+/// is a step, and the receiver's end is one, too.
 pub(crate) mod channel {
-    pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
+    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::Steps;
+
+    pub(crate) use std::sync::mpsc::TrySendError;
+
+    #[derive(Debug)]
+    pub(crate) struct Sender<T> {
+        queue: mpsc::SyncSender<T>,
+        steps: Arc<Steps>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Receiver<T> {
+        queue: mpsc::Receiver<T>,
+        steps: Arc<Steps>,
+    }
+
+    pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        let ((sender, receiver), steps) = (mpsc::sync_channel(capacity), Arc::<Steps>::default());
+        (Sender { queue: sender, steps: steps.clone() }, Receiver { queue: receiver, steps })
+    }
+
+    impl<T> Sender<T> {
+        pub(crate) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+            self.steps.write();
+            self.queue.try_send(value)
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub(crate) fn try_recv(&self) -> Result<T, mpsc::TryRecvError> {
+            self.steps.write();
+            self.queue.try_recv()
+        }
+
+        pub(crate) fn recv_timeout(&self, timeout: Duration) -> Result<T, mpsc::RecvTimeoutError> {
+            self.steps.write();
+            self.queue.recv_timeout(timeout)
+        }
+    }
+
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            self.steps.write();
+        }
+    }
 }
 
 /// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
@@ -61,6 +110,26 @@ impl Steps {
     /// For a call that only looks.
     fn read(&self) {
         self.0.fetch_add(0, Ordering::Acquire);
+    }
+}
+
+/// Stands in for arc-swap's.
+#[derive(Debug, Default)]
+pub(crate) struct ArcSwap<T> {
+    value: arc_swap::ArcSwap<T>,
+    steps: Steps,
+}
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn load(&self) -> arc_swap::Guard<std::sync::Arc<T>> {
+        self.steps.read();
+        self.value.load()
+    }
+
+    /// Which is tried until nobody else has come in between: so one step.
+    pub(crate) fn rcu(&self, make: impl FnMut(&std::sync::Arc<T>) -> T) {
+        self.steps.write();
+        self.value.rcu(make);
     }
 }
 
