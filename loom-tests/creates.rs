@@ -64,7 +64,8 @@ fn three_creates_of_one_request_make_one_job() {
 
 /// A create while this is done to the job of its id, which it leaves in this state.
 fn create_beside(preemptions: usize, finished: usize, end: fn(&Core, &Job), state: JobState) {
-    let outcomes: &[_] = if finished > 0 { &["it got the old job"] } else { &["it got the old job", "it got a new job"] };
+    let outcomes: &[_] =
+        if finished > 0 { &["it got the old job"] } else { &["it got the old job", "it got a new job"] };
     explore(preemptions, outcomes, move |seen| {
         let fleet = Fleet::of(scheduler(|builder| builder.max_finished_jobs(finished)), [1]);
         let old = create(&fleet.core).unwrap();

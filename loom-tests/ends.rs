@@ -88,7 +88,10 @@ fn retried_while_it_is_completed() {
         let completed = late.join().unwrap();
         match retried {
             Ok(next) => {
-                assert!(matches!(completed, Err(JobError::StaleAttempt { attempt: 1, current: 2, .. })), "{completed:?}");
+                assert!(
+                    matches!(completed, Err(JobError::StaleAttempt { attempt: 1, current: 2, .. })),
+                    "{completed:?}"
+                );
                 assert_eq!((next.attempt(), next.state(), fleet.word(0).in_flight()), (2, JobState::Reserved, 1));
                 seen.note("it was retried");
             }

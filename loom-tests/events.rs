@@ -58,7 +58,10 @@ fn who_has_subscribed_misses_nothing() {
         tell(&events, 2);
         got.extend(received(&receiver));
         assert!(!was_asked || got.contains(&1), "it was told after he had subscribed: {got:?}");
-        assert!([&[0, 1, 2][..], &[1, 2], &[2]].contains(&&got[..]), "one is missing, doubled, or out of order: {got:?}");
+        assert!(
+            [&[0, 1, 2][..], &[1, 2], &[2]].contains(&&got[..]),
+            "one is missing, doubled, or out of order: {got:?}"
+        );
         seen.note(["none came before", "one came before", "all came before"][3 - got.len()]);
         assert_eq!((receiver.dropped(), events.dropped()), (0, 0));
     });

@@ -19,13 +19,21 @@ use crate::node::{Cells, Roll, Tenancy};
 #[test]
 fn a_word_is_of_the_node_that_is_called_this() {
     explore(5, &["it was found", "it was not there yet"], |seen| {
-        let cells = Arc::new(Cells::new());
+        let (cells, stirred) = (Arc::new(Cells::new()), Arc::new(crate::sync::AtomicU64::new(0)));
         let number = cells.take();
-        let come = move |cells: &Cells, name: &str| {
-            cells.put_name(number, Name::of(name));
-            let generation = cells.at(number).prepare(1, 100);
-            cells.at(number).open(generation, 1, Flags::NONE);
-            generation
+        // As `Fleet::stir`.
+        let stir = move || _ = stirred.fetch_add(1, Ordering::Relaxed);
+        let come = {
+            let stir = stir.clone();
+            move |cells: &Cells, name: &str| {
+                stir();
+                cells.put_name(number, Name::of(name));
+                stir();
+                let generation = cells.at(number).prepare(1, 100);
+                cells.at(number).open(generation, 1, Flags::NONE);
+                stir();
+                generation
+            }
         };
         let before = come(&cells, "before");
         let writer = thread::spawn({
@@ -36,6 +44,7 @@ fn a_word_is_of_the_node_that_is_called_this() {
                 come(&cells, "after")
             }
         });
+        stir();
         let found = cells.named(number, Name::of("after")).map(|(_, word)| word.generation());
         let after = writer.join().unwrap();
         assert!(found.is_none_or(|found| found == after), "it is not the word of the one who is called this");

@@ -32,8 +32,8 @@ use modelled as imp;
 use shipped as imp;
 
 pub(crate) use imp::{
-    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel,
-    fence, free, owned, zeroed_slice,
+    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate,
+    channel, fence, free, owned, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 
