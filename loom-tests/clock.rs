@@ -6,6 +6,8 @@
 //! |---|---|---|
 //! | two move it on, to times in no order, and one reads | 3 | 5 |
 //! | it is moved on while a policy chooses a node | 2 | 3 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom clock`.
 
 use std::sync::{OnceLock, Weak};
 use std::time::Duration;

@@ -12,6 +12,8 @@
 //! | a create, and the job of its id is completed and remembered | 2 | 3 |
 //! | a create, and the ticks at which its lease runs out | 2 | 2 |
 //! | the end of a create, step by step, and its node goes offline, under a pin from before | 2 | 2 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom creates`.
 
 use std::time::Duration;
 

@@ -11,6 +11,8 @@
 //! | the same, and the index gets another level, with a node that is ready | 2 | 3 |
 //! | an index gets its second level, the first is found empty at that, a release fills it | 3 | 1 |
 //! | a mark has told the level above, and is late to say so: the word was emptied, found so, and filled meanwhile | 2 | 3 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom emptied`.
 
 use loom::thread;
 

@@ -10,6 +10,8 @@
 //! | two subscribe, while one who has left is forgotten | 3 | 3 |
 //! | two tell of events, and the queue has room for one | 3 | 3 |
 //! | one leaves while two others tell of events | 3 | 3 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom events`.
 
 use loom::thread;
 

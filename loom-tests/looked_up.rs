@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | a name is looked for in a cell that another has, and that goes to the one who has it | 2 | 5 |
 //! | an id is looked for in a table, which is filled twice more in another order | 2 | 2 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom looked_up`.
 
 use loom::thread;
 

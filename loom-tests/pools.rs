@@ -6,11 +6,13 @@
 //!
 //! | model | threads | preemptions |
 //! |---|---|---|
-//! | reserved by a memo, without a pin, and the pool's number is given to another | 2 | 2 |
-//! | reserved by a route that is kept in the snapshot, and the same | 2 | 2 |
-//! | reserved by a prepared demand, and the same | 2 | 2 |
+//! | reserved by a memo, without a pin, and the pool's number is given to another | 2 | 1 |
+//! | reserved by a route that is kept in the snapshot, and the same | 2 | 1 |
+//! | reserved by a prepared demand, and the same | 2 | 1 |
 //! | the pool is dropped and made again, and a prepared demand has its route | 2 | 1 |
-//! | a job is created by the short way on a node that leaves the pool, which is dropped | 2 | 2 |
+//! | a job is created by the short way on a node that leaves the pool, which is dropped | 2 | 1 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom pools`.
 
 use loom::thread;
 
@@ -51,7 +53,7 @@ impl Known {
 
 /// Reserves while the only node that does `asr` goes, and its pool's number is given to that of another which does not.
 fn reserve_while_the_number_changes_hands(known: fn(&Core) -> Known) {
-    explore(2, &["it was reserved before", "it was refused", "the number was given away"], move |seen| {
+    explore(1, &["it was reserved before", "it was refused", "the number was given away"], move |seen| {
         let fleet = Fleet::new([1]);
         let known = known(&fleet.core);
         known.use_once(&fleet.core);
@@ -144,7 +146,7 @@ fn a_route_does_not_hide_the_pool_that_is_made_again() {
 
 #[test]
 fn a_job_is_created_on_a_node_that_leaves_a_pool_which_is_dropped() {
-    explore(2, &["it was created before", "its slot was given back", "no slot was found"], |seen| {
+    explore(1, &["it was created before", "its slot was given back", "no slot was found"], |seen| {
         let fleet = Fleet::new([1]);
         fleet.core.register(NodeSpec::new("elsewhere").capabilities(tts())).unwrap();
         let demand = demand();

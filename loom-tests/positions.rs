@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | a node becomes full, moves to another pool, and a new one comes to its position, before its bit is cleared | 2 | 2 |
 //! | a find has seen that a node cannot be selected, which goes, and a new one comes to its position | 2 | 1 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom positions`.
 
 use loom::thread;
 

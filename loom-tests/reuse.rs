@@ -9,6 +9,8 @@
 //! | an item is taken off a list, while others are and it comes back | 2 | 5 |
 //!
 //! In the models generations go from 1 to 3, see `SlotWord`.
+//!
+//! Seen to fail by `cargo xtask mutants-loom reuse`.
 
 use loom::thread;
 

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | found in the second pool while the node leaves them one after the other | 2 | 1 |
 //! | a slot is reserved by way of the second pool while the node is replaced | 2 | 1 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom several_pools`.
 
 use loom::thread;
 

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | two jobs of a session at once, and then a third | 2 | 2 |
 //! | a job of a session, while its node goes and another gets its cell, and then a second | 2 | 1 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom spread`.
 
 use loom::thread;
 

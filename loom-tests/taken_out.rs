@@ -6,10 +6,12 @@
 //!
 //! | model | threads | preemptions |
 //! |---|---|---|
-//! | drained, and undrained in the end | 2 | 3 |
+//! | drained, and undrained in the end | 2 | 2 |
 //! | found offline by a tick, and heard of in the end | 2 | 2 |
-//! | drained and undrained meanwhile | 2 | 3 |
-//! | given fewer slots, and more in the end | 2 | 3 |
+//! | drained and undrained meanwhile | 2 | 2 |
+//! | given fewer slots, and more in the end | 2 | 2 |
+//!
+//! Seen to fail by `cargo xtask mutants-loom taken_out`.
 
 use std::time::Duration;
 
@@ -75,7 +77,7 @@ fn undrain(fleet: &Fleet) {
 
 #[test]
 fn a_node_that_is_drained() {
-    taken_out(3, drain, undrain);
+    taken_out(2, drain, undrain);
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn a_node_that_is_found_offline() {
 
 #[test]
 fn a_node_that_is_drained_for_a_moment() {
-    explore(3, &["it was reserved after all", "it was refused meanwhile"], |seen| {
+    explore(2, &["it was reserved after all", "it was refused meanwhile"], |seen| {
         let (fleet, demand) = fleet(1);
         let (is_back, reserved) = reserve_while(&fleet, &demand, |fleet| {
             drain(fleet);
@@ -100,7 +102,7 @@ fn a_node_that_is_drained_for_a_moment() {
 
 #[test]
 fn a_node_that_is_given_fewer_slots() {
-    explore(3, &["it was reserved before", "it was refused"], |seen| {
+    explore(2, &["it was reserved before", "it was refused"], |seen| {
         let (fleet, demand) = fleet(2);
         let held = fleet.core.reserve(Asked::Plain(&demand)).unwrap();
         let fewer = |fleet: &Fleet| fleet.core.set_capacity(&fleet.nodes[0], 1).unwrap();

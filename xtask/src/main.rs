@@ -4,6 +4,7 @@
 
 mod bench;
 mod instructions;
+mod mutants_loom;
 mod peers;
 mod process;
 mod steps;
@@ -51,6 +52,17 @@ enum Task {
         #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Change the code as the lists in loom-tests/mutants/ say, and see the models fail; exit with 1 when one does not.
+    MutantsLoom {
+        /// Only these mutants, or those of these files of the list (their names without `.toml`).
+        names: Vec<String>,
+        /// Name the mutants, the models that fail under them and why, and run none.
+        #[arg(long, conflicts_with = "names")]
+        list: bool,
+        /// So many models at a time; as many as there are cores, if not said.
+        #[arg(long, value_name = "N")]
+        jobs: Option<usize>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,6 +85,9 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { suites, check, record, arguments } => {
             bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
         }
+        Task::MutantsLoom { names, list, jobs } => {
+            mutants_loom::run(&mutants_loom::Wish { names, list, jobs }, &Workspace::load()?)
+        }
     }
 }
 
@@ -83,7 +98,7 @@ mod tests {
     fn only(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
         match Cli::try_parse_from([&["xtask", "test"], arguments].concat())?.command {
             Task::Test { only, .. } => Ok(only),
-            Task::Bench { .. } => unreachable!("`test` was asked for"),
+            _ => unreachable!("`test` was asked for"),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The steps that are calls of cargo.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 
 use crate::process::{read, run};
@@ -25,16 +27,10 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY]))
 }
 
-/// The models are tests of the library, under a cfg of the project's own (and crossbeam's).
+/// The models.
 pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
     let models = |runner: &[&str]| {
-        let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
-        // Other flags would throw away all that the other steps have built.
-        cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
-        let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
-        // Set, this one would win over the other.
-        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
+        let mut cargo = loom_tests(workspace);
         cargo.args(["loom_tests", "--"]).args(runner);
         cargo
     };
@@ -42,6 +38,19 @@ pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
     let found = count_tests(&read(&mut models(&["--list"]))?);
     ensure!(found > 0, "no model was found");
     run(&mut models(&["--nocapture"]))
+}
+
+/// `cargo test` of the library as loom has it. The models are tests of it, under a cfg of the project's own (and
+/// crossbeam's).
+pub(crate) fn loom_tests(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
+    // Other flags would throw away all that the other steps have built.
+    cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
+    let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
+    // Set, this one would win over the other.
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
+    cargo
 }
 
 /// How many tests a list of cargo's test runner names.

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::mutants_loom;
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
+pub(crate) use builds::loom_tests;
 
 /// One check.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ const STEPS: &[Step] = &[
     Step { name: "test", about: "unit, integration and property tests", needs: &[&CC], run: builds::tests },
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
+    Step { name: "mutants-loom", about: "each model fails under the mutants that it is known to notice", needs: &[&CC], run: mutants_loom::check },
     Step { name: "examples", about: "each example runs on small input; the replay's invariants hold", needs: &[&CC], run: examples::run },
     Step { name: "instructions", about: "no operation takes more instructions than recorded", needs: COUNTING, run: instructions::check },
     Step { name: "doc", about: "the documentation builds without a warning", needs: &[&CC], run: builds::docs },
