@@ -9,6 +9,7 @@
 //! | completed, cancelled, expired and orphaned | 4 | 1 |
 //! | retried while it is completed | 2 | 3 |
 //! | failed, and retried, while it is completed late | 3 | 1 |
+//! | retried while it is forgotten that it has failed | 2 | 3 |
 //!
 //! Seen to fail by `cargo xtask mutants-loom ends`.
 
@@ -28,8 +29,9 @@ fn job(fleet: &Fleet) -> Job {
     fleet.core.create_job(&request, &crossbeam_epoch::pin()).expect("there is a slot")
 }
 
+/// Without a pin: the job is remembered, and nothing is freed.
 fn end(core: &Core, job: &Job, end: End) -> Result<(), JobError> {
-    core.end(job.id(), 1, end, &crossbeam_epoch::pin())
+    core.end(job.id(), 1, end, unpinned())
 }
 
 #[test]
@@ -42,8 +44,8 @@ fn completed_cancelled_expired_and_orphaned() {
             let (fleet, job) = (fleet.clone(), job.clone());
             thread::spawn(move || act(&fleet, &job))
         };
-        let upkeep = beside(|fleet, job| fleet.core.look_at_lease(job.place(), LEASE, &crossbeam_epoch::pin()));
-        let leaver = beside(|fleet, _| fleet.core.orphan_jobs(&fleet.nodes[0].node, &crossbeam_epoch::pin()));
+        let upkeep = beside(|fleet, job| fleet.core.look_at_lease(job.place(), LEASE, unpinned()));
+        let leaver = beside(|fleet, _| fleet.core.orphan_jobs(&fleet.nodes[0].node, unpinned()));
         let canceller = {
             let (fleet, job) = (fleet.clone(), job.clone());
             thread::spawn(move || end(&fleet.core, &job, End::Cancelled))
@@ -136,6 +138,41 @@ fn failed_and_retried_while_it_is_completed() {
         });
         let counters = fleet.core.stats().counters;
         assert_eq!(counters.reserved - counters.released, held.into());
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn retried_while_it_is_forgotten() {
+    explore(3, &["it was retried", "it was forgotten"], |seen| {
+        let fleet = Fleet::new([1]);
+        let job = job(&fleet);
+        end(&fleet.core, &job, End::Failed).expect("nobody else ends it");
+        let upkeep = thread::spawn({
+            let fleet = fleet.clone();
+            move || {
+                fleet.stir();
+                fleet.core.jobs.forget_until(Some(u64::MAX), 0, unpinned());
+                fleet.stir();
+            }
+        });
+        fleet.stir();
+        let next = fleet.core.retry(job.id(), 1);
+        fleet.stir();
+        upkeep.join().unwrap();
+        let known = fleet.core.job(job.id()).map(|view| (view.state, view.attempt));
+        match next {
+            Ok(next) => {
+                assert_eq!((next.state(), known), (JobState::Reserved, Some((JobState::Reserved, 2))));
+                seen.note("it was retried");
+            }
+            Err(RetryError::Job(JobError::UnknownJob { .. })) => {
+                assert_eq!(known, None);
+                seen.note("it was forgotten");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(fleet.word(0).in_flight(), u32::from(known.is_some()));
         assert_told(&fleet.core);
     });
 }
