@@ -18,8 +18,8 @@
 //! Seen to fail by `cargo xtask mutants-loom availability`: the first of it is the obvious protocol, "clear the bit, look
 //! again, mark it if there is room", by which a find between the two misses the slot.
 //!
-//! Not shown by a model any more, since fewer clears get to the occupancy: `Occupancy::clear` without a look at the pool;
-//! nor that `IndexWord::settle` has to compare.
+//! What finds do that come to the topmost word is in `emptied`, and that a mark that is late to say that the level above was
+//! told has to compare.
 
 use loom::thread;
 

@@ -30,25 +30,37 @@
 mod arena;
 mod attempts;
 mod availability;
+mod clock;
+mod creates;
+mod emptied;
+mod ends;
+mod events;
 mod finished;
 mod fleet;
 mod growth;
 mod heartbeat;
 mod lease;
+mod looked_up;
 mod moving;
 mod observed;
 mod one_end;
 mod one_job;
+mod pools;
+mod positions;
 mod publication;
 mod replacement;
 mod requests;
+mod reuse;
 mod roll;
 mod routes;
 mod session;
+mod several_pools;
 mod short_way;
 mod slot_word;
+mod spread;
 mod stale_bits;
 mod stale_handles;
+mod taken_out;
 mod wheel;
 
 use std::collections::BTreeSet;
@@ -59,7 +71,10 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Instant;
 
 use super::Core;
+use crate::node::NodeHandle;
 use crate::node::word::SlotWord;
+use crate::pool::{Found, Pool};
+use crate::select::Candidate;
 use crate::{Capabilities, NodeSpec, SchedulerBuilder, Service};
 use fleet::{Fleet, Slot, add_node, asr, assert_told, scheduler, unpinned};
 

@@ -8,6 +8,7 @@
 //! | one enters, its neighbour leaves | 2 | 5 |
 //! | neighbours leave | 2 | 5 |
 //! | one is looked for while a bucket is opened between it and its neighbour | 2 | 4 |
+//! | one is entered where a bucket is about to begin, and another right before that | 2 | 4 |
 //!
 //! Seen to fail by `cargo xtask mutants-loom requests`.
 
@@ -116,5 +117,19 @@ fn what_is_entered_while_a_bucket_is_opened_is_found() {
         other.join().unwrap();
         table.leave(1);
         assert_eq!([0, 1, 2, 3].map(|place| table.find(place)), [Some(0), None, Some(2), Some(3)]);
+    });
+}
+
+#[test]
+fn what_is_entered_in_a_bucket_that_is_not_opened_yet_is_not_lost() {
+    explore(4, &[], |_| {
+        // The point of bucket 1 comes between the first two. The third comes right behind that, the fourth right before.
+        let table = Table::new([3, 1 << 63 | 5, 1 << 63 | 3, 5]);
+        assert!(table.enter(0) && table.enter(1));
+        table.requests.grow(2);
+        let other = table.beside(|table| assert!(table.enter(2) && table.enter(3)));
+        assert_eq!(table.find(1), Some(1));
+        other.join().unwrap();
+        assert_eq!([0, 1, 2, 3].map(|place| table.find(place)), [Some(0), Some(1), Some(2), Some(3)]);
     });
 }

@@ -14,8 +14,8 @@
 //! Seen to fail by `cargo xtask mutants-loom roll`.
 //!
 //! Not reached: the second look of `Roll::find` at a word. A cell is vacated under a pin that found its word only when what
-//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. Nor the second look
-//! of `Cells::named`: the cell would have to go to another id and then back to the one that is looked for.
+//! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. What takes many
+//! steps to come to is in `looked_up`.
 
 use loom::thread;
 

@@ -1,10 +1,10 @@
 //! **The wheel of leases**: a place whose job has a lease is looked at by the first turn that begins after both the entry
 //! and its deadline, even if a turn went past its bucket while it was entered, or took off the note on which it relies.
 //!
-//! Two threads, 5 preemptions; three, 3 preemptions, in the last model; four buckets.
+//! Two threads, 5 preemptions; three, 3 preemptions, in the last model but one; four buckets.
 //!
-//! Seen to fail by `cargo xtask mutants-loom wheel`; and, before the wheel was linked through places, without either fence
-//! between a bucket and the cursor.
+//! Seen to fail by `cargo xtask mutants-loom wheel wheel_more`; and, before
+//! the wheel was linked through places, without either fence between a bucket and the cursor.
 
 use loom::thread;
 
@@ -141,5 +141,25 @@ fn leases_of_two_attempts_entered_while_the_wheel_turns_are_not_lost() {
         let last = wheel.deadline.load(Ordering::Relaxed);
         seen.note(if last == 2 { "the first attempt's is the last" } else { "the second attempt's is the last" });
         assert!(wheel.turn(last) || early && last == 1, "a lease was lost");
+    });
+}
+
+#[test]
+fn an_entry_apart_that_is_not_due_is_kept() {
+    explore(5, &["it relied on what was left"], |seen| {
+        let wheel = Wheeled::new();
+        // The note of a job that has ended, in a bucket which no turn comes to, and a shorter one, apart.
+        wheel.begin(8);
+        wheel.begin(3);
+        wheel.deadline.store(0, Ordering::Relaxed);
+        let entering = thread::spawn({
+            let wheel = wheel.clone();
+            move || wheel.begin(3)
+        });
+        // Drops what is left over.
+        assert!(!wheel.turn(1), "it came too early");
+        entering.join().unwrap();
+        seen.note("it relied on what was left");
+        assert!(wheel.turn(3), "a lease was lost");
     });
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{AtomicU64, Ordering};
 
 /// The last time there is: what has a time beside something else in one word has at least 44 bits for it.
 pub(crate) const END: u64 = (1 << 44) - 1;
 
 /// See the module's documentation. Only ever moves forward, to [`END`].
 #[derive(Debug)]
-pub(crate) struct Clock(Statistic);
+pub(crate) struct Clock(AtomicU64);
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self(Statistic::new(0))
+        Self(AtomicU64::new(0))
     }
 
     /// The time now, in ms.

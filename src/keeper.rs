@@ -90,7 +90,7 @@ impl Drop for Keeper {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -16,12 +16,13 @@ mod seen;
 mod shipped {
     #[cfg(slotyard_sanitize_thread)]
     pub(crate) use super::seen::{Mutex, MutexGuard, OnceLock};
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence};
     #[cfg(not(slotyard_sanitize_thread))]
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread_local;
 
     pub(crate) use super::items::{allocate, free, zeroed_slice};
+    pub(crate) use arc_swap::ArcSwap;
     pub(crate) use crossbeam_channel as channel;
     pub(crate) use crossbeam_queue::SegQueue;
     pub(crate) use papaya::HashMap as Map;
@@ -44,8 +45,8 @@ pub(crate) use imp::execution;
 #[cfg(slotyard_shuttle)]
 pub(crate) use imp::pin;
 pub(crate) use imp::{
-    AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel, fence, free, owned,
-    thread_local, zeroed_slice,
+    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate,
+    channel, fence, free, owned, thread_local, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 
@@ -59,7 +60,7 @@ pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
 #[cfg(not(slotyard_sanitize_thread))]
 pub(crate) use std::sync::{Mutex as PlainMutex, OnceLock as PlainOnceLock};
 
-/// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
+/// Not modelled: a request to stop, and that reclamation has come so far.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
 
 /// That a SeqCst fence was passed since. Of two threads that each write one word, pass a fence, and read the other's word,

@@ -201,7 +201,7 @@ impl Core {
 
 /// So many pools are dropped before the number of the first is used again: by then nobody should see that any more, so
 /// which number a pool gets does not hang on how fast readers are, and runs with a seed can be repeated.
-pub(super) const REST: usize = sized(4096, 4) as usize;
+pub(super) const REST: usize = sized(4096, 1) as usize;
 
 impl Numbers {
     /// A number, below `limit`, of no pool that anybody can still see. `None` when there is none: as many pools as that
@@ -235,7 +235,7 @@ impl Numbers {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::config::SchedulerBuilder;

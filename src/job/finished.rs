@@ -426,7 +426,7 @@ impl OwnDesk {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

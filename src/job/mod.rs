@@ -29,6 +29,8 @@ pub use request::{JobRequest, SessionMode};
 pub(crate) use requests::Requests;
 pub(crate) use requests::Spot;
 pub(crate) use table::{Jobs, NoPlace, Vacancy};
+#[cfg(all(test, slotyard_loom))]
+pub(crate) use vacant::Shared;
 pub(crate) use wheel::Wheel;
 
 use crate::capability::Demand;

@@ -216,7 +216,33 @@ pub(super) fn pop(head: &AtomicU64, below: impl Fn(u32) -> Link) -> Option<u32> 
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+/// A list of the kind that places and numbers are kept in, for the model of it.
+#[cfg(all(test, slotyard_loom))]
+#[derive(Debug)]
+pub(crate) struct Shared<const N: usize> {
+    head: AtomicU64,
+    links: [AtomicU32; N],
+}
+
+#[cfg(all(test, slotyard_loom))]
+impl<const N: usize> Shared<N> {
+    /// With all of them in it.
+    pub(crate) fn full() -> Self {
+        let list = Self { head: AtomicU64::new(0), links: std::array::from_fn(|_| AtomicU32::new(0)) };
+        (0..N as u32).for_each(|item| list.push(item));
+        list
+    }
+
+    pub(crate) fn push(&self, item: u32) {
+        push(&self.head, item, |below| self.links[item as usize].store(below, Ordering::Relaxed));
+    }
+
+    pub(crate) fn pop(&self) -> Option<u32> {
+        pop(&self.head, |item| self.links[item as usize].load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

@@ -206,6 +206,12 @@ impl Roll {
         self.present().0 >> 6
     }
 
+    /// Puts the next table in use, as if the present one were full. For the writer.
+    #[cfg(all(test, slotyard_loom))]
+    pub(crate) fn turn(&self, tenancy: &mut Tenancy) {
+        self.renew(tenancy, self.own_table());
+    }
+
     /// The table in use, for the writer.
     fn own_table(&self) -> Option<&Table> {
         self.table(self.present())

@@ -19,90 +19,68 @@ use papaya::{HashMapRef, LocalGuard};
 use super::{Ordering, Zeroed};
 
 #[cfg(slotyard_loom)]
-mod switched {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
-    /// Not loom's: to it all threads of a model are one in what they have for themselves.
-    pub(crate) use std::thread_local;
-
-    /// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
-    pub(crate) mod channel {
-        pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
-    }
-}
-
+mod on_loom;
 #[cfg(slotyard_shuttle)]
-mod switched {
-    use crossbeam_epoch::{Guard, LocalHandle};
+mod on_shuttle;
 
-    use super::super::{Flag, Ordering};
+#[cfg(slotyard_loom)]
+pub(crate) use on_loom::*;
+#[cfg(slotyard_shuttle)]
+pub(crate) use on_shuttle::*;
 
-    /// Not modelled: events, which nothing waits for.
-    pub(crate) use crossbeam_channel as channel;
-    pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
-    pub(crate) use shuttle::thread_local;
+/// Stands in for crossbeam's channel, which does not build under its loom cfg: the standard library's, of which each call
+/// is a step, and the receiver's end is one, too.
+pub(crate) mod channel {
+    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
-    shuttle::thread_local! {
-        static PARTICIPANT: LocalHandle = execution::collector().register();
+    use super::Steps;
+
+    pub(crate) use std::sync::mpsc::TrySendError;
+
+    #[derive(Debug)]
+    pub(crate) struct Sender<T> {
+        queue: mpsc::SyncSender<T>,
+        steps: Arc<Steps>,
     }
 
-    /// Not `crossbeam_epoch::pin`: to that all threads of a model were one, and what an earlier execution has left decided
-    /// when the next one collects, so that none could be repeated.
-    pub(crate) fn pin() -> Guard {
-        // A step of its own, so that the others have a turn between it and what was done before.
-        AtomicU32::new(0).load(Ordering::SeqCst);
-        // A thread that is ending has none any more; the guard keeps the one that is made for it.
-        PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| execution::collector().register().pin())
+    #[derive(Debug)]
+    pub(crate) struct Receiver<T> {
+        queue: mpsc::Receiver<T>,
+        steps: Arc<Steps>,
     }
 
-    /// What is of one execution of a model.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing begins one but the models"))]
-    pub(crate) mod execution {
-        use std::cell::RefCell;
+    pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        let ((sender, receiver), steps) = (mpsc::sync_channel(capacity), Arc::<Steps>::default());
+        (Sender { queue: sender, steps: steps.clone() }, Receiver { queue: receiver, steps })
+    }
 
-        use crossbeam_epoch::Collector;
-
-        std::thread_local! {
-            static COLLECTOR: RefCell<Collector> = RefCell::default();
-        }
-
-        pub(super) fn collector() -> Collector {
-            COLLECTOR.with_borrow(Clone::clone)
-        }
-
-        /// Runs the model with an epoch of its own. What it retires is reclaimed before it ends, if all that it has made is gone
-        /// and all its other threads have ended.
-        pub(crate) fn run(model: impl FnOnce()) {
-            COLLECTOR.set(Collector::new());
-            // Before all else that a thread has for itself, so that it goes first.
-            drop(super::pin());
-            model();
-            super::settle();
+    impl<T> Sender<T> {
+        pub(crate) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+            self.steps.write();
+            self.queue.try_send(value)
         }
     }
 
-    /// Waits until all that was retired is reclaimed, by the one thread that is left; what that retires, too.
-    pub(crate) fn settle() {
-        use std::sync::Arc;
+    impl<T> Receiver<T> {
+        pub(crate) fn try_recv(&self) -> Result<T, mpsc::TryRecvError> {
+            self.steps.write();
+            self.queue.try_recv()
+        }
 
-        for _ in 0..4 {
-            let done = Arc::new(Flag::new(false));
-            let mark = done.clone();
-            // What was retired before comes before.
-            pin().defer(move || mark.store(true, Ordering::Relaxed));
-            for turn in 0.. {
-                assert!(turn < 1000, "what was retired is not reclaimed: somebody is still pinned");
-                pin().flush();
-                if done.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
+        pub(crate) fn recv_timeout(&self, timeout: Duration) -> Result<T, mpsc::RecvTimeoutError> {
+            self.steps.write();
+            self.queue.recv_timeout(timeout)
+        }
+    }
+
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            self.steps.write();
         }
     }
 }
-
-pub(crate) use switched::*;
 
 /// The models' atomics cannot be zeroed memory; they start from their default, which is zero.
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
@@ -142,6 +120,26 @@ impl Steps {
     /// For a call that only looks.
     fn read(&self) {
         self.0.fetch_add(0, Ordering::Acquire);
+    }
+}
+
+/// Stands in for arc-swap's.
+#[derive(Debug, Default)]
+pub(crate) struct ArcSwap<T> {
+    value: arc_swap::ArcSwap<T>,
+    steps: Steps,
+}
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn load(&self) -> arc_swap::Guard<std::sync::Arc<T>> {
+        self.steps.read();
+        self.value.load()
+    }
+
+    /// Which is tried until nobody else has come in between: so one step.
+    pub(crate) fn rcu(&self, make: impl FnMut(&std::sync::Arc<T>) -> T) {
+        self.steps.write();
+        self.value.rcu(make);
     }
 }
 

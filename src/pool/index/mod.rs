@@ -33,10 +33,13 @@
 //! found empty:  take told away  >  clear the bit above if still so
 //! ```
 //!
-//! *Growth* adds a level on top. The writer starts it with its first bit set, publishes it to marks (`mark_depth`),
-//! asks for help in the old topmost word ([`IndexWord::announce`]) and marks upward if that is not empty, then
-//! publishes it to finds and clears (`depth`). A mark that does not see the new level came before the announcement,
-//! so the writer sees it. Positions of the new part are given out after that. Words and positions never move.
+//! *Growth* adds a level on top. The writer starts it with its first bit set, which stands for all that was there before;
+//! publishes it to marks (`mark_depth`); writes the old topmost word ([`IndexWord::announce`]), so that a mark of that
+//! sees the new level if it comes after this; then publishes it to finds and clears (`depth`). A mark that comes before, and
+//! goes by the old size, has told the pool's bit; and its member is seen by whoever looks, at the new size, whether the
+//! word is empty. So nobody has to mark the new level for it. Without the writing of the old word a mark and such a look
+//! could miss each other: for the look writes nothing when the word is not told. Positions of the new part are given out
+//! after that. Words and positions never move.
 
 mod finding;
 mod found;
@@ -191,9 +194,7 @@ impl Index {
         self.above[depth as usize - 1].ensure(0).start();
         // Release: a mark that sees the new level sees its word.
         self.mark_depth.store(depth + 1, Ordering::Release);
-        if self.word(depth as usize - 1, 0).announce() != 0 {
-            self.mark_from(depth as usize, 0);
-        }
+        self.word(depth as usize - 1, 0).announce();
         // Release: a find or clear that sees the new level sees that marks see it.
         self.depth.store(depth + 1, Ordering::Release);
     }

@@ -112,13 +112,11 @@ impl IndexWord {
         }
     }
 
-    /// Makes every later mark tell the level above, undoes what is being settled, and says which bits were set before. For
-    /// growth.
-    pub(crate) fn announce(&self) -> u32 {
-        let untold = |word: u64| Some((word & !TOLD).wrapping_add(VERSION));
-        // AcqRel: a mark before this is seen here; one after it sees the level that was added before.
-        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, untold);
-        before.unwrap_or_else(|word| word) as u32
+    /// Makes every later mark see the level that was added above. For growth.
+    pub(crate) fn announce(&self) {
+        // AcqRel: a mark after this sees the level, and whoever sees the new depth sees what was marked before this. A version
+        // wraps, as with a mark.
+        self.0.fetch_add(VERSION, Ordering::AcqRel);
     }
 
     /// Starts a level above with its first bit set, and nobody told. For growth, before it is published.
@@ -181,7 +179,8 @@ mod tests {
             assert_eq!((word.bits(), word.0.load(Ordering::Relaxed) & TOLD), (1 << 7 | 1 << 3, told));
             // Growth counts on, too.
             let word = IndexWord(AtomicU64::new(last | TOLD | 1 << 7));
-            assert_eq!((word.announce(), word.0.load(Ordering::Relaxed)), (1 << 7, 1 << 7));
+            word.announce();
+            assert_eq!(word.0.load(Ordering::Relaxed), 1 << 7);
         }
     }
 }
