@@ -16,9 +16,10 @@ fn a_handle_is_not_taken_for_a_later_one_of_the_same_cell_however_often_that_was
     // Two generations a use, of 1,023: the first one's comes again and again.
     for turn in 0..5 * 1024 {
         let handle = add(&scheduler, worker("a", 1));
-        let stale = scheduler.heartbeat(&first, &Heartbeat::ready().running(1));
-        let expected = HeartbeatError::StaleHandle { id: "a".into(), incarnation: first.incarnation() };
-        assert_eq!(stale, Err(expected), "in turn {turn}");
+        for beat in [Heartbeat::alive(), Heartbeat::ready().running(1)] {
+            let expected = HeartbeatError::StaleHandle { id: "a".into(), incarnation: first.incarnation() };
+            assert_eq!(scheduler.heartbeat(&first, &beat), Err(expected), "in turn {turn}");
+        }
         let refused: [fn(&Scheduler, &slotyard::NodeHandle) -> Result<(), NodeError>; 3] =
             [Scheduler::drain, Scheduler::deregister, |scheduler, node| scheduler.set_capacity(node, 2)];
         for call in refused {
