@@ -126,7 +126,7 @@ impl Setup {
             lease: [8_000, 30_000][times as usize / 9 % 2],
             max_lease: 10_000.max([8_000, 30_000][times as usize / 9 % 2]),
             remembered: [20_000, 0, 100_000][times as usize / 18 % 3],
-            session_ttl: [8_000, 2_000][times as usize / 54 % 2],
+            session_ttl: [3_000, 1_000][times as usize / 54 % 2],
             // The one so slow that what others put on a node stays as reported.
             decay: if times < 128 { 300 * 24 * 3_600_000 } else { 5_000 },
             max_attempts: 2 + u32::from(attempts % 4),

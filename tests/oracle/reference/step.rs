@@ -9,7 +9,7 @@ use super::ability::{Ability, LANGUAGES, Needs, SERVICES};
 /// How many nodes, requests and sessions there are to name.
 pub(crate) const NODES: u8 = 6;
 pub(crate) const REQUESTS: u8 = 8;
-pub(crate) const SESSIONS: u8 = 4;
+pub(crate) const SESSIONS: u8 = 3;
 /// Calls whose arguments are malformed, see `Step::Malformed`.
 pub(crate) const MALFORMED: u8 = 12;
 
@@ -213,7 +213,7 @@ impl Bytes {
             excluded: if excluded < 160 { 0 } else { excluded & ((1 << NODES) - 1) },
             exclusion: if excluded.is_multiple_of(2) { ExclusionMode::Hard } else { ExclusionMode::Soft },
             key: self.mostly(None, &[Some(1), Some(2)]),
-            session: (history >= 128).then_some(history % SESSIONS),
+            session: (history >= 96).then_some(history % SESSIONS),
             mode: modes[history as usize / 4 % modes.len()],
             lease: self.mostly(None, &[Some(1), Some(500), Some(8_000), Some(20_000)]),
         }
@@ -250,8 +250,12 @@ impl Bytes {
         self.mostly(usual, &[usual, usual, usual, 17, 0, 16_383, 16_384])
     }
 
+    /// Some are named more often than others, so that several calls in a row are about one.
     fn request(&mut self) -> u8 {
-        self.below(REQUESTS)
+        match self.next() {
+            byte @ 0..112 => byte % REQUESTS,
+            byte => byte % 3,
+        }
     }
 
     fn which(&mut self) -> Which {

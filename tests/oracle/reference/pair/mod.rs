@@ -318,7 +318,7 @@ impl<'s> Pair<'s> {
         self.model.counted.released += 1;
     }
 
-    /// Ends all that there is. Then no slot is held, on any node, and every slot there is can be taken.
+    /// Ends all that there is: reservations by hand, the rest in the course of time. Then no slot is held.
     pub(crate) fn finish(mut self) -> Outcome {
         while !self.reservations.is_empty() {
             self.give_back(0);
