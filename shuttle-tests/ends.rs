@@ -9,6 +9,7 @@
 //! |---|---|
 //! | all ends, retries, renewals and progress at once, of attempts that may be stale | 5 |
 //! | the same, and no ended job is remembered | 5 |
+//! | leases are renewed while ticks find them to have run out | 4 |
 //! | the node goes offline and comes back, again and again | 4 |
 
 use std::time::Duration;
@@ -103,6 +104,33 @@ fn all_ends_at_once() {
 fn all_ends_at_once_and_none_is_remembered() {
     explore(ITERATIONS, &["it was retried", "it expired", "it was ended"], |seen| {
         all_at_once(Fleet::of(scheduler(|builder| builder.max_finished_jobs(0)), [2, 2]), seen);
+    });
+}
+
+#[test]
+fn a_renewed_lease_does_not_run_out() {
+    explore(ITERATIONS, &["it was renewed in time", "it ran out"], |seen| {
+        let fleet = Fleet::new([2, 2]);
+        let world = Arc::new((jobs(&fleet), fleet));
+        let renewed = together(&world, 4, |world, number| {
+            let (jobs, fleet) = &**world;
+            if number == 0 {
+                // The leases run out at 10; those that were renewed from 9 on, after all of these.
+                [9, 12, 15].into_iter().for_each(|now| fleet.core.tick(Duration::from_millis(now)));
+                return [false; 2];
+            }
+            let renew =
+                |job: &Job| (0..3).any(|_| fleet.core.clock.now() >= 9 && fleet.core.renew(job.id(), 1).is_ok());
+            [renew(&jobs[0]), renew(&jobs[1])]
+        });
+        let (jobs, fleet) = &*world;
+        for (number, job) in jobs.iter().enumerate() {
+            let renewed = renewed.iter().any(|renewed| renewed[number]);
+            assert!(!renewed || job.state() == JobState::Reserved, "a lease that was renewed has run out");
+            seen.note(if renewed { "it was renewed in time" } else { "it ran out" });
+        }
+        end_all(&fleet.core, IDS);
+        assert_settled(&fleet.core);
     });
 }
 

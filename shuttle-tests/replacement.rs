@@ -45,6 +45,7 @@ impl Gone {
 
 /// Takes a slot and gives it back, if there is one.
 fn use_a_slot(core: &Core, gone: &Gone, demand: &Demand) -> bool {
+    // Before it is asked for a slot.
     let before: Vec<_> = gone.0.iter().map(|gone| gone.load(Ordering::SeqCst)).collect();
     let Ok(slot) = core.reserve(Asked::Plain(demand)) else { return false };
     let node = slot.cell.node.load_arc(&pin()).expect("a slot that is held keeps the node in its cell");
@@ -55,8 +56,23 @@ fn use_a_slot(core: &Core, gone: &Gone, demand: &Demand) -> bool {
     true
 }
 
+/// Who has found a node in its pool under a pin finds it, or nobody, in its cell until that ends: the cell is not vacated.
+fn look_twice(core: &Core) {
+    let pin = pin();
+    let mut found = Vec::new();
+    for pool in core.snapshot(&pin).table().iter() {
+        let members = (0..pool.index.high_water()).filter_map(|at| pool.index.member(at));
+        let words = members.map(|cell| (cell, core.cells.at(cell).word())).filter(|(_, word)| word.selectable());
+        found.extend(words.map(|(cell, word)| (cell, word.generation())));
+    }
+    shuttle::thread::yield_now();
+    for (cell, generation) in found {
+        assert_eq!(core.cells.at(cell).word().generation(), generation, "it was vacated while it was found");
+    }
+}
+
 fn register(core: &Core, node: usize, turn: usize) -> NodeHandle {
-    let spec = NodeSpec::new(format!("node-{node}")).capacity(1).capabilities(capabilities(turn));
+    let spec = NodeSpec::new(format!("node-{node}")).capacity(2).capabilities(capabilities(turn));
     core.register(spec.ready().replace_existing()).unwrap()
 }
 
@@ -81,6 +97,9 @@ fn nodes_are_replaced_while_they_are_used() {
                     }
                     old.iter().for_each(|old| gone.note(old));
                     continue;
+                }
+                if draw(0..3) == 0 {
+                    look_twice(core);
                 }
                 let used = use_a_slot(core, gone, &wants(draw(0..2)));
                 noted.note(if used { "a slot was used" } else { "none was found" });

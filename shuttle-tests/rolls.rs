@@ -31,7 +31,7 @@ fn ids_are_found_while_others_come_and_go() {
         let (core, seen) = (scheduler(|builder| builder), seen.clone());
         ["stays-0", "stays-1", "stays-2"].into_iter().for_each(|id| drop(register(&core, id)));
         together(&core, 5, move |core, number| {
-            for turn in 0..4 {
+            for turn in 0..if number == 1 { 12 } else { 4 } {
                 let stays = format!("stays-{}", draw(0..3));
                 let other = format!("other-{}", 3 + draw(0..3));
                 match number {

@@ -78,6 +78,10 @@ impl Node {
         };
         let retired = self.retire(&change);
         assert!(!retired || left == 0, "a cell was retired of which a slot is held");
+        if retired {
+            // A second release, which comes late.
+            assert_eq!(self.cell.release(generation).unwrap_err(), ReleaseError::OtherGeneration);
+        }
         retired
     }
 
