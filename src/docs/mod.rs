@@ -2,6 +2,7 @@
 //!
 //! - [`design`]: what there is and how it works together.
 //! - [`orderings`]: every pair of operations that publish and acquire, and the protocols between them.
+//! - [`proof`]: each promise with what attacks it, and what nothing covers.
 //! - [`limitations`]: what it does not do, and what happens at each bound.
 
 #[doc = include_str!("design.md")]
@@ -9,6 +10,9 @@ pub mod design {}
 
 #[doc = include_str!("orderings.md")]
 pub mod orderings {}
+
+#[doc = include_str!("proof.md")]
+pub mod proof {}
 
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
