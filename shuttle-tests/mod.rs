@@ -76,7 +76,7 @@ use fleet::{add_node, asr, assert_told, scheduler};
 /// Steps at which PCT may change priorities, and one.
 const DEPTH: usize = 5;
 /// More than any execution takes: the limit is there to find loops that do not end.
-const MOST_STEPS: usize = 2_000_000;
+const MOST_STEPS: usize = 300_000;
 
 /// What became of executions, so that a scenario can be seen to have come to what it is about.
 #[derive(Debug, Clone, Default)]

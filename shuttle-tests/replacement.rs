@@ -52,6 +52,11 @@ fn use_a_slot(core: &Core, gone: &Gone, demand: &Demand) -> bool {
     assert_eq!(node.generation, slot.chosen.generation());
     let number: usize = node.id.strip_prefix("node-").unwrap().parse().unwrap();
     assert!(node.incarnation > before[number], "a slot was taken of a node that was gone before");
+    if draw(0..3) == 0 {
+        // Others have a turn, and what they have retired is reclaimed.
+        shuttle::thread::yield_now();
+        pin().flush();
+    }
     core.give_back(slot);
     true
 }

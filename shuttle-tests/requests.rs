@@ -60,8 +60,9 @@ impl Table {
         }
         assert_eq!(self.find(place), Some(place), "one that has entered is not found");
         self.leave(place);
-        assert_eq!(self.find(place), None, "one that has left is found");
+        // First, for who looks for it takes it out.
         assert!(!self.requests.links_to(&self.places, place), "one that has left is still in the list");
+        assert_eq!(self.find(place), None, "one that has left is found");
     }
 
     /// The same of an order that others want, too.
