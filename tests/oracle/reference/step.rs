@@ -192,9 +192,8 @@ impl Bytes {
     /// `usual`: the services that are asked for in most cases.
     fn needs(&mut self, usual: u8) -> Needs {
         let (services, other) = (self.next(), self.next());
-        match services {
-            0..176 => return Needs { services: usual, ..Needs::default() },
-            176..=255 => {}
+        if services < 176 {
+            return Needs { services: usual, ..Needs::default() };
         }
         let services = services % (1 << SERVICES);
         let language = |bits: u8| bits % LANGUAGES.len() as u8;
