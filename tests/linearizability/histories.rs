@@ -41,25 +41,30 @@ fn record(kind: &Kind, seed: u64) -> (Vec<Call>, Vec<Event>, Scheduler) {
     let builder = builder.heartbeat_timeout(Duration::from_secs(1_000_000));
     let scheduler = (kind.configure)(builder).build().expect("the configuration is valid");
     let events = scheduler.subscribe(1 << 10);
-    let (clock, names) = (AtomicU64::new(1), AtomicU64::new(0));
+    let (clock, names, begun) = (AtomicU64::new(1), AtomicU64::new(0), AtomicU64::new(0));
     let mut calls;
     let mut orphans = Vec::new();
     {
         let Kind { nodes, requests, changes, .. } = *kind;
-        let shared = Shared { scheduler: &scheduler, clock: &clock, names: &names, nodes, requests, changes };
+        let (steps, abreast) = (random.u32(CALLS), if random.bool() { u64::from(CALLS.start) } else { 0 });
+        let (scheduler, clock, names, begun) = (&scheduler, &clock, &names, &begun);
+        let shared = Shared { scheduler, clock, names, begun, abreast, nodes, requests, changes };
         let mut first = Worker::new(&shared, random.fork(), None);
         (0..nodes).for_each(|node| first.register(node, false));
         calls = first.calls;
         let threads = random.usize(2..5);
         let barrier = Barrier::new(threads);
-        let workers: Vec<_> = (0..threads).map(|n| (n, random.fork(), random.u32(CALLS))).collect();
+        let workers: Vec<_> = (0..threads).map(|n| (n, random.fork())).collect();
         thread::scope(|scope| {
-            let run = |(n, random, steps): (usize, Rng, u32)| {
+            let run = |(n, random): (usize, Rng)| {
                 let (shared, barrier, events) = (&shared, &barrier, (n == 0).then_some(&events));
                 scope.spawn(move || {
                     let mut worker = Worker::new(shared, random, events);
                     barrier.wait();
-                    (0..steps).for_each(|_| worker.act());
+                    for step in 0..steps {
+                        worker.wait_for(threads as u64, step.into());
+                        worker.act();
+                    }
                     worker.finish();
                     (worker.calls, worker.orphans)
                 })
@@ -90,6 +95,9 @@ fn assert_nothing_is_left(scheduler: &Scheduler, calls: &[Call]) {
         if let Did::Create { job, .. } = call.did
             && let Some(view) = scheduler.job(job)
         {
+            // Whoever was in the middle of creating it on a node that went has seen to it himself.
+            let there = scheduler.node(&view.node_id).is_some_and(|node| node.incarnation == view.incarnation);
+            assert!(view.state.has_ended() || there, "{view:?} is active on a node that has gone");
             let _ = scheduler.cancel(job, view.attempt);
         }
     }

@@ -21,6 +21,9 @@ pub(crate) struct Shared<'s> {
     pub(crate) names: &'s AtomicU64,
     pub(crate) nodes: u8,
     pub(crate) requests: u8,
+    /// How many calls all threads together have begun; they begin them together, as long as this is less than `abreast`.
+    pub(crate) begun: &'s AtomicU64,
+    pub(crate) abreast: u64,
     /// How many of 100 calls change nodes.
     pub(crate) changes: u8,
 }
@@ -70,6 +73,20 @@ impl<'s, 'a> Worker<'s, 'a> {
             ticks,
             orphans: Vec::new(),
             now: 0,
+        }
+    }
+
+    /// Waits until as many threads are at their call of this number, so that they come together.
+    pub(crate) fn wait_for(&self, threads: u64, number: u64) {
+        if number >= self.shared.abreast {
+            return;
+        }
+        self.shared.begun.fetch_add(1, Ordering::SeqCst);
+        let mut spins = 0;
+        // Not for ever, should one of them have failed.
+        while self.shared.begun.load(Ordering::SeqCst) < threads * (number + 1) && spins < 1 << 20 {
+            spins += 1;
+            if spins % 64 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
     }
 

@@ -33,7 +33,7 @@ impl fmt::Debug for History {
 fn history() -> impl Strategy<Value = History> {
     let setup = any::<[u8; SETUP_BYTES]>().prop_map(Setup::of);
     let step = any::<[u8; STEP_BYTES]>().prop_map(Step::of);
-    let steps = prop::collection::vec(step, 1..from_environment("SLOTYARD_STEPS", 120));
+    let steps = prop::collection::vec(step, 1..from_environment("SLOTYARD_STEPS", 160));
     (setup, steps).prop_map(|(setup, steps)| History(setup, steps))
 }
 

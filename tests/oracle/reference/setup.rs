@@ -125,7 +125,7 @@ impl Setup {
             retention: [40_000, 1, 5_000][times as usize / 3 % 3],
             lease: [8_000, 30_000][times as usize / 9 % 2],
             max_lease: 10_000.max([8_000, 30_000][times as usize / 9 % 2]),
-            remembered: [20_000, 0, 100_000][times as usize / 18 % 3],
+            remembered: [1_000, 0, 20_000][times as usize / 18 % 3],
             session_ttl: [3_000, 1_000][times as usize / 54 % 2],
             // The one so slow that what others put on a node stays as reported.
             decay: if times < 128 { 300 * 24 * 3_600_000 } else { 5_000 },

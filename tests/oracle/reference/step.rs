@@ -8,7 +8,7 @@ use super::ability::{Ability, LANGUAGES, Needs, SERVICES};
 
 /// How many nodes, requests and sessions there are to name.
 pub(crate) const NODES: u8 = 6;
-pub(crate) const REQUESTS: u8 = 8;
+pub(crate) const REQUESTS: u8 = 12;
 pub(crate) const SESSIONS: u8 = 3;
 /// Calls whose arguments are malformed, see `Step::Malformed`.
 pub(crate) const MALFORMED: u8 = 12;
@@ -189,17 +189,21 @@ impl Bytes {
         Ability { services, languages: other % 8, zone: [0, 0, 1, 2][other as usize >> 3 & 3] }.tidied()
     }
 
-    fn needs(&mut self) -> Needs {
+    /// `usual`: the services that are asked for in most cases.
+    fn needs(&mut self, usual: u8) -> Needs {
         let (services, other) = (self.next(), self.next());
-        let services = if services < 160 { services % 4 } else { services % (1 << SERVICES) };
+        if services < 176 {
+            return Needs { services: usual, ..Needs::default() };
+        }
+        let services = services % (1 << SERVICES);
         let language = |bits: u8| bits % LANGUAGES.len() as u8;
         let pair = (other & 1 == 1).then_some((language(other >> 1 & 3), language(other >> 3 & 3)));
         let zone = if other >= 224 { 1 + (other >> 5 & 1) } else { 0 };
         Needs { services, pair, zone, tenant: (192..224).contains(&other) }.tidied()
     }
 
-    fn ask(&mut self) -> Ask {
-        let needs = self.needs();
+    fn ask(&mut self, usual: u8) -> Ask {
+        let needs = self.needs(usual);
         let (history, excluded) = (self.next(), self.next());
         let modes = [
             None,
@@ -212,7 +216,7 @@ impl Bytes {
             needs,
             excluded: if excluded < 160 { 0 } else { excluded & ((1 << NODES) - 1) },
             exclusion: if excluded.is_multiple_of(2) { ExclusionMode::Hard } else { ExclusionMode::Soft },
-            key: self.mostly(None, &[Some(1), Some(2)]),
+            key: self.mostly(None, &[None, Some(1), None, Some(2)]),
             session: (history >= 96).then_some(history % SESSIONS),
             mode: modes[history as usize / 4 % modes.len()],
             lease: self.mostly(None, &[Some(1), Some(500), Some(8_000), Some(20_000)]),
@@ -232,10 +236,10 @@ impl Bytes {
         let shares = [0.1, 0.8, 0.95, 0.3, 0.8, 0.95, 0.1, 1.5, f32::NAN];
         let share = |n: u8| shares[n as usize % shares.len()];
         Beat {
-            ready: [Some(true), Some(true), Some(false), None][ready as usize % 4],
+            ready: [Some(true), Some(true), None, Some(true), None, Some(true), Some(false)][ready as usize % 7],
             running: (running >= 200).then_some(u32::from(running % 5)),
-            usage: (usage >= 128).then(|| (share(usage), share(usage / 9))),
-            services: (services >= 200).then_some(services % (1 << SERVICES)),
+            usage: (usage >= 192).then(|| (share(usage), share(usage / 9))),
+            services: (services >= 230).then_some(services % (1 << SERVICES)),
         }
     }
 
@@ -254,7 +258,7 @@ impl Bytes {
     fn request(&mut self) -> u8 {
         match self.next() {
             byte @ 0..112 => byte % REQUESTS,
-            byte => byte % 3,
+            byte => byte % 4,
         }
     }
 
@@ -269,8 +273,12 @@ impl Step {
         let mut bytes = Bytes(bytes, 0);
         let next = &mut bytes;
         match next.next() {
-            0..60 => Self::Create(next.request(), next.ask()),
-            60..64 => Self::CreateMany(next.request(), 1 + next.below(5), next.ask()),
+            0..60 => {
+                // The same request most often asks for the same.
+                let request = next.request();
+                Self::Create(request, next.ask(request % 4))
+            }
+            60..64 => Self::CreateMany(next.request(), 1 + next.below(5), next.ask(0)),
             64..84 => Self::Register {
                 node: next.below(NODES),
                 capacity: next.capacity(),
@@ -282,7 +290,7 @@ impl Step {
             84..87 => Self::Deregister(next.named()),
             87..103 => Self::Beat(next.named(), next.beat()),
             103..113 => Self::BeatAll(next.beat()),
-            113..119 => Self::Drain(next.named(), next.below(2) == 0),
+            113..119 => Self::Drain(next.named(), next.below(3) == 1),
             119..125 => Self::Capacity(next.named(), next.capacity()),
             125..129 => Self::Weight(next.named(), next.mostly(100, &[50, 0, 0])),
             129..136 => Self::Update(next.named(), next.ability()),
@@ -298,13 +306,15 @@ impl Step {
                     Move::Renew,
                     Move::End(JobState::Cancelled),
                     Move::Running,
+                    Move::Dispatched,
+                    Move::Renew,
                 ];
                 Self::Move(request, which, moves[next.next() as usize % moves.len()])
             }
             181..184 => Self::CompleteMany(next.request(), 1 + next.below(20)),
             184..212 => Self::Retry(next.request(), next.which()),
-            212..216 => Self::Select { prepared: next.below(2) == 1, ask: next.ask() },
-            216..226 => Self::Reserve { prepared: next.below(2) == 1, ask: next.ask() },
+            212..216 => Self::Select { prepared: next.below(2) == 1, ask: next.ask(1) },
+            216..226 => Self::Reserve { prepared: next.below(2) == 1, ask: next.ask(0) },
             226..234 => Self::GiveBack(next.next()),
             234..236 => Self::Subscribe(next.below(4)),
             236..238 => Self::Receive(next.below(6)),

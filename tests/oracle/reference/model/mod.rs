@@ -25,6 +25,9 @@ use super::step::Ask;
 /// A node, and one of its lives.
 pub(crate) type Life = (u8, u64);
 
+/// A routing key, and the pools of a tier with their slots.
+type Keyed = (u8, Vec<(Birth, u64)>);
+
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) incarnation: u64,
@@ -90,7 +93,7 @@ pub(crate) struct Model {
     /// Which of the hash pools is a node's, once it was seen in one.
     hash_pools: BTreeMap<u8, Birth>,
     /// Which pools may be a routing key's, of those of a tier with their slots.
-    keyed: BTreeMap<(u8, Vec<(Birth, u64)>), BTreeSet<Birth>>,
+    keyed: BTreeMap<Keyed, BTreeSet<Birth>>,
     next_sweep: u64,
     last_sessions: u64,
     pub(crate) counted: Counters,
