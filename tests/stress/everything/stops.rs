@@ -53,7 +53,7 @@ impl<'s> Books<'s> {
             scheduler,
             setup,
             threads,
-            events: scheduler.subscribe(1 << 18),
+            events: scheduler.subscribe(1 << 16),
             seldom: scheduler.subscribe(16),
             heard: 0,
             heard_seldom: 0,

@@ -13,7 +13,7 @@ use crate::workspace::{LIBRARY, Workspace};
 
 /// Integration tests that use what is unsafe below in ways of their own; the others would take longer to build than they
 /// are worth.
-const ADDRESS: [&str; 6] = ["stress", "regressions", "node_changes", "leases", "retries", "limits"];
+const ADDRESS: [&str; 4] = ["stress", "regressions", "node_changes", "retries"];
 /// Unit tests of the files that have unsafe code, and of what is built of them at once.
 const UNSAFE: [&str; 8] =
     ["arena::", "job::", "node::", "publish::", "sync::", "text::", "prefetch::", "pool::index::"];
