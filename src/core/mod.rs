@@ -228,7 +228,8 @@ impl Drop for Core {
 #[cfg(all(test, not(slotyard_loom)))]
 mod tests {
     use super::*;
-    use crate::{Capabilities, NodeSpec, PoolConfig, SchedulerBuilder, Service};
+    use crate::error::{HeartbeatError, NodeError};
+    use crate::{Capabilities, Heartbeat, NodeSpec, NodeState, PoolConfig, SchedulerBuilder, Service};
 
     /// With two pools, in which a node can stand at once.
     fn core_of_two_pools() -> Core {
@@ -262,6 +263,42 @@ mod tests {
             is_done
         });
         assert!(come_to_it, "it never came to that");
+    }
+
+    #[test]
+    fn a_handle_is_not_taken_for_that_of_a_later_node_in_the_same_cell_of_the_same_generation() {
+        let core = core_of_two_pools();
+        let register = || {
+            let capabilities = Capabilities::new().service(Service::ASR);
+            core.register(NodeSpec::new("n").capabilities(capabilities).ready()).unwrap()
+        };
+        let first = register();
+        core.deregister(&first).unwrap();
+        // Generations come round, and the first one's is there again some time.
+        let comes_again = |_: &u32| {
+            let later = register();
+            if (later.cell, later.generation) == (first.cell, first.generation) {
+                return true;
+            }
+            core.deregister(&later).unwrap();
+            collect_a_little();
+            false
+        };
+        assert!((0..500_000).any(|turn| comes_again(&turn)), "the generation did not come round");
+        for beat in [Heartbeat::alive(), Heartbeat::ready().running(1)] {
+            let expected = HeartbeatError::StaleHandle { id: "n".into(), incarnation: first.node.incarnation };
+            assert_eq!(core.heartbeat(&first, &beat), Err(expected));
+        }
+        let stale = NodeError::StaleHandle { id: "n".into(), incarnation: first.node.incarnation };
+        assert_eq!(core.set_capacity(&first, 2), Err(stale.clone()));
+        assert_eq!(core.set_draining(&first, true), Err(stale.clone()));
+        assert_eq!(core.deregister(&first), Err(stale));
+        assert_eq!((core.node("n").unwrap().capacity, core.node("n").unwrap().state), (1, NodeState::Ready));
+    }
+
+    /// As calls do in passing.
+    fn collect_a_little() {
+        (0..8).for_each(|_| crossbeam_epoch::pin().flush());
     }
 
     #[test]
@@ -329,8 +366,7 @@ mod tests {
         let register = |id: usize| {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
             core.register(spec.replace_existing()).unwrap();
-            // As calls do in passing.
-            (0..8).for_each(|_| crossbeam_epoch::pin().flush());
+            collect_a_little();
         };
         let elsewhere = || {
             (0..1000).for_each(register);
