@@ -265,8 +265,16 @@ mod tests {
         assert!(come_to_it, "it never came to that");
     }
 
+    /// Two that pin all the time, and of which one hangs on how soon others' pins end: not at once.
+    static BUSY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    fn busy() -> std::sync::MutexGuard<'static, ()> {
+        BUSY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     #[test]
     fn a_handle_is_not_taken_for_that_of_a_later_node_in_the_same_cell_of_the_same_generation() {
+        let _busy = busy();
         let core = core_of_two_pools();
         let register = || {
             let capabilities = Capabilities::new().service(Service::ASR);
@@ -362,6 +370,7 @@ mod tests {
 
     #[test]
     fn most_nodes_of_a_large_pool_live_in_its_own_cells_though_each_has_been_replaced() {
+        let _busy = busy();
         let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
         let register = |id: usize| {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
