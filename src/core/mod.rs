@@ -231,7 +231,8 @@ impl Drop for Core {
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
-    use crate::{Capabilities, NodeSpec, PoolConfig, SchedulerBuilder, Service};
+    use crate::error::{HeartbeatError, NodeError};
+    use crate::{Capabilities, Heartbeat, NodeSpec, NodeState, PoolConfig, SchedulerBuilder, Service};
 
     /// With two pools, in which a node can stand at once.
     fn core_of_two_pools() -> Core {
@@ -265,6 +266,50 @@ mod tests {
             is_done
         });
         assert!(come_to_it, "it never came to that");
+    }
+
+    /// Two that pin all the time, and of which one hangs on how soon others' pins end: not at once.
+    static BUSY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    fn busy() -> std::sync::MutexGuard<'static, ()> {
+        BUSY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[test]
+    fn a_handle_is_not_taken_for_that_of_a_later_node_in_the_same_cell_of_the_same_generation() {
+        let _busy = busy();
+        let core = core_of_two_pools();
+        let register = || {
+            let capabilities = Capabilities::new().service(Service::ASR);
+            core.register(NodeSpec::new("n").capabilities(capabilities).ready()).unwrap()
+        };
+        let first = register();
+        core.deregister(&first).unwrap();
+        // Generations come round, and the first one's is there again some time.
+        let comes_again = |_: &u32| {
+            let later = register();
+            if (later.cell, later.generation) == (first.cell, first.generation) {
+                return true;
+            }
+            core.deregister(&later).unwrap();
+            collect_a_little();
+            false
+        };
+        assert!((0..500_000).any(|turn| comes_again(&turn)), "the generation did not come round");
+        for beat in [Heartbeat::alive(), Heartbeat::ready().running(1)] {
+            let expected = HeartbeatError::StaleHandle { id: "n".into(), incarnation: first.node.incarnation };
+            assert_eq!(core.heartbeat(&first, &beat), Err(expected));
+        }
+        let stale = NodeError::StaleHandle { id: "n".into(), incarnation: first.node.incarnation };
+        assert_eq!(core.set_capacity(&first, 2), Err(stale.clone()));
+        assert_eq!(core.set_draining(&first, true), Err(stale.clone()));
+        assert_eq!(core.deregister(&first), Err(stale));
+        assert_eq!((core.node("n").unwrap().capacity, core.node("n").unwrap().state), (1, NodeState::Ready));
+    }
+
+    /// As calls do in passing.
+    fn collect_a_little() {
+        (0..8).for_each(|_| crossbeam_epoch::pin().flush());
     }
 
     #[test]
@@ -328,12 +373,12 @@ mod tests {
 
     #[test]
     fn most_nodes_of_a_large_pool_live_in_its_own_cells_though_each_has_been_replaced() {
+        let _busy = busy();
         let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
         let register = |id: usize| {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
             core.register(spec.replace_existing()).unwrap();
-            // As calls do in passing.
-            (0..8).for_each(|_| crate::sync::pin().flush());
+            collect_a_little();
         };
         let elsewhere = || {
             (0..1000).for_each(register);

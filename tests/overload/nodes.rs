@@ -67,8 +67,12 @@ fn more_threads_than_have_a_desk_of_their_own_lose_nothing() {
     let scheduler = build(builder().max_jobs(400).max_finished_jobs(200));
     add_workers(&scheduler, (0..8).map(|n| format!("n{n}")), 8);
     for round in 0..3 {
+        // Each is known by a number of its own, as long as all are there.
+        let all_known = Barrier::new(MANY);
         let works = |thread: usize| {
-            for n in 0..60 {
+            assert!(scheduler.select(&work()).is_ok());
+            all_known.wait();
+            for n in 0..300 {
                 let request = format!("{round}-{thread}-{n}");
                 match try_create(&scheduler, &request, work()) {
                     Ok(job) => complete(&scheduler, &job),

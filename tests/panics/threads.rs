@@ -79,7 +79,7 @@ fn threads_beside_one_that_panics_never_notice() {
 }
 
 #[test]
-fn threads_that_die_of_a_policy_leave_their_numbers_and_what_is_on_their_desks_to_others() {
+fn threads_that_die_of_a_policy_leave_nothing_held_and_take_nothing_with_them() {
     // There is room for few jobs, so what the dead have taken with them would soon be missed.
     let scheduler = build(builder().policy(Policy::custom(Here)).max_jobs(40).max_finished_jobs(10));
     add_workers(&scheduler, ["a", "b"], 10);
