@@ -6,8 +6,9 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+
+use super::{AtomicU32, Ordering};
 
 pub(crate) use once_cell::sync::OnceCell as OnceLock;
 

@@ -9,6 +9,7 @@
 //! long, again and again with other seeds (`cargo xtask stress`), and what is allocated must not grow.
 
 mod meeting;
+mod refusals;
 mod setups;
 mod stops;
 mod work;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use slotyard::{
-    CreateJobError, EventReceiver, ExclusionMode, Heartbeat, HeartbeatError, InvalidId, Job, JobError, JobId,
-    JobRequest, NoNode, NodeError, NodeHandle, NodeId, NodeSpec, PreparedDemand, RegisterError, Reservation,
-    ResourceUse, RetryError, Scheduler, Selection, Service, SessionMode,
+    EventReceiver, ExclusionMode, Heartbeat, Job, JobError, JobId, JobRequest, NoNode, NodeHandle, NodeId, NodeSpec,
+    PreparedDemand, Reservation, ResourceUse, Scheduler, Selection, Service, SessionMode,
 };
 
+use super::refusals::{create_error, heartbeat_error, job_error, node_error, register_error, retry_error};
 use super::setups::{MAX_ID, MAX_SLOTS, Setup};
 use crate::common::*;
 use crate::counting;
@@ -540,74 +540,5 @@ impl<'s> Worker<'s> {
             }
         }
         self.did(operation);
-    }
-}
-
-// What may be refused while everything is done at once, each kind by its name; anything else fails.
-
-fn too_long(error: &InvalidId) -> &'static str {
-    assert!(error.len > MAX_ID, "{error}");
-    "id too long"
-}
-
-fn register_error(error: &RegisterError) -> &'static str {
-    match error {
-        RegisterError::InvalidId(error) => too_long(error),
-        RegisterError::InvalidCapacity { capacity: 0, .. } => "no capacity",
-        RegisterError::AlreadyRegistered { .. } => "already registered",
-        RegisterError::TooManyNodes { .. } => "too many nodes",
-        other => panic!("{other}"),
-    }
-}
-
-fn node_error(error: &NodeError) -> &'static str {
-    match error {
-        NodeError::StaleHandle { .. } => "stale handle",
-        NodeError::UnknownNode { .. } => "unknown node",
-        NodeError::UnknownService { .. } => "unknown service",
-        NodeError::InvalidTime { .. } => "no time",
-        other => panic!("{other}"),
-    }
-}
-
-fn heartbeat_error(error: &HeartbeatError) -> &'static str {
-    match error {
-        HeartbeatError::StaleHandle { .. } => "stale handle",
-        HeartbeatError::UnknownNode { .. } => "unknown node",
-        HeartbeatError::UnknownService { .. } => "unknown service",
-        HeartbeatError::InvalidResource { .. } => "resource out of range",
-        other => panic!("{other}"),
-    }
-}
-
-fn create_error(error: &CreateJobError) -> &'static str {
-    match error {
-        CreateJobError::NoNode(error) => error.kind(),
-        CreateJobError::InvalidId(error) => too_long(error),
-        CreateJobError::InvalidLease { .. } => "lease out of range",
-        CreateJobError::RequestMismatch { .. } => "another demand",
-        CreateJobError::TooManyJobs { .. } => "too many jobs",
-        CreateJobError::PlacesPinned => "places pinned",
-        CreateJobError::TooManySessions { .. } => "too many sessions",
-        other => panic!("{other}"),
-    }
-}
-
-fn job_error(error: &JobError) -> &'static str {
-    match error {
-        JobError::UnknownJob { .. } => "unknown job",
-        JobError::StaleAttempt { .. } => "stale attempt",
-        JobError::AlreadyEnded { .. } => "already ended",
-        JobError::InvalidTransition { .. } => "no such step",
-        other => panic!("{other}"),
-    }
-}
-
-fn retry_error(error: &RetryError) -> &'static str {
-    match error {
-        RetryError::Job(error) => job_error(error),
-        RetryError::NoNode(error) => error.kind(),
-        RetryError::TooManyAttempts { .. } => "too many attempts",
-        other => panic!("{other}"),
     }
 }
