@@ -483,6 +483,10 @@ impl Jobs {
     fn forget_again(&self, again: Again, at: At<'_>, pin: &Guard) -> Seen {
         let Some(record) = self.get(again.job, pin) else { return Seen::Elsewhere };
         let place = self.places.at(record.place);
+        if !again.ending.is_of(record.binding.load().attempt().number) {
+            // The job has gone on since: this ending says nothing any more, wherever the place is listed.
+            return Seen::Elsewhere;
+        }
         if !place.is_off() {
             // Who enters it, or takes it off, is not done yet.
             self.finished.put_back(again);
