@@ -342,6 +342,32 @@ fn before_the_first_tick_a_job_that_had_ended_twice_could_not_be_forgotten() {
 }
 
 #[test]
+fn a_job_that_had_ended_three_times_kept_others_from_being_forgotten() {
+    for at_the_limit in [false, true] {
+        let scheduler = builder().max_jobs(2).max_finished_jobs(2).finished_retention(secs(20)).max_attempts(3);
+        let scheduler = build(scheduler.heartbeat_timeout(secs(36_000)).default_lease(secs(36_000)));
+        add(&scheduler, worker("a", 10));
+        let again = |job: &slotyard::Job| {
+            scheduler.fail(job.id(), job.attempt()).unwrap();
+            scheduler.retry(job.id(), job.attempt()).unwrap()
+        };
+        let [often, twice] = ["often", "twice"].map(|request| again(&create(&scheduler, request, work())));
+        scheduler.tick(secs(10));
+        let often = again(&often);
+        complete(&scheduler, &twice);
+        // By now it is found that both have gone on since they first ended.
+        scheduler.tick(secs(20));
+        complete(&scheduler, &often);
+        if at_the_limit {
+            try_create(&scheduler, "next", work()).expect("one that has ended can be forgotten");
+        } else {
+            scheduler.tick(secs(30));
+        }
+        assert!(scheduler.job(twice.id()).is_none() && scheduler.job(often.id()).is_some(), "{at_the_limit}");
+    }
+}
+
+#[test]
 fn too_many_sessions_was_said_of_jobs_that_were_made() {
     let scheduler = build(builder().max_sessions(1));
     add(&scheduler, worker("n", 1000));

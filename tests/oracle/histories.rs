@@ -64,7 +64,6 @@ const REACHED: &[&str] = &[
     "change: InvalidCapacity",
     "change: InvalidTime",
     "change: UnknownService",
-    "change: NoPool",
     "heartbeat: Ok",
     "heartbeat: StaleHandle",
     "heartbeat: UnknownNode",

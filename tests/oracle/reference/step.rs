@@ -246,7 +246,7 @@ impl Bytes {
     /// Now and then none.
     fn time(&mut self) -> u64 {
         let time = self.long() % 20_000 + 1;
-        self.mostly(time, &[time, time, time, 0])
+        self.mostly(time, &[time, 0])
     }
 
     fn capacity(&mut self) -> u32 {
