@@ -58,7 +58,7 @@ use std::time::Instant;
 use super::Core;
 use crate::node::NodeHandle;
 use crate::node::word::SlotWord;
-use crate::pool::Found;
+use crate::pool::{Found, Pool};
 use crate::select::Candidate;
 use crate::{Capabilities, NodeSpec, SchedulerBuilder, Service};
 use fleet::{Fleet, Slot, add_node, asr, assert_told, scheduler, unpinned};
