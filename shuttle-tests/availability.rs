@@ -7,6 +7,11 @@
 //! | each takes and gives, through the whole engine | 6 |
 //! | the same, while nodes come, and go: positions and cells are used again, the index grows | 6 |
 //! | two pools, by a demand that either satisfies: the occupancy | 6 |
+//!
+//! Seen to fail with, in the iteration said:
+//! - `IndexWord::clear` as a plain `fetch_and`: second scenario, 408 (a member is not told);
+//! - `Cell::step` without `Edge::Pending`: first scenario, 205 of PCT (a refusal);
+//! - `IndexWord::disown` leaving `TOLD`, `IndexWord::is_still` always true: second scenario, 42 and 69.
 
 use super::*;
 use crate::core::Asked;

@@ -7,6 +7,10 @@
 //! | jobs end, at the bound of those that are remembered | 6 (3 with a desk of their own), and maintenance |
 //! | jobs are created at the bound of all jobs: the oldest is forgotten for them, of whatever desk | 6 |
 //! | jobs are retried and end again, while they are forgotten | 5 |
+//!
+//! Seen to fail with, in the iteration said:
+//! - `Queue::take_if` without becoming the one consumer: second scenario, 1;
+//! - `Jobs::forget_again` forgetting the job of a place that is listed: last scenario, 3.
 
 use std::time::Duration;
 

@@ -7,6 +7,13 @@
 //! | nodes are replaced, by ones that can do other things, while slots of them are taken and given back | 5 |
 //! | nodes move between two pools, and stand in both (configured ones), while slots are taken and given back | 5 |
 //! | the last node of a pool goes while others join it, again and again | 5 |
+//!
+//! Seen to fail with, in the iteration said:
+//! - `Pool::join` not looking whether the pool is closed: first scenario, 12;
+//! - `Core::seat` not marking what the announcement finds selectable: second scenario, 1;
+//! - `Cells::retire_all` vacating at once instead of deferring: first scenario, 2 of PCT.
+//!
+//! Not seen to fail with `Core::released` retiring on every change of a node that is gone; loom's `replacement` does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,6 +4,10 @@
 //!
 //! Nine places in one run of one bucket, by five threads, each of which enters and leaves its own; two orders are wanted by
 //! several. Meanwhile buckets are opened in between.
+//!
+//! Seen to fail with, in the iteration said:
+//! - `Requests::leave` without the mark: 1;
+//! - `Requests::leave` without going over the run: 1.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

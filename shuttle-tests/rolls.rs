@@ -4,6 +4,9 @@
 //!
 //! Three ids stay, two of which are replaced again and again; three others come and go, so that tables grow and are filled
 //! anew; one shard.
+//!
+//! Seen to fail with, in the iteration said: `Core::heartbeat_by_id` not looking again when the node that it has found is gone:
+//! 1. Not seen to fail with `Roll::find` not looking whether the table is still in use; loom's `roll` does.
 
 use super::*;
 use crate::{Heartbeat, ResourceUse};

@@ -3,6 +3,8 @@
 //!
 //! Two sessions, two pools that satisfy the demand, of which one may go; four threads that create and end, and one that
 //! ticks and takes a pool away.
+//!
+//! Seen to fail with `Session::bind` storing instead of exchanging: iteration 5 of PCT.
 
 use std::time::Duration;
 

@@ -4,6 +4,11 @@
 //!
 //! What is held is counted beside the words, in the same step. Three cells; four threads take and give; one drains, undrains,
 //! changes capacities, and replaces nodes, whose cells are used again at once.
+//!
+//! Seen to fail with, in the iteration said:
+//! - `SlotWord::selectable` without the flags: 1;
+//! - `Cell::release` without the look at the generation: 1;
+//! - `Change::leaves_idle` not asking whether the node is gone: 4.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -3,6 +3,8 @@
 //!
 //! Four threads, four ids, so that several are at the same id; three kinds, and no more pools than two of them; one thread
 //! ticks, by which silent nodes are taken offline and forgotten.
+//!
+//! Seen to fail with `Core::is_current` not asking whether the node is gone: iteration 1.
 
 use std::time::Duration;
 
