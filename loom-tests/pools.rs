@@ -166,6 +166,8 @@ fn a_job_is_created_on_a_node_that_leaves_a_pool_which_is_dropped() {
                 job
             }
         });
+        // The other's turn, which is no preemption.
+        thread::yield_now();
         fleet.stir();
         fleet.core.update(&fleet.nodes[0], tts()).unwrap();
         fleet.stir();
