@@ -2,6 +2,7 @@
 //! and of two threads that make the same chunk one wins, with nothing lost of what was written to it.
 //!
 //! Two threads, no bound on preemptions worth naming (5).
+//!
 //! Seen to fail by `cargo xtask mutants-loom arena`.
 
 use loom::thread;

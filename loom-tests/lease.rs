@@ -3,8 +3,8 @@
 //!
 //! Two threads, 3 preemptions.
 //!
-//! Seen to fail by `cargo xtask mutants-loom lease`. A bit of the binding that flips with each renewal, as was here once, fails with two renewals: the second
-//! model.
+//! Seen to fail by `cargo xtask mutants-loom lease`. A bit of the binding that flips with each renewal, as was here
+//! once, fails with two renewals: the second model.
 
 use std::time::Duration;
 

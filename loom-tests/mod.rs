@@ -11,6 +11,9 @@
 //! that loom cannot look into, see there what those promise. Sizes are smaller, so that two nodes fill a word of the
 //! availability index and a third one adds a level (`sized` in `src/sync.rs`).
 //!
+//! That each of them can fail is shown by `cargo xtask mutants-loom`, which breaks what they are about, as the lists in
+//! `mutants/` say, and sees them fail.
+//!
 //! # What a model does not show
 //! - More threads, longer histories and more preemptions than it says. Loom's authors find that two or three preemptions
 //!   show most bugs; `LOOM_MAX_PREEMPTIONS` sets another number for all models.

@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_finished_job_makes_room_though_another_thread_has_the_oldest_in_hand() {
-        let builder = SchedulerBuilder::default().manual_maintenance().max_jobs(2);
+        let builder = SchedulerBuilder::default().manual_maintenance().max_jobs(2).max_finished_jobs(2);
         let core = Core::new(builder.check().unwrap());
         core.register(NodeSpec::new("node").capacity(4).ready()).unwrap();
         let create = |id: &str| {

@@ -29,6 +29,8 @@ pub(super) struct Mutant {
     /// That a model does not end counts as its failure.
     #[serde(default)]
     pub(super) timeout: bool,
+    /// How many preemptions they are run with: fewer than they have by themselves, where they fail with those and sooner.
+    pub(super) preemptions: Option<u32>,
     pub(super) edit: Vec<Edit>,
     /// The name of the file it is listed in.
     #[serde(skip)]

@@ -13,7 +13,7 @@ mod models;
 mod schemata;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub(crate) struct Wish {
 struct Run<'a> {
     model: &'a str,
     mutant: Option<(u32, &'a str)>,
+    /// Other than it has by itself.
+    preemptions: Option<u32>,
     /// Whether it may be stuck.
     timeout: bool,
 }
@@ -74,25 +76,37 @@ pub(crate) fn run(wish: &Wish, workspace: &Workspace) -> Result<()> {
     ensure!(wrong.is_empty(), "the list of mutants is wrong:\n  {}", wrong.join("\n  "));
 
     let with = selected.iter().flat_map(|&(number, mutant)| {
-        let run = move |model| Run { model, mutant: Some((number, &mutant.name)), timeout: mutant.timeout };
+        let run = move |model| Run {
+            model,
+            mutant: Some((number, mutant.name.as_str())),
+            preemptions: mutant.preemptions,
+            timeout: mutant.timeout,
+        };
         mutant.fails.iter().map(move |model| run(model.as_str()))
     });
     let with: Vec<_> = with.collect();
-    let distinct: BTreeSet<_> = with.iter().map(|run| run.model).collect();
-    let without = distinct.into_iter().map(|model| Run { model, mutant: None, timeout: false });
-    let runs: Vec<_> = without.chain(with).collect();
+    let runs: Vec<_> = without_mutants(&with).into_iter().chain(with).collect();
     let jobs = wish.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let begin = Instant::now();
-    let mut bad = in_parallel(jobs, &runs, |run| {
-        let preemptions = run.mutant.is_none().then_some(FEW);
-        program.run(run.model, run.mutant, preemptions)
-    })?;
+    let mut bad = in_parallel(jobs, &runs, |run| program.run(run.model, run.mutant, run.preemptions))?;
     eprintln!("{} runs of {} mutants in {:.1?}", runs.len(), selected.len(), begin.elapsed());
     if wish.names.is_empty() {
         bad.extend(list.unsaid_of(&program.models));
     }
     ensure!(bad.is_empty(), "what was said is in {}:\n  {}", folder.join("logs").display(), bad.join("\n  "));
     Ok(())
+}
+
+/// The models of these runs, each once. With as many preemptions as one of these asks for, so that it is not by those that a
+/// model fails.
+fn without_mutants<'a>(with: &[Run<'a>]) -> Vec<Run<'a>> {
+    let mut models = BTreeMap::new();
+    for run in with {
+        let preemptions = models.entry(run.model).or_insert(FEW);
+        *preemptions = run.preemptions.unwrap_or(FEW).max(*preemptions);
+    }
+    let run = |(model, preemptions)| Run { model, mutant: None, preemptions: Some(preemptions), timeout: false };
+    models.into_iter().map(run).collect()
 }
 
 /// Runs all, so many at a time, and says how each went. Returns those that did not go as they must.
@@ -156,7 +170,7 @@ mod tests {
     const MUTANT: Option<(u32, &str)> = Some((1, "m"));
 
     fn run_of(mutant: Option<(u32, &'static str)>, timeout: bool) -> Run<'static> {
-        Run { model: "a::b", mutant, timeout }
+        Run { model: "a::b", mutant, preemptions: None, timeout }
     }
 
     #[test]
@@ -187,6 +201,14 @@ mod tests {
         assert!(judged(MUTANT, true, Outcome::Broken(said())).unwrap_err().starts_with("BROKEN"));
         assert!(judged(MUTANT, false, Outcome::Stuck).unwrap_err().starts_with("TIMEOUT"));
         assert!(judged(MUTANT, true, Outcome::Stuck).is_ok());
+    }
+
+    #[test]
+    fn each_model_runs_once_without_a_mutant_and_with_the_most_preemptions() {
+        let with = |model, preemptions| Run { model, preemptions, ..run_of(MUTANT, true) };
+        let runs = without_mutants(&[with("a", None), with("b", Some(2)), with("b", Some(1)), with("a", None)]);
+        let seen: Vec<_> = runs.iter().map(|run| (run.model, run.mutant, run.preemptions, run.timeout)).collect();
+        assert_eq!(seen, [("a", None, Some(FEW), false), ("b", None, Some(2), false)]);
     }
 
     #[test]

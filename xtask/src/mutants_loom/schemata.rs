@@ -79,21 +79,19 @@ impl<'a> Schemata<'a> {
     }
 
     fn place_of(&self, edit: &Edit) -> Result<Range<usize>> {
-        let within: Vec<_> = match &edit.function {
-            None => vec![0..self.text.len()],
-            Some(name) => {
-                let named = self.functions.iter().filter(|function| function.name == *name);
-                let bodies: Vec<_> = named.map(|function| function.body.clone()).collect();
-                ensure!(!bodies.is_empty(), "there is no function `{name}` with a body");
-                bodies
-            }
-        };
         let found = |range: Range<usize>| {
             let begin = range.start;
             self.text[range].match_indices(&edit.from).map(move |(at, _)| begin + at)
         };
-        // A function may be inside of another one of its name.
-        let places: BTreeSet<_> = within.into_iter().flat_map(found).collect();
+        // A set, for a function may be inside of another one of its name.
+        let places: BTreeSet<_> = match &edit.function {
+            None => found(0..self.text.len()).collect(),
+            Some(name) => {
+                let mut named = self.functions.iter().filter(|function| function.name == *name).peekable();
+                ensure!(named.peek().is_some(), "there is no function `{name}` with a body");
+                named.flat_map(|function| found(function.body.clone())).collect()
+            }
+        };
         let place = match (places.first(), places.len()) {
             (Some(&place), 1) => place,
             (_, times) => bail!("this is there {times} times, and not once: `{}`", edit.from),
