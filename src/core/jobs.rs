@@ -435,12 +435,18 @@ mod tests {
             let request = JobRequest::new(id, Demand::new());
             core.create_job(&request, &crossbeam_epoch::pin())
         };
-        // Each on the desk of a thread of its own, and not at the same time.
-        for (id, time) in [("first", 1), ("second", 10)] {
+        let end = |id: &str, time| {
             core.tick(Duration::from_secs(time));
-            let end = || core.end(create(id).unwrap().id(), 1, End::Completed, &crossbeam_epoch::pin()).unwrap();
-            std::thread::scope(|scope| scope.spawn(end).join()).unwrap();
-        }
+            core.end(create(id).unwrap().id(), 1, End::Completed, &crossbeam_epoch::pin()).unwrap();
+        };
+        // Each on the desk of a thread of its own: the number of one that has ended would be given to the next.
+        std::thread::scope(|scope| {
+            let both = || {
+                end("first", 1);
+                scope.spawn(|| end("second", 10)).join().unwrap();
+            };
+            scope.spawn(both).join().unwrap();
+        });
         core.jobs.with_the_oldest_in_hand(|| create("third").expect("the second one makes room"));
         assert!(core.job_by_request("first").is_some() && core.job_by_request("second").is_none());
     }
