@@ -9,7 +9,7 @@
 //! | reserved by a memo, without a pin, and the pool's number is given to another | 2 | 1 |
 //! | reserved by a route that is kept in the snapshot, and the same | 2 | 1 |
 //! | reserved by a prepared demand, and the same | 2 | 1 |
-//! | the pool is dropped and made again, and a prepared demand has its route | 2 | 1 |
+//! | the pool is dropped and made again, and a prepared demand has its route | 2 | 0 |
 //! | a job is created by the short way on a node that leaves the pool, which is dropped | 2 | 1 |
 //!
 //! Seen to fail by `cargo xtask mutants-loom pools`.
@@ -110,7 +110,7 @@ fn a_prepared_demand_does_not_lead_into_another_pool() {
 
 #[test]
 fn a_route_does_not_hide_the_pool_that_is_made_again() {
-    explore(1, &["the old one's was used", "the new one's was used"], |seen| {
+    explore(0, &[], |seen| {
         let fleet = Fleet::new([1]);
         let prepared = PreparedDemand::new(demand(), fleet.core.threads.scheduler());
         let known = Arc::new(Known::Prepared(prepared));
@@ -166,6 +166,8 @@ fn a_job_is_created_on_a_node_that_leaves_a_pool_which_is_dropped() {
                 job
             }
         });
+        // The other's turn, which is no preemption.
+        thread::yield_now();
         fleet.stir();
         fleet.core.update(&fleet.nodes[0], tts()).unwrap();
         fleet.stir();

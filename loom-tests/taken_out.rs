@@ -19,7 +19,6 @@ use loom::thread;
 
 use super::*;
 use crate::core::Asked;
-use crate::sync::AtomicU64;
 use crate::{Demand, Heartbeat};
 
 /// A node, and a demand by which it is found the short way.
@@ -32,33 +31,37 @@ fn fleet(capacity: u32) -> (Arc<Fleet>, Demand) {
     (fleet, demand)
 }
 
-/// Reserves while another thread changes the node: whether the change had been made before, and whether there was a slot.
-fn reserve_while(fleet: &Arc<Fleet>, demand: &Demand, change: fn(&Fleet)) -> (bool, bool) {
-    let changed = Arc::new(AtomicU64::new(0));
+/// Reserves while another thread changes the node: the slot, if there was one, and how many slots were held when the change
+/// had been made.
+fn reserve_while<'f>(
+    fleet: &'f Arc<Fleet>,
+    demand: &Demand,
+    change: fn(&Fleet),
+) -> (Option<crate::core::Slot<'f>>, u32) {
     let other = thread::spawn({
-        let (fleet, changed) = (fleet.clone(), changed.clone());
+        let fleet = fleet.clone();
         move || {
             fleet.stir();
             change(&fleet);
-            // Release: as whoever tells another that it is done.
-            changed.store(1, Ordering::Release);
+            let held = fleet.word(0).in_flight();
             fleet.stir();
+            held
         }
     });
     fleet.stir();
-    let was_changed = changed.load(Ordering::Acquire) == 1;
-    let reserved = fleet.core.reserve(Asked::Plain(demand)).map(|slot| fleet.core.give_back(slot)).is_ok();
-    other.join().unwrap();
-    (was_changed, reserved)
+    let slot = fleet.core.reserve(Asked::Plain(demand)).ok();
+    fleet.stir();
+    (slot, other.join().unwrap())
 }
 
 /// Taken out of use by the one, and put in use again by the other.
 fn taken_out(preemptions: usize, take_out: fn(&Fleet), put_back: fn(&Fleet)) {
     explore(preemptions, &["it was reserved before", "it was refused"], move |seen| {
         let (fleet, demand) = fleet(1);
-        let (was_out, reserved) = reserve_while(&fleet, &demand, take_out);
-        assert!(!(was_out && reserved), "a slot was taken of a node that was out of use");
-        seen.note(if reserved { "it was reserved before" } else { "it was refused" });
+        let (slot, held) = reserve_while(&fleet, &demand, take_out);
+        assert!(slot.is_none() || held == 1, "a slot was taken of a node that was out of use");
+        seen.note(if slot.is_some() { "it was reserved before" } else { "it was refused" });
+        slot.into_iter().for_each(|slot| fleet.core.give_back(slot));
         assert!(fleet.core.reserve(Asked::Plain(&demand)).is_err(), "it is out of use");
         put_back(&fleet);
         let slot = fleet.core.reserve(Asked::Plain(&demand)).expect("it is in use");
@@ -90,12 +93,13 @@ fn a_node_that_is_found_offline() {
 fn a_node_that_is_drained_for_a_moment() {
     explore(2, &["it was reserved after all", "it was refused meanwhile"], |seen| {
         let (fleet, demand) = fleet(1);
-        let (is_back, reserved) = reserve_while(&fleet, &demand, |fleet| {
+        let (slot, _) = reserve_while(&fleet, &demand, |fleet| {
             drain(fleet);
             undrain(fleet);
         });
-        assert!(reserved || !is_back, "it was in use again, and nobody else wants its slot");
-        seen.note(if reserved { "it was reserved after all" } else { "it was refused meanwhile" });
+        seen.note(if slot.is_some() { "it was reserved after all" } else { "it was refused meanwhile" });
+        let slot = slot.or_else(|| fleet.core.reserve(Asked::Plain(&demand)).ok());
+        fleet.core.give_back(slot.expect("it is in use again, and nobody else wants its slot"));
         assert_told(&fleet.core);
     });
 }
@@ -104,15 +108,16 @@ fn a_node_that_is_drained_for_a_moment() {
 fn a_node_that_is_given_fewer_slots() {
     explore(2, &["it was reserved before", "it was refused"], |seen| {
         let (fleet, demand) = fleet(2);
-        let held = fleet.core.reserve(Asked::Plain(&demand)).unwrap();
+        let first = fleet.core.reserve(Asked::Plain(&demand)).unwrap();
         let fewer = |fleet: &Fleet| fleet.core.set_capacity(&fleet.nodes[0], 1).unwrap();
-        let (was_fewer, reserved) = reserve_while(&fleet, &demand, fewer);
-        assert!(!(was_fewer && reserved), "a slot was taken that was not there any more");
-        seen.note(if reserved { "it was reserved before" } else { "it was refused" });
+        let (second, held) = reserve_while(&fleet, &demand, fewer);
+        assert!(second.is_none() || held == 2, "a slot was taken that was not there any more");
+        seen.note(if second.is_some() { "it was reserved before" } else { "it was refused" });
+        second.into_iter().for_each(|slot| fleet.core.give_back(slot));
         assert!(fleet.core.reserve(Asked::Plain(&demand)).is_err(), "its one slot is held");
         fleet.core.set_capacity(&fleet.nodes[0], 2).unwrap();
         fleet.core.give_back(fleet.core.reserve(Asked::Plain(&demand)).expect("it has another"));
-        fleet.core.give_back(held);
+        fleet.core.give_back(first);
         assert_told(&fleet.core);
     });
 }

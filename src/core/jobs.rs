@@ -420,3 +420,34 @@ fn retryable(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), 
         Err(JobError::AlreadyEnded { job, attempt, state: phase.state() })
     }
 }
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use crate::{Demand, NodeSpec, SchedulerBuilder};
+
+    #[test]
+    fn a_finished_job_makes_room_though_another_thread_has_the_oldest_in_hand() {
+        let builder = SchedulerBuilder::default().manual_maintenance().max_jobs(2).max_finished_jobs(2);
+        let core = Core::new(builder.check().unwrap());
+        core.register(NodeSpec::new("node").capacity(4).ready()).unwrap();
+        let create = |id: &str| {
+            let request = JobRequest::new(id, Demand::new());
+            core.create_job(&request, &crossbeam_epoch::pin())
+        };
+        let end = |id: &str, time| {
+            core.tick(Duration::from_secs(time));
+            core.end(create(id).unwrap().id(), 1, End::Completed, &crossbeam_epoch::pin()).unwrap();
+        };
+        // Each on the desk of a thread of its own: the number of one that has ended would be given to the next.
+        std::thread::scope(|scope| {
+            let both = || {
+                end("first", 1);
+                scope.spawn(|| end("second", 10)).join().unwrap();
+            };
+            scope.spawn(both).join().unwrap();
+        });
+        core.jobs.with_the_oldest_in_hand(|| create("third").expect("the second one makes room"));
+        assert!(core.job_by_request("first").is_some() && core.job_by_request("second").is_none());
+    }
+}

@@ -239,6 +239,17 @@ impl Finished {
         desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true))
     }
 
+    /// Runs `body` while another is at the queue of the one that has ended first.
+    #[cfg(all(test, not(slotyard_loom)))]
+    pub(super) fn with_the_oldest_in_hand<R>(&self, places: &Places, desks: &Desks, body: impl FnOnce() -> R) -> R {
+        let first = |desk: &&Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
+        let oldest = desks.iter().filter(|desk| first(desk).is_some()).min_by_key(first).expect("one has ended");
+        assert!(oldest.queue.begins());
+        let result = body();
+        oldest.queue.ends();
+        result
+    }
+
     /// Hands those to `see_to` that have ended by `deadline`.
     pub(super) fn take_until(&self, places: &Places, desks: &Desks, deadline: u64, mut see_to: impl FnMut(&Place)) {
         for desk in desks.iter() {

@@ -517,6 +517,12 @@ impl Jobs {
         forgotten
     }
 
+    /// Runs `body` while another is about to forget the job that has ended first.
+    #[cfg(all(test, not(slotyard_loom)))]
+    pub(crate) fn with_the_oldest_in_hand<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.finished.with_the_oldest_in_hand(&self.places, &self.desks, body)
+    }
+
     /// Jobs in memory.
     pub(crate) fn len(&self) -> usize {
         self.all.get(self.desks.iter().map(|desk| &desk.all))
