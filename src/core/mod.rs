@@ -309,7 +309,7 @@ mod tests {
 
     /// As calls do in passing.
     fn collect_a_little() {
-        (0..8).for_each(|_| crossbeam_epoch::pin().flush());
+        (0..8).for_each(|_| crate::sync::pin().flush());
     }
 
     #[test]

@@ -249,7 +249,7 @@ mod tests {
         for turn in 0..6 {
             let spec = NodeSpec::new("n").service(format!("s{turn}")).ready();
             let node = core.register(spec).unwrap();
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             let pool = core.snapshot(&pin).table().iter().find(|pool| pool.kind == PoolKind::Automatic);
             let pool = pool.expect("the node's own pool").clone();
             assert!(keys.insert(pool.key), "the key of another pool");

@@ -491,10 +491,6 @@ impl Jobs {
             return Some(Seen::Elsewhere);
         }
         let place = self.places.at(record.place);
-        if !again.ending.is_of(record.binding.load().attempt().number) {
-            // The job has gone on since: this ending says nothing any more, wherever the place is listed.
-            return Seen::Elsewhere;
-        }
         if !place.is_off() {
             // It is listed with an earlier end; or who enters it, or takes it off, is not done yet.
             self.finished.put_back(again);
