@@ -16,9 +16,8 @@
 //! - `Core::retry` letting the old attempt's slot go whatever its phase: first scenario, 3;
 //! - `Core::retry` not letting it go when it was active: first scenario, 2;
 //! - `Finished::enter_again` listing a place that was not listed yet: first scenario, 15 of PCT (a list that does not end);
-//! - `Core::take_offline` not orphaning: last scenario, 1.
-//!
-//! Not seen to fail with `Attempt::run_out` that looks at the deadline and does not write; loom's `lease` does.
+//! - `Core::take_offline` not orphaning: last scenario, 1;
+//! - `Attempt::run_out` that looks at the deadline and does not write: third scenario, 252 of PCT.
 
 use std::time::Duration;
 
