@@ -1,0 +1,3 @@
+//! x
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| slotyard_fuzz::languages::check(data));
