@@ -324,6 +324,24 @@ fn the_only_finished_job_was_in_the_hands_of_a_tick() {
 }
 
 #[test]
+fn before_the_first_tick_a_job_that_had_ended_twice_could_not_be_forgotten() {
+    for (max_jobs, max_finished) in [(1, 1), (10, 1)] {
+        let scheduler = build(builder().max_jobs(max_jobs).max_finished_jobs(max_finished));
+        add(&scheduler, worker("a", 10));
+        let job = create(&scheduler, "twice", work());
+        scheduler.fail(job.id(), 1).unwrap();
+        complete(&scheduler, &scheduler.retry(job.id(), 1).unwrap());
+        // Room for this, or for its end.
+        let next = try_create(&scheduler, "next", work()).expect("one that has ended can be forgotten");
+        complete(&scheduler, &next);
+        assert_eq!(scheduler.stats().now.finished_jobs, 1, "{max_jobs} jobs");
+        // Both ended at one time.
+        let known = [job.id(), next.id()].map(|job| scheduler.job(job).is_some());
+        assert!(known == [true, false] || known == [false, true], "{max_jobs} jobs: {known:?}");
+    }
+}
+
+#[test]
 fn too_many_sessions_was_said_of_jobs_that_were_made() {
     let scheduler = build(builder().max_sessions(1));
     add(&scheduler, worker("n", 1000));

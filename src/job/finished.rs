@@ -213,8 +213,10 @@ impl Finished {
     fn look_for_oldest<'a>(&self, places: &'a Places, desks: &Desks, at: At<'_>, now: u64) -> Option<Oldest<'a>> {
         let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
+        // Before the oldest that is listed, for its own place may be that. Before time 0 there is nothing.
+        let before = oldest.map_or(Some(u64::MAX), |(at, _)| at.checked_sub(1));
         if self.agains.load(Ordering::Relaxed) > 0
-            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at.saturating_sub(1)))
+            && let Some(again) = before.and_then(|until| self.take_again(until))
         {
             return Some(Oldest::Again(again));
         }

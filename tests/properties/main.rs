@@ -1,9 +1,6 @@
-//! Properties that hold for whatever is done to a scheduler: histories held against a small sequential model, and what
-//! selection does held against what explanation says.
+//! Properties that hold whatever the fleet and the demand: what selection does held against what explanation says.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod agreement;
-mod histories;
-mod model;
