@@ -1,8 +1,9 @@
 //! **The arena**: an item that one thread has made is found by another that knows of it, zero or as it was last written,
 //! and of two threads that make the same chunk one wins, with nothing lost of what was written to it.
 //!
-//! Two threads, no bound on preemptions worth naming (5). Seen to fail with Relaxed for the Release of `Arena::ensure`,
-//! and for the Acquire of `Arena::get` (loom: the item is used by one who does not know that it was made).
+//! Two threads, no bound on preemptions worth naming (5).
+//!
+//! Seen to fail by `cargo xtask mutants-loom arena`.
 
 use loom::thread;
 

@@ -7,9 +7,7 @@
 //! | a retry, and a retry of the attempt that it made | 2 | 1 |
 //! | a create on a node that goes offline and comes back, and a retry of its job | 2 | 2 |
 //!
-//! Seen to fail with:
-//! - `Core::bind` or `Core::retry` asking the binding once more which attempt to return: first and second model;
-//! - `Core::bound` orphaning whatever attempt is on the node by then: third model.
+//! Seen to fail by `cargo xtask mutants-loom attempts`.
 
 use std::time::Duration;
 

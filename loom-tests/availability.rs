@@ -15,16 +15,8 @@
 //! | all of this at once, in a word of three levels | 3 | 1 |
 //! | the last bits of a pool: a find goes by the occupancy, over two pools | 2 | 4 |
 //!
-//! Seen to fail with:
-//! - the obvious protocol, "clear the bit, look again, mark it if there is room": `IndexWord::clear` as a plain
-//!   `fetch_and`, and `Index::mend` marking again when the member can be selected afterwards. A find between the two
-//!   misses the slot: first model;
-//! - `IndexWord::clear` without the look between load and exchange, and `mark` without `VERSION`: first model;
-//! - `Cell::step` without `Edge::Pending`: second model;
-//! - `IndexWord::disown` leaving `TOLD`: sixth model;
-//! - the clear of a summary bit without the look at the child (`Index::clear_above`): fifth model; with a look whether it
-//!   is empty, in place of whether it is still as it was: sixth model;
-//! - Relaxed for the AcqRel of `IndexWord::mark`: fourth model.
+//! Seen to fail by `cargo xtask mutants-loom availability`: the first of it is the obvious protocol, "clear the bit, look
+//! again, mark it if there is room", by which a find between the two misses the slot.
 //!
 //! Not shown by a model any more, since fewer clears get to the occupancy: `Occupancy::clear` without a look at the pool;
 //! nor that `IndexWord::settle` has to compare.

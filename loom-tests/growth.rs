@@ -10,9 +10,9 @@
 //! | two levels become three, a release far off | 2 | 4 |
 //! | the new member is the one that comes free, another release goes on | 2 | 4 |
 //!
-//! Seen to fail with `IndexWord::start` setting `TOLD`: last model. Since words above the leaves are cleared by who meets
-//! them, these no longer make a model fail, and so either are not needed or are not shown to be: `Index::grow` without
-//! `announce`, or storing `depth` before `mark_depth`; `Index::clear_above` without the look at `mark_depth`.
+//! Seen to fail by `cargo xtask mutants-loom growth`. Since words above the leaves are cleared by who meets them, these no
+//! longer make a model fail, and so either are not needed or are not shown to be: `Index::grow` without `announce`, or
+//! storing `depth` before `mark_depth`; `Index::clear_above` without the look at `mark_depth`.
 
 use loom::thread;
 

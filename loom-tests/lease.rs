@@ -1,9 +1,10 @@
 //! **Renewal**: a lease whose renewal has returned is not ended by a tick that looked at the old deadline, however the
 //! two come to lie; and a lease that has run out is not revived.
 //!
-//! Two threads, 3 preemptions. Seen to fail with `Attempt::run_out` that looks at the deadline and does not write: both
-//! models. A bit of the binding that flips with each renewal, as was here once, fails with two renewals: the second
-//! model.
+//! Two threads, 3 preemptions.
+//!
+//! Seen to fail by `cargo xtask mutants-loom lease`. A bit of the binding that flips with each renewal, as was here
+//! once, fails with two renewals: the second model.
 
 use std::time::Duration;
 

@@ -11,11 +11,7 @@
 //! | a node with room becomes full and has room again while it moves | 2 | 3 |
 //! | from one pool to several | 2 | 3 |
 //!
-//! Seen to fail with:
-//! - `Core::seat` without `announce` (just reading the word): first model;
-//! - `Core::seat` announcing before it stores the home: first model;
-//! - `Core::seat` not marking what the announcement finds selectable: first model;
-//! - Relaxed for the AcqRel of `Cell::announce`: first model.
+//! Seen to fail by `cargo xtask mutants-loom moving`.
 
 use loom::thread;
 

@@ -11,8 +11,7 @@
 //! Two models, of 3 threads and 3 preemptions. The user of the node comes by a stale bit that he has drawn before, so
 //! he looks at the member at once; and where he would look for the node again, its bits are looked at.
 //!
-//! Seen to fail with: `Cell::step` asking for help only when slots are held (`in_flight() > 0`), and `Cell::reserve`
-//! not helping: first model; `Cell::step` not asking when the capacity of a selectable node grows: second model.
+//! Seen to fail by `cargo xtask mutants-loom observed`.
 
 use loom::thread;
 

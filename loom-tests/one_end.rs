@@ -11,12 +11,7 @@
 //! | dispatched while it is cancelled | 2 | 3 |
 //! | failed, retried and failed again, while the first end is entered among the finished | 2 | 2 |
 //!
-//! Seen to fail with:
-//! - `Binding::advance` storing instead of exchanging: first model, two releases;
-//! - `Core::retry` letting the old attempt's slot go whatever its phase: fourth model, two releases;
-//! - `Core::retry` not letting it go when it was active: fourth model, a slot is lost;
-//! - `Finished::enter_again` listing a place that was not listed yet: last model, it is in the queue twice;
-//! - `Jobs::forget_again` forgetting the job of such a place: last model, it is listed afterwards.
+//! Seen to fail by `cargo xtask mutants-loom one_end`.
 
 use std::time::Duration;
 

@@ -15,14 +15,7 @@
 //! | a create, and the node's heartbeats are found to have stopped | 2 | 2 |
 //! | the end of a create, step by step, and the node goes offline | 2 | 2 |
 //!
-//! Seen to fail with:
-//! - `Core::begin` without `let_go` for whoever enters second: first model, two slots are held;
-//! - `Jobs::settled` not asking whether the job is entered: fifth model, two jobs are orphaned;
-//! - `Jobs::settled` not looking for a job that is not said to be entered: last model, a job that nobody orphans;
-//! - `Jobs::find` not saying that of a job of which its owner is about to say it: fifth model, its id is not known;
-//! - `Fenced::after_exchange` without a fence: both models of nodes that go offline;
-//! - `Core::bound` and `Core::orphan_jobs` without their fences: offline model, a job that is active and nobody orphans;
-//! - `Core::bound` not looking at the flags at all: both models of nodes that go.
+//! Seen to fail by `cargo xtask mutants-loom one_job`.
 
 use std::time::Duration;
 

@@ -12,10 +12,7 @@
 //! | a reader takes a reference with it | 2 | 2 |
 //! | a reader without a pin (nothing is collected): is what it finds whole? | 2 | 5 |
 //!
-//! Seen to fail with:
-//! - `Published::swap` dropping the old value at once: first and second model, and the third one by the count;
-//! - Relaxed for the AcqRel of `Published::swap`, and for the Acquire of `Published::load`: last model;
-//! - a reader whose pin ends before it looks (in the model itself): first model.
+//! Seen to fail by `cargo xtask mutants-loom publication`.
 
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;

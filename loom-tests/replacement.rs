@@ -14,12 +14,7 @@
 //!
 //! The first two hold with 2 preemptions as well, which takes five minutes (`LOOM_MAX_PREEMPTIONS=2`).
 //!
-//! Seen to fail with:
-//! - `Core::release` and `take_out` retiring on every change of a node that is gone: first two models;
-//! - `Core::take_out` not retiring, leaving it to releases: first two models;
-//! - `Cells::retire_all` vacating at once instead of deferring: third model;
-//! - `Pool::join` not looking whether the pool is closed: third model;
-//! - `Withdrawn::after_pins` not waiting for pins, or `Published::withdraw` leaving the record where it is: fourth model.
+//! Seen to fail by `cargo xtask mutants-loom replacement`.
 
 use std::sync::atomic::AtomicBool;
 

@@ -9,9 +9,7 @@
 //! | neighbours leave | 2 | 5 |
 //! | one is looked for while a bucket is opened between it and its neighbour | 2 | 4 |
 //!
-//! Seen to fail with:
-//! - `Requests::leave` without the mark: second model, a place that has left is found;
-//! - `Requests::leave` without going over the run: third model, one that has left is still in the list.
+//! Seen to fail by `cargo xtask mutants-loom requests`.
 
 use loom::thread;
 

@@ -11,12 +11,7 @@
 //! | a heartbeat that has to be acted upon, and the node is replaced: it is taken | 2 | 1 |
 //! | the same, and the node is deregistered: it is taken, or the id is unknown | 2 | 2 |
 //!
-//! Seen to fail with:
-//! - `Roll::renew` putting the table in use before it has put the words there: second and third model;
-//! - `Roll::find` not looking whether the table is still in use before it says that an id is not there: third model;
-//! - `Roll::renew` clearing words with Relaxed: third model;
-//! - `Cells::named` not looking at the name: fourth model;
-//! - `Core::heartbeat_by_id` not looking again when the node that it has found is gone: fifth and sixth model.
+//! Seen to fail by `cargo xtask mutants-loom roll`.
 //!
 //! Not reached: the second look of `Roll::find` at a word. A cell is vacated under a pin that found its word only when what
 //! the writer deferred is on its way to be freed before his own pin ends, which takes more than these do. Nor the second look

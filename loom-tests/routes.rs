@@ -10,10 +10,7 @@
 //!
 //! What is in a route is memory that loom does not look at; that a value is whole when it is found is `publication`'s.
 //!
-//! Seen to fail with:
-//! - `RouteCache::keep` taking a slot that was filled by another for its own (without `is_for`): first model;
-//! - `Published::fill` by a swap instead of the exchange: first model, a route that was kept is not found;
-//! - `RouteCache::keep` counting without a limit: second model.
+//! Seen to fail by `cargo xtask mutants-loom routes`.
 
 use loom::thread;
 

@@ -1,8 +1,9 @@
 //! **Sessions**: jobs of one session that begin at the same time are of one session, and one of them binds it to its
 //! pool; whoever has bound, or tried to, knows the pool in which it stays.
 //!
-//! Two threads, 5 preemptions. Seen to fail with `Session::bind` storing instead of exchanging, and with
-//! `Sessions::get` inserting without looking.
+//! Two threads, 5 preemptions.
+//!
+//! Seen to fail by `cargo xtask mutants-loom session`.
 
 use loom::thread;
 

@@ -9,7 +9,7 @@
 //! | the node is replaced by one of another pool | 2 | 1 |
 //! | a node that has come from another pool goes, and a node of that pool gets its cell | 2 | 2 |
 //!
-//! Seen to fail with `Core::reserve_of` not looking at the home: last model.
+//! Seen to fail by `cargo xtask mutants-loom short_way`.
 
 use loom::thread;
 

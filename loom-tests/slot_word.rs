@@ -14,14 +14,7 @@
 //! The real scheduler uses a cell again only after all pins have ended; here it does so at once, which is more than it
 //! has to stand.
 //!
-//! Seen to fail with:
-//! - `Cell::reserve` by `fetch_add` instead of the exchange: first model, over capacity;
-//! - `SlotWord::selectable` without the flags: first model, taken while drained;
-//! - `Cell::change_basis` without the second look at the basis: second model;
-//! - `Cell::release` without the look at the generation: third model, a release of the old node is taken from the new;
-//! - `SlotWord::released` without the check for zero: third model;
-//! - `Cell::prepare` and `Cell::vacate` leaving the generation as it is, and `Change::leaves_idle` not asking whether the
-//!   node is gone: third model.
+//! Seen to fail by `cargo xtask mutants-loom slot_word`.
 
 use loom::thread;
 

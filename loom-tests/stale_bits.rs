@@ -4,8 +4,9 @@
 //!
 //! The stale bit comes about as it does in practice: a release marks late, when its slot has been taken again.
 //!
-//! Two and three threads, 3 preemptions. Seen to fail with `Index::look` without `mend` (a find that never ends: loom
-//! stops at 20,000 branches), and with `Index::mend` that does not look (`|| true`): second model.
+//! Two and three threads, 3 preemptions.
+//!
+//! Seen to fail by `cargo xtask mutants-loom stale_bits`.
 
 use loom::thread;
 

@@ -6,7 +6,7 @@
 //! | a change of weight, and the cell is vacated and given to a node of another shard | 2 | 1 |
 //! | it is asked whether the node is current, as all that goes by a handle does, and the same | 2 | 2 |
 //!
-//! Seen to fail with `Core::is_current` looking whose the cell is before it reads the word: both of them.
+//! Seen to fail by `cargo xtask mutants-loom stale_handles`.
 
 use loom::thread;
 

@@ -1,9 +1,10 @@
 //! **The wheel of leases**: a place whose job has a lease is looked at by the first turn that begins after both the entry
 //! and its deadline, even if a turn went past its bucket while it was entered, or took off the note on which it relies.
 //!
-//! Two threads, 5 preemptions; three, 3 preemptions, in the last model; four buckets. Seen to fail, third model, without
-//! the fences between a lease and its note; fourth and fifth, with `Wheel::due_apart` leaving the note as it is; and, before
-//! the wheel was linked through places, without either fence between a bucket and the cursor.
+//! Two threads, 5 preemptions; three, 3 preemptions, in the last model; four buckets.
+//!
+//! Seen to fail by `cargo xtask mutants-loom wheel`; and, before the wheel was linked through places, without either fence
+//! between a bucket and the cursor.
 
 use loom::thread;
 

@@ -8,10 +8,10 @@
 
 use std::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, Ordering, Zeroed, allocate, free, owned, sized};
+use crate::sync::{AtomicPtr, Ordering, Zeroed, allocate, free, owned, sized_by_model};
 
 /// Chunks of an arena: with this many even `FIRST = 1` goes to 2^27 items.
-const CHUNKS: usize = sized(27, 4) as usize;
+const CHUNKS: usize = sized_by_model(27, 4, 12) as usize;
 
 /// See the module's documentation. `FIRST` is at least 1.
 pub(crate) struct Arena<T, const FIRST: u32> {
@@ -131,7 +131,7 @@ impl<T, const FIRST: u32> std::fmt::Debug for Arena<T, FIRST> {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::sync::AtomicU64;

@@ -21,7 +21,8 @@ const WAITS: u32 = 16;
 impl Scheduler {
     /// Takes many heartbeats in. Returns those that were not taken, by their place, with the reason; the others were.
     ///
-    /// They are taken from the iterator sixteen at a time, and then in: one that waits keeps up to fifteen waiting.
+    /// They are taken from the iterator sixteen at a time, and then in: one that waits keeps up to fifteen waiting, and one
+    /// that panics takes up to fifteen with it, which are not taken in.
     pub fn heartbeat_batch<'a>(
         &self,
         beats: impl IntoIterator<Item = (&'a NodeHandle, &'a Heartbeat)>,
@@ -34,7 +35,7 @@ impl Scheduler {
                 self.core().fetch(next.0);
                 *beat = Some(next);
             }
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             for (node, beat) in together.into_iter().flatten() {
                 refused.extend(self.core().heartbeat_under(node, beat, &pin).err().map(|error| (place, error)));
                 place += 1;
@@ -46,7 +47,8 @@ impl Scheduler {
     }
 
     /// Creates many jobs, one after the other, each as [`create_job`](Self::create_job) does; what a call costs beside its
-    /// job is paid once for all. What became of each is at the place of its request.
+    /// job is paid once for all. What became of each is at the place of its request. Should a policy panic, the jobs before
+    /// are made, and are found when their requests are made again.
     ///
     /// ```
     /// use slotyard::{Demand, JobRequest, NodeSpec, Scheduler};
@@ -65,7 +67,7 @@ impl Scheduler {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create_jobs(&self, requests: &[JobRequest]) -> Vec<Result<Job, CreateJobError>> {
-        let mut pin = crossbeam_epoch::pin();
+        let mut pin = crate::sync::pin();
         let create = |(place, request)| {
             if place % ONE_PIN == ONE_PIN - 1 {
                 pin.repin();
@@ -106,12 +108,13 @@ impl Scheduler {
     /// at [`create_jobs`](Self::create_jobs).
     ///
     /// They are taken from the iterator sixteen at a time, and then completed: one that waits, as that of a channel, keeps up
-    /// to fifteen waiting, and their slots held. Let it end when there are no more at hand.
+    /// to fifteen waiting, and their slots held. Let it end when there are no more at hand. One that panics leaves up to
+    /// fifteen as they were that it has given: they can be completed again.
     pub fn complete_jobs(&self, attempts: impl IntoIterator<Item = (JobId, u32)>) -> Vec<(usize, JobError)> {
         let (mut refused, mut attempts, mut place) = (Vec::new(), attempts.into_iter().fuse(), 0);
         loop {
             let together: [_; TOGETHER] = std::array::from_fn(|_| attempts.next());
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             for (job, attempt) in together.into_iter().flatten() {
                 let ended = self.core().end(job, attempt, End::Completed, &pin);
                 refused.extend(ended.err().map(|error| (place, error)));

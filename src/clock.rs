@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::sync::{Ordering, Statistic};
 
-/// See the module's documentation. Only ever moves forward.
+/// The last time there is: what has a time beside something else in one word has at least 44 bits for it.
+pub(crate) const END: u64 = (1 << 44) - 1;
+
+/// See the module's documentation. Only ever moves forward, to [`END`].
 #[derive(Debug)]
 pub(crate) struct Clock(Statistic);
 
@@ -20,8 +23,9 @@ impl Clock {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Moves on to `now`; an earlier time changes nothing.
+    /// Moves on to `now`; an earlier time changes nothing, and one after the end is the end.
     pub(crate) fn advance(&self, now: u64) -> u64 {
+        let now = now.min(END);
         self.0.fetch_max(now, Ordering::Relaxed).max(now)
     }
 }

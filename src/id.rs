@@ -3,8 +3,9 @@
 use std::cmp;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use crate::sync::PlainOnceLock;
 use crate::text::Text;
 
 /// The id of a node, as the node gave it: unique, 1 to [`max_id_len`](crate::SchedulerConfig::max_id_len) bytes. Cheap to
@@ -153,10 +154,10 @@ impl std::str::FromStr for JobId {
 /// A hasher whose keys are drawn once a process: the same value hashes alike in every scheduler of the process, and
 /// nobody outside can construct collisions.
 pub(crate) fn fixed_hasher() -> &'static ahash::RandomState {
-    static HASHER: OnceLock<ahash::RandomState> = OnceLock::new();
+    static HASHER: PlainOnceLock<ahash::RandomState> = PlainOnceLock::new();
     // In the models the same in every run, so that their executions are.
     let seeded = || ahash::RandomState::with_seeds(1, 2, 3, 4);
-    HASHER.get_or_init(|| if cfg!(slotyard_loom) { seeded() } else { ahash::RandomState::new() })
+    HASHER.get_or_init(|| if cfg!(any(slotyard_loom, slotyard_shuttle)) { seeded() } else { ahash::RandomState::new() })
 }
 
 /// A hash that is the same in every process, for what people see or other processes have to agree on. Not for maps.
@@ -292,7 +293,7 @@ impl BuildHasher for CarriedHash {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

@@ -47,6 +47,7 @@ mod explain;
 mod few;
 mod id;
 mod job;
+mod keeper;
 mod lock;
 mod node;
 mod pool;

@@ -145,7 +145,7 @@ impl<T: Send + Sync + 'static> Default for Withdrawn<T> {
 impl<T: Send + Sync + 'static> Drop for Withdrawn<T> {
     fn drop(&mut self) {
         if !self.0.is_empty() {
-            std::mem::take(self).after_pins(&crossbeam_epoch::pin(), drop);
+            std::mem::take(self).after_pins(&crate::sync::pin(), drop);
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, PoisonError, Weak};
 
-use crate::sync::{Ordering, PlainMutex, Sequence};
+use crate::sync::{Ordering, PlainMutex, Sequence, thread_local};
 
 /// A stream of random numbers (wyrand).
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Stretch {
     }
 
     /// How long it is; 0: it is the whole.
-    #[cfg(all(test, not(slotyard_loom)))]
+    #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
     pub(crate) fn width(self) -> u32 {
         self.end().wrapping_sub(self.begin())
     }
@@ -154,7 +154,7 @@ struct Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         // The thread ends, and its numbers become other threads'. Should it use a scheduler once more, it has none.
-        IN_USE.with(|used| used.scheduler.set(0));
+        let _ = IN_USE.try_with(|used| used.scheduler.set(0));
     }
 }
 
@@ -277,7 +277,7 @@ impl Threads {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_epoch::Guard;
 
@@ -17,12 +16,12 @@ use crate::event::EventReceiver;
 use crate::explain::Explanation;
 use crate::id::JobId;
 use crate::job::{End, Job, JobRequest, JobView};
+use crate::keeper::Keeper;
 use crate::node::{Heartbeat, Node, NodeHandle, NodeSpec, NodeView};
 use crate::pool::PoolView;
 use crate::select::PreparedDemand;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
-use crate::sync::{Flag, Ordering};
 
 /// A node scheduler. Cheap to clone; clones are one scheduler, used by any number of threads at once.
 ///
@@ -54,12 +53,6 @@ pub struct Scheduler {
 struct Running {
     core: Arc<Core>,
     upkeep: Option<Keeper>,
-}
-
-/// The maintenance thread; stopped and joined when dropped.
-struct Keeper {
-    stop: Arc<Flag>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Scheduler {
@@ -204,7 +197,7 @@ impl Scheduler {
 
     #[inline(always)]
     fn select_asked(&self, asked: Asked<'_>) -> Result<Selection<'_>, NoNode> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let (chosen, busyness) = self.core().select(asked, &pin)?;
         Ok(Selection { core: self.core(), cell: chosen.cell, pool: chosen.pool, busyness, pin })
     }
@@ -241,7 +234,7 @@ impl Scheduler {
     /// # Errors
     /// [`CreateJobError`]; no slot is held.
     pub fn create_job(&self, request: &JobRequest) -> Result<Job, CreateJobError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         match self.core().create_job(request, &pin) {
             Ok(job) => Ok(job),
             Err(error) => self.not_created(error, request, pin),
@@ -269,7 +262,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn complete(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Completed, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Completed, &crate::sync::pin())
     }
 
     /// The job has ended badly. Its slot is free when this returns; it may be retried.
@@ -277,7 +270,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn fail(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Failed, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Failed, &crate::sync::pin())
     }
 
     /// The job is called off. Its slot is free when this returns.
@@ -285,7 +278,7 @@ impl Scheduler {
     /// # Errors
     /// [`JobError`]; nothing was changed.
     pub fn cancel(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        self.core().end(job, attempt, End::Cancelled, &crossbeam_epoch::pin())
+        self.core().end(job, attempt, End::Cancelled, &crate::sync::pin())
     }
 
     /// News of the job: its lease begins anew. A job whose lease has run out is not revived.
@@ -353,7 +346,8 @@ impl Scheduler {
 
     /// Moves the clock to `now`, the time since the scheduler was built, and does what has come due: nodes that were
     /// not heard of go offline, leases run out, what is old is forgotten. A time before an earlier one changes
-    /// nothing.
+    /// nothing. Time ends after 2^44 - 1 ms, which is 557 years: what is later is taken for that, and nothing that is
+    /// begun then comes due.
     ///
     /// # Panics
     /// Without [`manual_maintenance`](SchedulerBuilder::manual_maintenance): then time passes by itself.
@@ -376,51 +370,6 @@ impl SchedulerBuilder {
 impl fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scheduler").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl Keeper {
-    fn start(core: Arc<Core>) -> Result<Self, ConfigError> {
-        let stop = Arc::new(Flag::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("slotyard-upkeep".into());
-        let thread = thread.spawn(move || keep_up(&core, &stopped)).map_err(|e| ConfigError::Thread(e.to_string()))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-/// Ticks until told to stop.
-///
-/// The scheduler's time is that of its maintenance: when a tick comes much too late (the process was stopped, the
-/// machine suspended), the excess is left out, so nodes and leases are not found dead for a pause of our own: whatever
-/// its length, half of the time that nodes have for a heartbeat is theirs.
-fn keep_up(core: &Core, stop: &Flag) {
-    let interval = core.config.tick_interval;
-    let longest = (interval * 4).max(Duration::from_secs(1)).min(core.config.heartbeat_timeout / 2);
-    let (start, mut left_out, mut last) = (Instant::now(), Duration::ZERO, Duration::ZERO);
-    // Acquire: pairs with the Release in `drop`.
-    while !stop.load(Ordering::Acquire) {
-        std::thread::park_timeout(interval);
-        let elapsed = start.elapsed();
-        let step = elapsed.saturating_sub(last);
-        last = elapsed;
-        if step > longest {
-            left_out += step - longest;
-            tracing::warn!(?step, "maintenance came late; the time beyond {longest:?} is left out");
-        }
-        core.tick(elapsed - left_out);
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `keep_up`.
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A panic there has been reported by the panic hook.
-            let _ = thread.join();
-        }
     }
 }
 

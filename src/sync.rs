@@ -1,18 +1,25 @@
-//! The one place that names atomics, locks and threads, and switches them to loom's under `--cfg slotyard_loom`.
+//! The one place that names atomics, locks, threads and pins, and switches them to loom's under `--cfg slotyard_loom`, to
+//! shuttle's under `--cfg slotyard_shuttle`.
 //!
-//! What the models explore is imported from here, maps, queues and values made on first use among it: loom cannot look
-//! into those, so [`modelled`] has stand-ins for them. What the models leave out stays the standard library's in both
+//! What the models explore is imported from here, maps, queues and values made on first use among it: neither can look
+//! into those, so [`modelled`] has stand-ins for them. What the models leave out stays the standard library's in all
 //! builds and says so: numbers that nothing depends on.
 
-#[cfg(not(slotyard_loom))]
+#[cfg(not(any(slotyard_loom, slotyard_shuttle)))]
 mod items;
-#[cfg(slotyard_loom)]
+#[cfg(any(slotyard_loom, slotyard_shuttle))]
 mod modelled;
+#[cfg(slotyard_sanitize_thread)]
+mod seen;
 
-#[cfg(not(slotyard_loom))]
+#[cfg(not(any(slotyard_loom, slotyard_shuttle)))]
 mod shipped {
+    #[cfg(slotyard_sanitize_thread)]
+    pub(crate) use super::seen::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    #[cfg(not(slotyard_sanitize_thread))]
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
+    pub(crate) use std::thread_local;
 
     pub(crate) use super::items::{allocate, free, zeroed_slice};
     pub(crate) use crossbeam_channel as channel;
@@ -25,23 +32,32 @@ mod shipped {
     }
 }
 
-#[cfg(slotyard_loom)]
+#[cfg(any(slotyard_loom, slotyard_shuttle))]
 use modelled as imp;
-#[cfg(not(slotyard_loom))]
+#[cfg(not(any(slotyard_loom, slotyard_shuttle)))]
 use shipped as imp;
 
+#[cfg(not(slotyard_shuttle))]
+pub(crate) use crossbeam_epoch::pin;
+#[cfg(all(test, slotyard_shuttle))]
+pub(crate) use imp::execution;
+#[cfg(slotyard_shuttle)]
+pub(crate) use imp::pin;
 pub(crate) use imp::{
     AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate, channel, fence, free, owned,
-    zeroed_slice,
+    thread_local, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;
 
-/// Not modelled: numbering of threads and schedulers.
-pub(crate) use std::sync::Mutex as PlainMutex;
+/// Not modelled: numbering of threads and schedulers, and what is made on first use and is the same whoever makes it.
+#[cfg(slotyard_sanitize_thread)]
+pub(crate) use seen::{Mutex as PlainMutex, OnceLock as PlainOnceLock};
 /// Not modelled: numbers that are only ever read to be shown, or to guess by.
 pub(crate) use std::sync::atomic::AtomicU64 as Statistic;
 /// Not modelled: numbering of threads and schedulers.
 pub(crate) use std::sync::atomic::AtomicU64 as Sequence;
+#[cfg(not(slotyard_sanitize_thread))]
+pub(crate) use std::sync::{Mutex as PlainMutex, OnceLock as PlainOnceLock};
 
 /// Not modelled: a request to stop, that reclamation has come so far, and that somebody wants to hear of events.
 pub(crate) use std::sync::atomic::AtomicBool as Flag;
@@ -63,7 +79,8 @@ impl Fenced {
     /// would cost six ns more.
     #[inline(always)]
     pub(crate) fn after_exchange() -> Self {
-        if cfg!(all(any(target_arch = "x86_64", target_arch = "x86"), not(slotyard_loom), not(miri))) {
+        let modelled = cfg!(any(slotyard_loom, slotyard_shuttle, miri));
+        if cfg!(any(target_arch = "x86_64", target_arch = "x86")) && !modelled {
             // Nor does the compiler.
             std::sync::atomic::compiler_fence(Ordering::SeqCst);
             return Self(());
@@ -74,14 +91,20 @@ impl Fenced {
 
 /// A size, or a smaller one for the models: so that few nodes fill a word, and a few more add a level.
 pub(crate) const fn sized(shipped: u32, modelled: u32) -> u32 {
-    if cfg!(slotyard_loom) { modelled } else { shipped }
+    if cfg!(any(slotyard_loom, slotyard_shuttle)) { modelled } else { shipped }
+}
+
+/// The same, with another for shuttle's models: they are larger; and their threads are known apart, so that of what threads
+/// have for themselves there may be some of one's own, and one that is shared.
+pub(crate) const fn sized_by_model(shipped: u32, loom: u32, shuttle: u32) -> u32 {
+    if cfg!(slotyard_shuttle) { shuttle } else { sized(shipped, loom) }
 }
 
 /// Types for which all-zero bytes are a valid value, equal to their default.
 ///
 /// # Safety
-/// An implementer is made of integers, and of the standard library's atomics of integers and pointers, only (loom's
-/// build does not rely on it).
+/// An implementer is made of integers, and of the standard library's atomics of integers and pointers, only (the models'
+/// builds do not rely on it).
 pub(crate) unsafe trait Zeroed: Default {}
 
 // SAFETY: an atomic integer.

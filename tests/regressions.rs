@@ -455,3 +455,51 @@ fn a_node_came_back_with_its_report_from_before_the_silence() {
     scheduler.heartbeat(&handle, &Heartbeat::ready()).unwrap();
     assert_eq!((node(&scheduler, "n").external, kind(&scheduler, &work())), (0, "selected"));
 }
+
+#[test]
+fn a_job_that_ended_twice_at_time_zero_kept_all_others_from_being_forgotten() {
+    let scheduler = build(builder().max_finished_jobs(2).max_jobs(8));
+    add(&scheduler, worker("n", 2));
+    // Ends again while it is listed with its first end.
+    let job = create(&scheduler, "twice", work());
+    scheduler.fail(job.id(), 1).unwrap();
+    scheduler.retry(job.id(), 1).unwrap();
+    scheduler.fail(job.id(), 2).unwrap();
+    for number in 0..20 {
+        complete(&scheduler, &create(&scheduler, number.to_string(), work()));
+        let finished = scheduler.stats().now.finished_jobs;
+        assert!(finished <= 2, "{finished} after {number} more");
+        scheduler.tick(ms(number));
+    }
+}
+
+#[test]
+fn an_end_that_a_job_had_gone_on_from_kept_all_others_from_being_forgotten() {
+    let scheduler = build(builder().max_finished_jobs(2).max_jobs(8).max_attempts(4));
+    add(&scheduler, worker("n", 2));
+    let mut now = 0;
+    let mut end = |id: &str| {
+        now += 1;
+        scheduler.tick(ms(now));
+        complete(&scheduler, &create(&scheduler, id, work()));
+        scheduler.tick(ms(now));
+    };
+    let job = create(&scheduler, "often", work());
+    scheduler.fail(job.id(), 1).unwrap();
+    end("b");
+    // The second end is told apart, for the first is listed still.
+    scheduler.retry(job.id(), 1).unwrap();
+    end("before");
+    scheduler.fail(job.id(), 2).unwrap();
+    // The first is taken off, and another job is forgotten.
+    end("c");
+    // The third is listed, and the second is of no interest any more.
+    scheduler.retry(job.id(), 2).unwrap();
+    end("d");
+    scheduler.fail(job.id(), 3).unwrap();
+    for number in 0..20 {
+        end(&number.to_string());
+        let finished = scheduler.stats().now.finished_jobs;
+        assert!(finished <= 2, "{finished} after {number} more");
+    }
+}

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::{CapabilityError, Labels, Languages, Service};
 use crate::id::fixed_hasher;
-use crate::sync::{Ordering, Sequence, Statistic};
+use crate::sync::{Ordering, PlainOnceLock, Sequence, Statistic};
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -99,8 +99,8 @@ impl Clone for Shared {
 impl Default for Described {
     /// Nothing: the same one for all, since every builder begins with it.
     fn default() -> Self {
-        static NOTHING: LazyLock<Described> = LazyLock::new(|| Described(Arc::default()));
-        NOTHING.clone()
+        static NOTHING: PlainOnceLock<Described> = PlainOnceLock::new();
+        NOTHING.get_or_init(|| Described(Arc::default())).clone()
     }
 }
 
@@ -134,7 +134,7 @@ impl Hash for Described {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use crate::Capabilities;
 

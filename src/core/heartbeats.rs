@@ -48,7 +48,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn heartbeat_at_length(&self, handle: &NodeHandle, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        self.heartbeat_node(&handle.node, beat, &crossbeam_epoch::pin())
+        self.heartbeat_node(&handle.node, beat, &crate::sync::pin())
     }
 
     /// As [`heartbeat`](Self::heartbeat), for whoever has a pin.
@@ -112,7 +112,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn heartbeat_by_id_at_length(&self, key: &NodeKey<'_>, beat: &Heartbeat) -> Result<(), HeartbeatError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         while let Some(node) = self.registered(key, &pin) {
             match self.heartbeat_node(&node, beat, &pin) {
                 // It has been replaced or removed since it was found.

@@ -273,7 +273,7 @@ impl Core {
     }
 
     pub(crate) fn dispatched(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let reserved_at = self
             .advance(job, attempt, JobState::Dispatched, Phase::Dispatched, &pin, |phase| phase == Phase::Reserved)?;
         self.meters.dispatch.record(Duration::from_millis(self.clock.now().saturating_sub(reserved_at)));
@@ -281,7 +281,7 @@ impl Core {
     }
 
     pub(crate) fn running(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let from = |phase| matches!(phase, Phase::Reserved | Phase::Dispatched);
         self.advance(job, attempt, JobState::Running, Phase::Running, &pin, from).map(drop)
     }
@@ -315,7 +315,7 @@ impl Core {
     }
 
     pub(crate) fn renew(&self, job: JobId, attempt: u32) -> Result<(), JobError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let record = self.record(job, &pin)?;
         loop {
             let (bound, current) = active(record, attempt)?;
@@ -332,7 +332,7 @@ impl Core {
     }
 
     pub(crate) fn retry(&self, job: JobId, attempt: u32) -> Result<Job, RetryError> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let record = self.jobs.get(job, &pin).ok_or(JobError::UnknownJob { job })?;
         let (_, current) = retryable(&record, attempt)?;
         if attempt >= self.config.max_attempts {

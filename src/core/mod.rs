@@ -20,6 +20,9 @@ mod views;
 #[cfg(all(test, slotyard_loom))]
 #[path = "../../loom-tests/mod.rs"]
 mod loom_tests;
+#[cfg(all(test, slotyard_shuttle))]
+#[path = "../../shuttle-tests/mod.rs"]
+mod shuttle_tests;
 
 use std::sync::Arc;
 
@@ -190,7 +193,7 @@ impl Core {
                 }
             }
             Home::Several => {
-                self.for_each_home(cell, &crossbeam_epoch::pin(), |pool, position| visit(&pool.index, position));
+                self.for_each_home(cell, &crate::sync::pin(), |pool, position| visit(&pool.index, position));
             }
         }
     }
@@ -198,7 +201,7 @@ impl Core {
     pub(super) fn released(&self, number: u32, cell: &Cell, change: &Change) {
         self.tell(cell, change.edge);
         if change.leaves_idle() {
-            self.cells.retire(number, &crossbeam_epoch::pin());
+            self.cells.retire(number, &crate::sync::pin());
         }
     }
 
@@ -225,7 +228,7 @@ impl Drop for Core {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::{Capabilities, NodeSpec, PoolConfig, SchedulerBuilder, Service};
@@ -247,18 +250,21 @@ mod tests {
     /// Has the epoch go on as far as pins let it.
     fn collect() {
         (0..200).for_each(|_| {
-            crossbeam_epoch::pin().flush();
+            crate::sync::pin().flush();
         });
     }
 
     /// Other tests may be pinned for a while.
     fn collect_until(done: impl Fn() -> bool) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !done() {
-            assert!(std::time::Instant::now() < deadline, "it never came to that");
-            collect();
-            std::thread::yield_now();
-        }
+        let come_to_it = (0..100_000).any(|_| {
+            let is_done = done();
+            if !is_done {
+                collect();
+                std::thread::yield_now();
+            }
+            is_done
+        });
+        assert!(come_to_it, "it never came to that");
     }
 
     #[test]
@@ -285,7 +291,7 @@ mod tests {
             let place = core.places(&handle.node, pin).to_vec().pop().unwrap();
             (place.pool.into_owned(), place.position)
         };
-        let (pool, position) = &last_place(&crossbeam_epoch::pin());
+        let (pool, position) = &last_place(&crate::sync::pin());
         let (found, is_found) = channel();
         let (go_on, goes_on) = channel::<()>();
         std::thread::scope(|scope| {
@@ -293,7 +299,7 @@ mod tests {
                 // It gets as far as the second pool, and is pinned.
                 let leaver = scope.spawn(|| {
                     // A thread's first pin has the epoch go on.
-                    drop(crossbeam_epoch::pin());
+                    drop(crate::sync::pin());
                     core.deregister(&handle).unwrap();
                 });
                 while core.layout.configured().next().unwrap().members() > 0 {
@@ -301,7 +307,7 @@ mod tests {
                 }
                 collect();
                 let reader = scope.spawn(move || {
-                    let _pin = crossbeam_epoch::pin();
+                    let _pin = crate::sync::pin();
                     found.send(pool.index.member(*position)).unwrap();
                     goes_on.recv().unwrap();
                     assert_eq!(cell.word().generation(), generation, "it was vacated");
@@ -327,11 +333,11 @@ mod tests {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
             core.register(spec.replace_existing()).unwrap();
             // As calls do in passing.
-            (0..8).for_each(|_| crossbeam_epoch::pin().flush());
+            (0..8).for_each(|_| crate::sync::pin().flush());
         };
         let elsewhere = || {
             (0..1000).for_each(register);
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             let pool = core.snapshot(&pin).table().iter().find(|pool| pool.members() > 0).unwrap();
             assert!(pool.index.high_water() <= 1000 + 2 * 64, "{}", pool.index.high_water());
             let members = (0..pool.index.high_water()).filter_map(|at| Some((at, pool.index.member(at)?)));
@@ -351,17 +357,17 @@ mod tests {
         let cell = cells.at(number);
         let generation = cell.prepare(1, 100);
         cell.open(generation, 1, Flags::GONE);
-        drop(crossbeam_epoch::pin());
+        drop(crate::sync::pin());
         std::thread::scope(|scope| {
             // Who takes the node out of its pool is pinned, and has yet to do so, when a job gives the last slot back.
-            let taker = crossbeam_epoch::pin();
+            let taker = crate::sync::pin();
             cells.retire(number, &taker);
             taker.flush();
             // So somebody can come who finds it there.
             let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
             let (pinned, is_pinned) = std::sync::mpsc::channel();
             let reader = scope.spawn(move || {
-                let _pin = crossbeam_epoch::pin();
+                let _pin = crate::sync::pin();
                 pinned.send(()).unwrap();
                 goes_on.recv().unwrap();
                 assert_eq!(cell.word().generation(), generation, "it was vacated");

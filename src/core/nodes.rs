@@ -50,7 +50,7 @@ impl Core {
         let Some(slots) = slots(capacity) else {
             return Err(RegisterError::InvalidCapacity { id, capacity, limit: MAX_CAPACITY });
         };
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let profile = match self.profile(capabilities, &pin) {
             Ok(profile) => profile,
             Err(error) => return Err(RegisterError::InvalidCapabilities { id, error }),
@@ -145,7 +145,7 @@ impl Core {
     }
 
     pub(crate) fn handle(&self, id: &str) -> Option<NodeHandle> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.registered(&self.node_key(id), &pin).map(|node| NodeHandle::new(node.to_arc()))
     }
 
@@ -163,7 +163,7 @@ impl Core {
 
     pub(crate) fn deregister(&self, handle: &NodeHandle) -> Result<(), NodeError> {
         let node = &handle.node;
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.forget_node(node, &pin, |_| true).ok_or_else(|| stale(node))?;
         tracing::debug!(node = %node.id, incarnation = node.incarnation, "node deregistered");
         Ok(())
@@ -308,7 +308,7 @@ impl Core {
 
     pub(crate) fn update(&self, handle: &NodeHandle, capabilities: Capabilities) -> Result<(), NodeError> {
         let node = &handle.node;
-        let profile = match self.profile(capabilities, &crossbeam_epoch::pin()) {
+        let profile = match self.profile(capabilities, &crate::sync::pin()) {
             Ok(profile) => profile.into_arc(),
             Err(error) => return Err(NodeError::InvalidCapabilities { id: node.id.clone(), error }),
         };
@@ -419,7 +419,7 @@ impl Core {
         change: impl FnOnce(&mut ShardState, &Guard) -> Result<(), NodeError>,
     ) -> Result<(), NodeError> {
         let mut state = self.shard(node.hash).writer.lock(&self.meters.locks);
-        if self.is_current(node) { change(&mut state, &crossbeam_epoch::pin()) } else { Err(stale(node)) }
+        if self.is_current(node) { change(&mut state, &crate::sync::pin()) } else { Err(stale(node)) }
     }
 
     fn change_basis(&self, state: &mut ShardState, node: &Node, to: impl Fn(Basis) -> Basis) {
@@ -449,7 +449,7 @@ impl Core {
         if share == before {
             return;
         }
-        self.for_each_home(self.cells.at(node.cell), &crossbeam_epoch::pin(), |pool, _| {
+        self.for_each_home(self.cells.at(node.cell), &crate::sync::pin(), |pool, _| {
             pool.tally.replace(before, share);
         });
         match (before.state, share.state) {

@@ -142,7 +142,8 @@ impl Core {
             self.events.emit(|| Event::PoolsExhausted { node: id.clone(), limit: self.config.max_pools });
             return self.layout.mixed.clone();
         };
-        numbers.births += 1;
+        // Comes round after 2^32 pools; of these the one before with the same key is long gone.
+        numbers.births = numbers.births.wrapping_add(1);
         let name = numbers.name(signature);
         let identity = (number, numbers.births);
         let index = self.indexes.make(number);
@@ -231,5 +232,33 @@ impl Numbers {
             name = format!("{plain}~{others}").into();
         }
         name
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+    use crate::config::SchedulerBuilder;
+    use crate::node::NodeSpec;
+
+    #[test]
+    fn pools_are_made_and_dropped_when_the_count_of_those_ever_made_comes_round() {
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        core.topology.writer.lock(&core.meters.locks).births = u32::MAX - 2;
+        let mut keys = HashSet::new();
+        for turn in 0..6 {
+            let spec = NodeSpec::new("n").service(format!("s{turn}")).ready();
+            let node = core.register(spec).unwrap();
+            let pin = crossbeam_epoch::pin();
+            let pool = core.snapshot(&pin).table().iter().find(|pool| pool.kind == PoolKind::Automatic);
+            let pool = pool.expect("the node's own pool").clone();
+            assert!(keys.insert(pool.key), "the key of another pool");
+            let demand = crate::Demand::new().service(format!("s{turn}"));
+            let found = core.select(super::super::Asked::Plain(&demand), &pin).unwrap().0;
+            assert_eq!((found.pool, core.pool_name(found.pool)), (pool.key, Some(pool.name.clone())));
+            core.deregister(&node).unwrap();
+            assert!(core.pool_name(pool.key).is_none());
+        }
+        assert!(core.topology.writer.lock(&core.meters.locks).births < 6);
     }
 }

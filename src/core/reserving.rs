@@ -124,7 +124,7 @@ impl Core {
 
     #[inline(never)]
     fn reserve_at_large(&self, asked: Asked<'_>) -> Result<Chosen, NoNode> {
-        self.choose(asked, Extra::default(), &crossbeam_epoch::pin(), |candidate, thread| {
+        self.choose(asked, Extra::default(), &crate::sync::pin(), |candidate, thread| {
             self.reserve_on(candidate, thread).then(|| Chosen::of(&candidate.found, candidate.pool.key))
         })
     }

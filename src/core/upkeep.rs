@@ -109,7 +109,7 @@ impl Core {
     pub(crate) fn tick(&self, now: Duration) {
         let mut turn = self.upkeep.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = self.clock.advance(millis(now));
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.look_at_leases(now, &pin);
         while let Some(timer) = self.upkeep.due(now) {
             self.act_on(timer, now, &pin);
@@ -117,7 +117,7 @@ impl Core {
         drop(pin);
         self.sweep(&mut turn, now);
         self.share_out_homes(&mut turn.census);
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let thread = self.threads.ordinal();
         self.jobs.forget_until(now.checked_sub(millis(self.config.finished_retention)), thread, &pin);
         self.jobs.clear_all_later(&pin);
@@ -175,12 +175,12 @@ impl Core {
         // By incarnation: the order of cells is not repeated by a seed.
         silent.sort_unstable();
         for (_, cell) in silent {
-            self.take_offline(self.cells.at(cell), now.saturating_sub(self.timeout()), &crossbeam_epoch::pin());
+            self.take_offline(self.cells.at(cell), now.saturating_sub(self.timeout()), &crate::sync::pin());
         }
         if all {
             let soonest = self.config.heartbeat_timeout.min(self.config.external_load_decay);
             turn.next_sweep = now.saturating_add((millis(soonest) / 8).max(1));
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             let snapshot = self.snapshot(&pin);
             for pool in snapshot.table().iter() {
                 pool.tally.set_free(free.of(pool.number));
@@ -201,7 +201,7 @@ impl Core {
         mut free: Option<&mut FreeSlots>,
         silent: &mut Vec<(u64, u32)>,
     ) -> u64 {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let timeout = self.timeout();
         let mut next = u64::MAX;
         for number in block * BLOCK..(block + 1) * BLOCK {

@@ -18,7 +18,7 @@ impl Core {
     pub(crate) fn node(&self, id: &str) -> Option<NodeView> {
         let key = self.node_key(id);
         let shard = self.shard(key.hash);
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         // Who is not there needs no lock to say so.
         shard.find(&key, &pin)?;
         let state = shard.writer.lock(&self.meters.locks);
@@ -29,7 +29,7 @@ impl Core {
         let mut nodes = Vec::with_capacity(self.live_nodes());
         for shard in &self.shards {
             let state = shard.writer.lock(&self.meters.locks);
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             shard.for_each(&pin, |node| nodes.push(self.node_view(&state, &node, &pin)));
         }
         nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -59,18 +59,18 @@ impl Core {
     }
 
     pub(crate) fn pools(&self) -> Vec<PoolView> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.snapshot(&pin).pools().collect()
     }
 
     pub(crate) fn pool_name(&self, key: u64) -> Option<Arc<str>> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let pool = self.snapshot(&pin).table().get(key as u32).filter(|pool| pool.key == key)?;
         Some(pool.name.clone())
     }
 
     pub(crate) fn snapshot_arc(&self) -> Arc<Snapshot> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.snapshot.load_arc(&pin).expect("a snapshot is published when the scheduler is built, and ever after")
     }
 
@@ -81,21 +81,21 @@ impl Core {
 
     /// The node of a cell of which the caller holds a slot, which keeps the cell from another node.
     pub(crate) fn node_held(&self, cell: u32) -> Arc<Node> {
-        let node = self.cells.at(cell).node.load_arc(&crossbeam_epoch::pin());
+        let node = self.cells.at(cell).node.load_arc(&crate::sync::pin());
         node.expect("a slot that is held keeps the node in its cell")
     }
 
     pub(crate) fn job(&self, id: JobId) -> Option<JobView> {
-        self.jobs.get(id, &crossbeam_epoch::pin()).map(|record| JobView::of(&record))
+        self.jobs.get(id, &crate::sync::pin()).map(|record| JobView::of(&record))
     }
 
     pub(crate) fn job_by_request(&self, request_id: &str) -> Option<JobView> {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         self.jobs.find(&self.prehash(request_id), &pin).ok().map(|record| JobView::of(&record))
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         let snapshot = self.snapshot(&pin);
         self.meters.read(Gauges {
             nodes: self.live_nodes(),
@@ -115,7 +115,7 @@ impl Core {
             explanation.invalid = Some(error);
             return explanation;
         }
-        let pin = crossbeam_epoch::pin();
+        let pin = crate::sync::pin();
         for shard in &self.shards {
             shard.for_each(&pin, |node| {
                 let reason = self.reason(&node, demand, &pin);

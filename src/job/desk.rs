@@ -9,11 +9,11 @@ use crossbeam_utils::CachePadded;
 
 use super::finished::Queue;
 use super::vacant::Stock;
-use crate::sync::{AtomicU64, Statistic, sized};
+use crate::sync::{AtomicU64, Statistic, sized_by_model};
 
-/// The first threads have a desk each, the others share the last one. In the models all do: their threads are one to
-/// whoever numbers threads, and what a thread has for itself needs no model.
-pub(super) const DESKS: usize = sized(32, 1) as usize;
+/// The first threads have a desk each, the others share the last one. In loom's models all do: their threads are one
+/// to whoever numbers threads.
+pub(super) const DESKS: usize = sized_by_model(32, 1, 4) as usize;
 
 /// See the module's documentation.
 #[derive(Debug)]

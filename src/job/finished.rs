@@ -17,6 +17,7 @@
 
 use super::desk::{At, Desk, Desks};
 use super::place::{Link, Place, Places};
+use crate::clock::END;
 use crate::id::JobId;
 use crate::sync::{AtomicU32, Ordering, SegQueue, Statistic};
 
@@ -37,6 +38,7 @@ impl Ending {
     const ATTEMPT_BITS: u32 = 20;
 
     pub(super) fn new(attempt: u32, at: u64) -> Self {
+        const { assert!(END <= u64::MAX >> Self::ATTEMPT_BITS, "every time has room") };
         // Attempts are fewer, and from 1 on, so it is neither `NEVER` nor `OFF`.
         let attempt = u64::from(attempt) & ((1 << Self::ATTEMPT_BITS) - 1);
         Self(at << Self::ATTEMPT_BITS | attempt)
@@ -72,7 +74,7 @@ impl Place {
     }
 
     /// As it has to be where no job is.
-    #[cfg(all(test, slotyard_loom))]
+    #[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
     pub(crate) fn is_unlisted(&self) -> bool {
         self.listed.load(Ordering::Relaxed) == NEVER
     }
@@ -177,13 +179,14 @@ impl Finished {
         self.first_again.push(again);
     }
 
-    /// Of those that have ended again the first, if that was by `until`.
-    pub(super) fn take_again(&self, until: u64) -> Option<Again> {
+    /// Of those that have ended again the first, if that was before `time`. Not at the same: its place may be listed still
+    /// with an earlier end, and then that is to be taken off first.
+    pub(super) fn take_again(&self, time: u64) -> Option<Again> {
         if self.agains.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let first = self.first_again.pop().or_else(|| self.again.pop())?;
-        if first.ending.at() > until {
+        if first.ending.at() >= time {
             self.first_again.push(first);
             return None;
         }
@@ -213,10 +216,8 @@ impl Finished {
     fn look_for_oldest<'a>(&self, places: &'a Places, desks: &Desks, at: At<'_>, now: u64) -> Option<Oldest<'a>> {
         let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
-        // Before the oldest that is listed, for its own place may be that. Before time 0 there is nothing.
-        let before = oldest.map_or(Some(u64::MAX), |(at, _)| at.checked_sub(1));
         if self.agains.load(Ordering::Relaxed) > 0
-            && let Some(again) = before.and_then(|until| self.take_again(until))
+            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at))
         {
             return Some(Oldest::Again(again));
         }
@@ -234,8 +235,8 @@ impl Finished {
     /// Takes one off that is the first of some desk's. For whoever needs one while the oldest cannot be had, because another
     /// thread is in the middle of entering it, or of taking it off.
     #[cold]
-    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<Oldest<'a>> {
-        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true)).map(Oldest::Place)
+    pub(super) fn take_any<'a>(&self, places: &'a Places, desks: &Desks) -> Option<&'a Place> {
+        desks.iter().find_map(|desk| desk.queue.take_if(places, |_| true))
     }
 
     /// Hands those to `see_to` that have ended by `deadline`.
@@ -422,5 +423,21 @@ impl OwnDesk {
     /// How often the place was taken off.
     pub(crate) fn taken(&self, place: u32) -> u64 {
         self.places.at(place).order.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_up_to_the_end_of_time_come_back_as_they_went_in() {
+        for at in [0, 1, (1 << 32) - 1, 1 << 32, END] {
+            for attempt in [1, 2, 1 << 16] {
+                let ending = Ending::new(attempt, at);
+                assert_eq!((ending.at(), ending.is_of(attempt), ending.is_of(attempt + 1)), (at, true, false));
+                assert!(ending.0 != NEVER && ending.0 != OFF);
+            }
+        }
     }
 }

@@ -17,10 +17,10 @@ use crossbeam_utils::CachePadded;
 use super::desk::At;
 use super::vacant::{pack, pop, push, unpack};
 use crate::arena::Arena;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed, sized};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Zeroed, sized, sized_by_model};
 
 /// Numbers that go from one desk to another at once; a desk keeps up to twice as many.
-const LOT: u32 = sized(64, 1);
+const LOT: u32 = sized_by_model(64, 1, 2);
 
 #[derive(Debug, Default)]
 struct Number {
@@ -143,7 +143,7 @@ impl Ids {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::job::desk::{DESKS, Desks};

@@ -22,10 +22,10 @@ use std::sync::Arc;
 #[cfg(all(test, slotyard_loom))]
 pub(crate) use finished::OwnDesk;
 pub(crate) use place::Place;
-#[cfg(all(test, slotyard_loom))]
+#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
 pub(crate) use place::Places;
 pub use request::{JobRequest, SessionMode};
-#[cfg(all(test, slotyard_loom))]
+#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
 pub(crate) use requests::Requests;
 pub(crate) use requests::Spot;
 pub(crate) use table::{Jobs, NoPlace, Vacancy};
@@ -234,7 +234,7 @@ impl Job {
     }
 
     /// Where it is kept.
-    #[cfg(all(test, slotyard_loom))]
+    #[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
     pub(crate) fn place(&self) -> u32 {
         self.record.place
     }

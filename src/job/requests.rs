@@ -211,7 +211,7 @@ impl Requests {
     }
 }
 
-#[cfg(all(test, slotyard_loom))]
+#[cfg(all(test, any(slotyard_loom, slotyard_shuttle)))]
 impl Requests {
     /// Whether a place is in the list, with a mark or without. While nobody else enters or leaves behind it.
     pub(crate) fn links_to(&self, places: &Places, place: u32) -> bool {
@@ -244,7 +244,7 @@ impl Spot<'_> {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -7,7 +7,7 @@
 //!    job until it is entered, or said to be: nobody ends a job that its owner may have to take back.
 //! 3. At most `max_jobs` jobs are in memory, and about `max_finished_jobs` of them have ended; when there is no room, the
 //!    job that ended first, or about first, is forgotten. Both are counted on desks that tell the common count by and by, so
-//!    with many threads and large limits it may be a few percent more.
+//!    where limits are above 256 it may be 1/256 more for each thread, and an eighth at most.
 
 use std::sync::Arc;
 
@@ -81,8 +81,6 @@ enum Seen {
     Forgotten,
     /// The job was retried since.
     Elsewhere,
-    /// It was put back, for the job's place is still listed with an earlier ending.
-    Listed,
 }
 
 impl Count {
@@ -322,14 +320,13 @@ impl Jobs {
                 // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands
                 // of another thread, between being taken off the list and put back, or forgotten.
                 let oldest = self.finished.take_oldest(&self.places, &self.desks, at, now);
-                match oldest.or_else(|| self.finished.take_any(&self.places, &self.desks)) {
-                    Some(oldest) if self.forget_oldest(oldest, at, pin) != Seen::Listed => {
-                        self.count_all(at, 1);
-                        continue;
-                    }
-                    Some(_) => {}
-                    None if self.finished_len() > 0 => {}
-                    None => return Err(NoPlace::TooManyJobs),
+                let seen = oldest.and_then(|oldest| self.forget_oldest(oldest, at, pin));
+                if seen.or_else(|| self.forget_any(at, pin)).is_some() {
+                    self.count_all(at, 1);
+                    continue;
+                }
+                if self.finished_len() == 0 {
+                    return Err(NoPlace::TooManyJobs);
                 }
             }
             if looks == LOOKS {
@@ -425,9 +422,9 @@ impl Jobs {
         while ended > self.max_finished {
             let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
             match self.forget_oldest(oldest, at, pin) {
-                Seen::Forgotten => ended -= 1,
-                Seen::Elsewhere => {}
-                Seen::Listed => return,
+                Some(Seen::Forgotten) => ended -= 1,
+                Some(Seen::Elsewhere) => {}
+                None => return,
             }
         }
     }
@@ -439,8 +436,8 @@ impl Jobs {
         self.finished.take_until(&self.places, &self.desks, deadline, |place| {
             self.forget_listed(place, at, pin);
         });
-        while let Some(again) = self.finished.take_again(deadline) {
-            if self.forget_again(again, at, pin) == Seen::Listed {
+        while let Some(again) = self.finished.take_again(deadline.saturating_add(1)) {
+            if self.forget_again(again, at, pin).is_none() {
                 return;
             }
         }
@@ -461,11 +458,18 @@ impl Jobs {
     }
 
     #[inline(always)]
-    fn forget_oldest(&self, oldest: Oldest<'_>, at: At<'_>, pin: &Guard) -> Seen {
+    fn forget_oldest(&self, oldest: Oldest<'_>, at: At<'_>, pin: &Guard) -> Option<Seen> {
         match oldest {
-            Oldest::Place(place) => self.forget_listed(place, at, pin),
-            Oldest::Again(again) => self.forget_again(again, at, pin),
+            Oldest::Place(place) => Some(self.forget_listed(place, at, pin)),
+            Oldest::Again(again) => self.forget_again(again, at, pin).or_else(|| self.forget_any(at, pin)),
         }
+    }
+
+    /// As `forget_oldest`, of one that is the first of some desk's: so that each turn takes something off, whatever it is
+    /// that waits for another.
+    #[cold]
+    fn forget_any(&self, at: At<'_>, pin: &Guard) -> Option<Seen> {
+        self.finished.take_any(&self.places, &self.desks).map(|place| self.forget_listed(place, at, pin))
     }
 
     /// Forgets a job that was taken off the list, unless it was retried since it ended like this.
@@ -480,15 +484,19 @@ impl Jobs {
     }
 
     #[cold]
-    fn forget_again(&self, again: Again, at: At<'_>, pin: &Guard) -> Seen {
-        let Some(record) = self.get(again.job, pin) else { return Seen::Elsewhere };
+    fn forget_again(&self, again: Again, at: At<'_>, pin: &Guard) -> Option<Seen> {
+        let Some(record) = self.get(again.job, pin) else { return Some(Seen::Elsewhere) };
+        if !again.ending.is_of(record.binding.load().attempt().number) {
+            // The job has gone on since, and may be listed with a later end, which is entered by itself.
+            return Some(Seen::Elsewhere);
+        }
         let place = self.places.at(record.place);
         if !place.is_off() {
-            // Who enters it, or takes it off, is not done yet.
+            // It is listed with an earlier end; or who enters it, or takes it off, is not done yet.
             self.finished.put_back(again);
-            return Seen::Listed;
+            return None;
         }
-        if self.forget(&record, place, again.ending, at) { Seen::Forgotten } else { Seen::Elsewhere }
+        Some(if self.forget(&record, place, again.ending, at) { Seen::Forgotten } else { Seen::Elsewhere })
     }
 
     /// Forgets a job that has ended like this, unless it was retried since. For the one who has taken that ending off.

@@ -15,10 +15,10 @@ use crossbeam_utils::CachePadded;
 use super::desk::At;
 use super::place::{Link, Place, Places};
 use super::requests::MOST_PLACES;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, sized};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, sized, sized_by_model};
 
 /// Places in a lot.
-const LOT: u32 = sized(64, 1);
+const LOT: u32 = sized_by_model(64, 1, 2);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -212,6 +212,50 @@ pub(super) fn pop(head: &AtomicU64, below: impl Fn(u32) -> Link) -> Option<u32> 
         match head.compare_exchange(found, popped, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return Some(place),
             Err(newer) => found = newer,
+        }
+    }
+}
+
+#[cfg(all(test, not(slotyard_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_as_it_was_when_its_count_of_changes_comes_round() {
+        for changes in [u32::MAX - 6, u32::MAX - 3, u32::MAX - 1, u32::MAX] {
+            let head = AtomicU64::new(pack(changes, 0));
+            let links: Vec<AtomicU32> = (0..8).map(|_| AtomicU32::new(0)).collect();
+            let below = |place: u32| links[place as usize].load(Ordering::Relaxed);
+            for place in [5, 0, 3] {
+                push(&head, place, |below| links[place as usize].store(below, Ordering::Relaxed));
+            }
+            assert_eq!((pop(&head, below), pop(&head, below)), (Some(3), Some(0)));
+            push(&head, 7, |below| links[7].store(below, Ordering::Relaxed));
+            assert_eq!([(); 3].map(|()| pop(&head, below)), [Some(7), Some(5), None], "from {changes} on");
+            assert_eq!(unpack(head.load(Ordering::Relaxed)), (changes.wrapping_add(8), 0));
+        }
+    }
+
+    /// What the count is for.
+    #[test]
+    fn a_pop_fails_if_its_first_place_has_been_popped_and_pushed_again_also_when_the_count_comes_round() {
+        for changes in [0, u32::MAX - 1, u32::MAX] {
+            let head = AtomicU64::new(pack(changes, 0));
+            let links: Vec<AtomicU32> = (0..3).map(|_| AtomicU32::new(0)).collect();
+            let store = |place: u32| push(&head, place, |below| links[place as usize].store(below, Ordering::Relaxed));
+            let below = |place: u32| links[place as usize].load(Ordering::Relaxed);
+            (0..3).for_each(store);
+            let disturbed = std::cell::Cell::new(false);
+            let popped = pop(&head, |place| {
+                let found = below(place);
+                if !disturbed.replace(true) {
+                    // Meanwhile 2 and 1 are taken, and 2 comes back: what was found below it is in use.
+                    assert_eq!((pop(&head, below), pop(&head, below)), (Some(2), Some(1)));
+                    store(2);
+                }
+                found
+            });
+            assert_eq!([popped, pop(&head, below), pop(&head, below)], [Some(2), Some(0), None], "from {changes} on");
         }
     }
 }

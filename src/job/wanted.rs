@@ -4,10 +4,10 @@
 //! share the requirements would be written by every create and every end, on whatever thread. So a scheduler keeps
 //! requirements that come for a second time for as long as it lives, up to a number, and their jobs name them by that.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::capability::{Demand, Exclusions, Requirements};
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{Ordering, PlainOnceLock, Statistic};
 
 /// Requirements that are kept, at most.
 const MOST: usize = 1024;
@@ -17,7 +17,7 @@ const MOST: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Kinds {
     scheduler: u64,
-    kept: Box<[OnceLock<Arc<Requirements>>]>,
+    kept: Box<[PlainOnceLock<Arc<Requirements>>]>,
     /// Numbers given out, and more.
     used: Statistic,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Further {
 impl Kinds {
     /// `scheduler` is its number in this process, from 1 on.
     pub(crate) fn new(scheduler: u64) -> Self {
-        Self { scheduler, kept: (0..MOST).map(|_| OnceLock::new()).collect(), used: Statistic::new(0) }
+        Self { scheduler, kept: (0..MOST).map(|_| PlainOnceLock::new()).collect(), used: Statistic::new(0) }
     }
 
     /// Under which number they are kept, from now on perhaps.
@@ -113,7 +113,7 @@ impl Wanted {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 

@@ -26,12 +26,12 @@
 use std::collections::BTreeSet;
 
 use super::place::{Link, Place, Places};
-use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, sized, zeroed_slice};
+use crate::sync::{AtomicU32, AtomicU64, Fenced, Mutex, Ordering, SegQueue, sized, sized_by_model, zeroed_slice};
 
 /// Buckets; a lease further off than a turn of the wheel is looked at once in each.
 const BUCKETS: u64 = sized(4096, 4) as u64;
 /// Every bucket is this many lists, by number of thread: jobs that begin at the same time end up in the same bucket.
-const STRIPES: usize = sized(8, 1) as usize;
+const STRIPES: usize = sized_by_model(8, 1, 2) as usize;
 /// The note is in a bucket, and comes later than it should.
 const LATE: u64 = u64::MAX;
 /// So many entries apart are kept in any case.
@@ -180,7 +180,7 @@ fn push(list: &AtomicU32, place: &Place, number: u32) {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

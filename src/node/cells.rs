@@ -34,10 +34,10 @@ use crate::arena::Arena;
 use crate::id::Name;
 use crate::pool::FANOUT;
 use crate::publish::Withdrawn;
-use crate::sync::{AtomicU64, Ordering, SegQueue, Sequence, sized};
+use crate::sync::{AtomicU64, Ordering, SegQueue, Sequence, sized, sized_by_model};
 
 /// Cells in a lot.
-const LOT: usize = sized(32, 1) as usize;
+const LOT: usize = sized_by_model(32, 1, 2) as usize;
 
 /// Lots of records that are kept for those who come; those of others are freed.
 const KEPT: usize = 4;
@@ -209,7 +209,7 @@ impl Cells {
         let cells = self.clone();
         pin.defer(move || {
             let again = cells.clone();
-            crossbeam_epoch::pin().defer(move || again.vacate(vec![cell]));
+            crate::sync::pin().defer(move || again.vacate(vec![cell]));
         });
     }
 
@@ -227,7 +227,7 @@ impl Cells {
         });
         self.give_out(Room { cells: numbers, records: Vec::new() });
         let cells = self.clone();
-        records.after_pins(&crossbeam_epoch::pin(), move |records| {
+        records.after_pins(&crate::sync::pin(), move |records| {
             if cells.records.len() < KEPT {
                 cells.records.push(records);
             }

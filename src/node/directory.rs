@@ -110,7 +110,7 @@ impl Shard {
 
     /// Calls `then` with the node of this id.
     pub(crate) fn with<R>(&self, id: &NodeKey<'_>, then: impl FnOnce(&Node) -> R) -> Option<R> {
-        self.find(id, &crossbeam_epoch::pin()).map(|node| then(&node))
+        self.find(id, &crate::sync::pin()).map(|node| then(&node))
     }
 
     /// Enters a node that is in its cell, in place of `old`. For the shard's writer.

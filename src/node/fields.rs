@@ -1,5 +1,7 @@
 //! The words of a cell beside the slot word, bit by bit.
 
+use crate::clock::END;
+
 /// The last heartbeat: `at` (54 bits from 10) which coarse time in ms, of the node of which `generation` (10 bits from 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Heard {
@@ -12,6 +14,7 @@ impl Heard {
 
     #[inline(always)]
     pub(super) fn pack(self) -> u64 {
+        const { assert!(END <= u64::MAX >> Self::GENERATION_BITS, "every time has room") };
         self.at << Self::GENERATION_BITS | u64::from(self.generation)
     }
 
@@ -90,6 +93,7 @@ impl Report {
     const AT: u64 = (1 << 48) - 1;
 
     pub(crate) fn pack(self) -> u64 {
+        const { assert!(END <= Self::AT, "every time has room") };
         u64::from(self.external) << 48 | (self.at & Self::AT)
     }
 
@@ -130,7 +134,7 @@ impl Home {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
 
@@ -143,6 +147,27 @@ mod tests {
             Home::At { pool: 65_535, position: u32::MAX },
         ] {
             assert_eq!(Home::unpack(home.pack()), home);
+        }
+    }
+
+    #[test]
+    fn a_revision_that_comes_round_changes_nothing_else() {
+        let basis = Basis { capacity: u16::MAX, weight: 7, external: u16::MAX };
+        for revision in [0u64, 1, 0xfffe, 0xffff] {
+            let next = Basis::next_revision(revision << 48 | basis.pack());
+            assert_eq!(next, ((revision + 1) % (1 << 16)) << 48);
+            assert_eq!(Basis::unpack(next | basis.pack()), basis);
+        }
+    }
+
+    #[test]
+    fn times_up_to_the_end_come_back_as_they_went_in() {
+        for at in [0, 1, (1 << 31) - 1, 1 << 31, 1 << 32, END - 1, END] {
+            let heard = Heard { at, generation: 1023 };
+            assert_eq!(Heard::unpack(heard.pack()), heard);
+            let report = Report { external: u16::MAX, at };
+            assert_eq!(Report::unpack(report.pack()), report);
+            assert_eq!((report.decayed(at, 10), report.decayed(at + 10, 10)), (u16::MAX, 0));
         }
     }
 }

@@ -204,7 +204,7 @@ impl NodeJobs {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::{NodeSpec, Scheduler};

@@ -220,7 +220,7 @@ pub(crate) fn unpack_usage(bits: u64) -> ResourceUse {
     ResourceUse { cpu: share(0), memory: share(1), gpu: share(2), gpu_memory: share(3) }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

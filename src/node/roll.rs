@@ -33,7 +33,7 @@ use super::word::SlotWord;
 use super::{Cells, Node};
 use crate::id::NodeKey;
 use crate::publish::Shared;
-use crate::sync::{AtomicU64, OnceLock, Ordering, sized, zeroed_slice};
+use crate::sync::{AtomicU64, OnceLock, Ordering, sized, sized_by_model, zeroed_slice};
 
 /// Places of the smallest table.
 const SMALLEST: usize = sized(16, 4) as usize;
@@ -55,7 +55,7 @@ fn cell_of(word: u64) -> Option<u32> {
 }
 
 /// Sizes of tables, each twice the one before.
-const SIZES: usize = sized(28, 4) as usize;
+const SIZES: usize = sized_by_model(28, 4, 10) as usize;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -287,7 +287,7 @@ impl Roll {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -317,7 +317,7 @@ mod tests {
         fn find(&self, id: &str) -> Option<u32> {
             let cells = self.cells.as_deref()?;
             let key = NodeKey { hash: hash(id), name: Name::of(id), text: id };
-            let found = self.roll.find(&key, cells, &crossbeam_epoch::pin()).map(|node| node.cell);
+            let found = self.roll.find(&key, cells, &crate::sync::pin()).map(|node| node.cell);
             // Only the first of a hash is looked at.
             if let Some((cell, _)) = self.roll.look(&key, cells) {
                 assert!(found.is_some_and(|found| std::ptr::eq(cell, cells.at(found))), "{id} was seen elsewhere");
@@ -327,7 +327,7 @@ mod tests {
 
         /// Registers the id, replacing the node that has it.
         fn put(&mut self, id: &str) {
-            let pin = crossbeam_epoch::pin();
+            let pin = crate::sync::pin();
             let cells = self.cells.get_or_insert_with(|| Arc::new(Cells::new()));
             let cell = cells.take();
             cells.put_name(cell, Name::of(id));
@@ -380,7 +380,7 @@ mod tests {
                     prop_assert_eq!(fixture.find(&id), fixture.kept.get(&id).copied());
                 }
             }
-            let (mut seen, pin) = (BTreeMap::new(), crossbeam_epoch::pin());
+            let (mut seen, pin) = (BTreeMap::new(), crate::sync::pin());
             if let Some(cells) = fixture.cells.as_deref() {
                 fixture.roll.for_each(cells, &pin, |node| {
                     seen.insert(node.id.to_string(), node.cell);

@@ -3,9 +3,10 @@
 //! A pool has all its jobs, so a count of its references would be written by every create and every end. So each node
 //! keeps what its jobs need of the pools that they found it in, see `node::jobs`, and a job has only its node.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::{Pool, Tally};
+use crate::sync::PlainOnceLock;
 
 /// What is kept of a pool, also when it is dropped.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct Lent {
 
 /// Not modelled: made on first use, and the same whoever makes it.
 #[derive(Debug, Default)]
-pub(super) struct Lending(OnceLock<Arc<Lent>>);
+pub(super) struct Lending(PlainOnceLock<Arc<Lent>>);
 
 impl Pool {
     pub(crate) fn lend(&self) -> &Arc<Lent> {

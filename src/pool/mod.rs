@@ -11,7 +11,7 @@ mod roster;
 mod tally;
 mod view;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -22,7 +22,7 @@ pub(crate) use indexes::Indexes;
 pub(crate) use layout::{Layout, Seat, automatic_name};
 pub(crate) use lent::Lent;
 pub(crate) use occupancy::Occupancy;
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 pub(crate) use profile::Seating;
 pub(crate) use profile::{Automatic, Known, Profile, Profiles};
 pub(crate) use roster::Seated;
@@ -33,7 +33,7 @@ use crate::capability::Capabilities;
 use crate::id::stable_hash;
 use crate::lock::WriterLock;
 use crate::node::NodeState;
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{Ordering, PlainOnceLock, Statistic};
 use roster::Roster;
 
 /// Round-robin positions of a pool; threads share them by their number.
@@ -60,7 +60,7 @@ pub(crate) struct Pool {
     /// The largest weight of a member.
     max_weight: Statistic,
     /// Positions of round robin, made when first used.
-    rotors: OnceLock<Box<[CachePadded<Statistic>]>>,
+    rotors: PlainOnceLock<Box<[CachePadded<Statistic>]>>,
     writer: WriterLock<Roster>,
 }
 
@@ -87,7 +87,7 @@ impl Pool {
             tally: Arc::default(),
             lending: lent::Lending::default(),
             max_weight: Statistic::new(0),
-            rotors: OnceLock::new(),
+            rotors: PlainOnceLock::new(),
             writer: WriterLock::new("pool", Roster::default()),
         }
     }

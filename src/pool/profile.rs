@@ -155,7 +155,7 @@ impl Profiles {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::pool::{Indexes, PoolKind};
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn equal_capabilities_share_a_profile() {
-        let (layout, profiles, pin) = (layout(), Profiles::new(), crossbeam_epoch::pin());
+        let (layout, profiles, pin) = (layout(), Profiles::new(), crate::sync::pin());
         let first = profiles.of(labelled(1), &layout, &pin);
         assert!(Arc::ptr_eq(&first, &profiles.of(labelled(1), &layout, &pin)));
         assert!(!Arc::ptr_eq(&first, &profiles.of(labelled(2), &layout, &pin)));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn profiles_that_nobody_has_make_room() {
-        let (layout, profiles, pin) = (layout(), Profiles::new(), crossbeam_epoch::pin());
+        let (layout, profiles, pin) = (layout(), Profiles::new(), crate::sync::pin());
         let kept: Vec<_> = (0..10).map(|value| profiles.of(labelled(value), &layout, &pin)).collect();
         for value in 0..3 * KEPT {
             profiles.of(labelled(value), &layout, &pin);

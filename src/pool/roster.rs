@@ -197,7 +197,7 @@ impl Pool {
     }
 
     /// Runs `body` while nobody comes or goes.
-    #[cfg(all(test, not(slotyard_loom)))]
+    #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
     pub(crate) fn undisturbed<R>(&self, locks: &LockStats, body: impl FnOnce() -> R) -> R {
         let _roster = self.writer.lock(locks);
         body()
@@ -208,7 +208,7 @@ impl Pool {
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

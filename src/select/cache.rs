@@ -88,7 +88,7 @@ fn places<'s>(
     (0..slots.len()).map(move |step| &slots[(start + step) & mask])
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::capability::{Capabilities, Demand};
@@ -112,7 +112,7 @@ mod tests {
         #[test]
         fn the_first_of_each_is_kept(numbers in proptest::collection::vec(0u32..40, 1..80), limit in 1usize..30) {
             let layout = layout();
-            let (cache, pin) = (RouteCache::new(limit), crossbeam_epoch::pin());
+            let (cache, pin) = (RouteCache::new(limit), crate::sync::pin());
             let mut kept: HashMap<u32, *const Route> = HashMap::new();
             for number in numbers {
                 let new = route(&layout, number);

@@ -1,10 +1,13 @@
-//! What the models run on: loom's atomics and locks, and stand-ins for structures that loom cannot look into.
+//! What the models run on: loom's atomics and locks, or shuttle's, and stand-ins for structures that neither can look into.
 //!
-//! A stand-in holds the real structure and an atomic of loom's beside it, which it touches before each call. All
-//! threads of a model are run by one thread of the system, and change places only where they touch something of loom's.
-//! So to a model each call of the structure is one atomic step; loom knows that the steps of one structure conflict, and
-//! tries their orders; and each sees what was done before the earlier ones. That is a little more than the real
-//! structures promise, where a call that finds nothing synchronizes with nobody: what hangs on that, no model finds.
+//! A stand-in holds the real structure and an atomic of the model's beside it, which it touches before each call. All
+//! threads of a model are run by one thread of the system, and change places only where they touch something of the
+//! model's. So to a model each call of the structure is one atomic step; loom knows that the steps of one structure
+//! conflict, and tries their orders; and each sees what was done before the earlier ones. That is a little more than the
+//! real structures promise, where a call that finds nothing synchronizes with nobody: what hangs on that, no model finds.
+//!
+//! Pins are those of crossbeam's real epoch. Loom's models look into it, since it knows loom. To shuttle's a pin is one step,
+//! of a participant that each thread of the model has for itself; what comes before and after are others.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -15,15 +18,93 @@ use papaya::{HashMapRef, LocalGuard};
 
 use super::{Ordering, Zeroed};
 
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(slotyard_loom)]
+mod switched {
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+    /// Not loom's: to it all threads of a model are one in what they have for themselves.
+    pub(crate) use std::thread_local;
 
-/// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
-pub(crate) mod channel {
-    pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
+    /// Not modelled: events, which nothing waits for. Crossbeam's channel does not build under its loom cfg.
+    pub(crate) mod channel {
+        pub(crate) use std::sync::mpsc::{Receiver, SyncSender as Sender, TrySendError, sync_channel as bounded};
+    }
 }
 
-/// Loom's atomics live in a model and cannot be zeroed memory; they start from their default, which is zero.
+#[cfg(slotyard_shuttle)]
+mod switched {
+    use crossbeam_epoch::{Guard, LocalHandle};
+
+    use super::super::{Flag, Ordering};
+
+    /// Not modelled: events, which nothing waits for.
+    pub(crate) use crossbeam_channel as channel;
+    pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+    pub(crate) use shuttle::thread_local;
+
+    shuttle::thread_local! {
+        static PARTICIPANT: LocalHandle = execution::collector().register();
+    }
+
+    /// Not `crossbeam_epoch::pin`: to that all threads of a model were one, and what an earlier execution has left decided
+    /// when the next one collects, so that none could be repeated.
+    pub(crate) fn pin() -> Guard {
+        // A step of its own, so that the others have a turn between it and what was done before.
+        AtomicU32::new(0).load(Ordering::SeqCst);
+        // A thread that is ending has none any more; the guard keeps the one that is made for it.
+        PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| execution::collector().register().pin())
+    }
+
+    /// What is of one execution of a model.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing begins one but the models"))]
+    pub(crate) mod execution {
+        use std::cell::RefCell;
+
+        use crossbeam_epoch::Collector;
+
+        std::thread_local! {
+            static COLLECTOR: RefCell<Collector> = RefCell::default();
+        }
+
+        pub(super) fn collector() -> Collector {
+            COLLECTOR.with_borrow(Clone::clone)
+        }
+
+        /// Runs the model with an epoch of its own. What it retires is reclaimed before it ends, if all that it has made is gone
+        /// and all its other threads have ended.
+        pub(crate) fn run(model: impl FnOnce()) {
+            COLLECTOR.set(Collector::new());
+            // Before all else that a thread has for itself, so that it goes first.
+            drop(super::pin());
+            model();
+            super::settle();
+        }
+    }
+
+    /// Waits until all that was retired is reclaimed, by the one thread that is left; what that retires, too.
+    pub(crate) fn settle() {
+        use std::sync::Arc;
+
+        for _ in 0..4 {
+            let done = Arc::new(Flag::new(false));
+            let mark = done.clone();
+            // What was retired before comes before.
+            pin().defer(move || mark.store(true, Ordering::Relaxed));
+            for turn in 0.. {
+                assert!(turn < 1000, "what was retired is not reclaimed: somebody is still pinned");
+                pin().flush();
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+pub(crate) use switched::*;
+
+/// The models' atomics cannot be zeroed memory; they start from their default, which is zero.
 pub(crate) fn zeroed_slice<T: Zeroed>(len: usize) -> Box<[T]> {
     (0..len).map(|_| T::default()).collect()
 }
@@ -139,7 +220,7 @@ impl<T> SegQueue<T> {
     }
 }
 
-/// Stands in for the standard library's; loom has none.
+/// Stands in for the standard library's.
 #[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     value: std::sync::OnceLock<T>,

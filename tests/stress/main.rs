@@ -3,10 +3,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../benches/counting/mod.rs"]
+mod counting;
 
-mod churn;
+mod everything;
+mod flaws;
 mod holds;
 mod races;
+#[cfg(slotyard_sanitize_thread)]
+mod seen;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +24,8 @@ fn at_once<T: Send>(threads: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
         let run = |thread| {
             let (barrier, f) = (&barrier, &f);
             scope.spawn(move || {
+                #[cfg(slotyard_sanitize_thread)]
+                seen::begin();
                 barrier.wait();
                 f(thread)
             })

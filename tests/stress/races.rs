@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use slotyard::{
     Candidate, Choose, CreateJobError, Demand, Drawing, ExclusionMode, Heartbeat, Job, JobId, JobRequest, JobState,
@@ -34,20 +34,33 @@ fn eight_threads_that_create_the_same_requests_get_one_job_each_with_one_slot() 
     assert_eq!((held(&scheduler), scheduler.stats().counters.double_released), (0, 0));
 }
 
-/// Keeps threads in the middle of choosing until there are as many as expected.
+/// Keeps threads in the middle of choosing until there are as many as expected. Later choices do not wait: whoever finds
+/// that the node has changed since it was chosen chooses again.
 #[derive(Debug)]
-struct Meeting(Barrier);
+struct Meeting {
+    expected: usize,
+    came: AtomicUsize,
+    barrier: Barrier,
+}
+
+impl Meeting {
+    fn of(expected: usize) -> Self {
+        Self { expected, came: AtomicUsize::new(0), barrier: Barrier::new(expected) }
+    }
+}
 
 impl Choose for Meeting {
     fn choose<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
-        self.0.wait();
+        if self.came.fetch_add(1, Ordering::Relaxed) < self.expected {
+            self.barrier.wait();
+        }
         drawing.draw()
     }
 }
 
 #[test]
 fn of_creates_that_have_all_found_the_job_in_the_making_one_is_counted_as_created_and_the_others_as_repeated() {
-    let scheduler = build(builder().policy(Policy::custom(Meeting(Barrier::new(4)))));
+    let scheduler = build(builder().policy(Policy::custom(Meeting::of(4))));
     add(&scheduler, worker("a", 9));
     let jobs = at_once(4, |_| create(&scheduler, "r", work()));
     assert!(jobs.iter().all(|job| job.id() == jobs[0].id() && job.attempt() == 1));

@@ -4,9 +4,12 @@
 
 mod bench;
 mod instructions;
+mod mutants_loom;
 mod peers;
 mod process;
+mod sanitizers;
 mod steps;
+mod stress;
 mod tools;
 mod workspace;
 
@@ -37,6 +40,8 @@ enum Task {
         #[arg(long, conflicts_with = "only")]
         list: bool,
     },
+    /// Everything that the library can do at once, with everything checked at stops, for as long as you like.
+    Stress(stress::Wish),
     /// Run the benchmarks and write the page of their results, benches/results/README.md.
     Bench {
         /// Only these suites; the others keep their place on the page. By default all but the peers.
@@ -50,6 +55,17 @@ enum Task {
         /// Passed on to criterion: a filter, its flags.
         #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
+    },
+    /// Change the code as the lists in loom-tests/mutants/ say, and see the models fail; exit with 1 when one does not.
+    MutantsLoom {
+        /// Only these mutants, or those of these files of the list (their names without `.toml`).
+        names: Vec<String>,
+        /// Name the mutants, the models that fail under them and why, and run none.
+        #[arg(long, conflicts_with = "names")]
+        list: bool,
+        /// So many models at a time; as many as there are cores, if not said.
+        #[arg(long, value_name = "N")]
+        jobs: Option<usize>,
     },
 }
 
@@ -70,8 +86,12 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { only, list: false } => steps::run(&steps::selected(&only), &Workspace::load()?),
+        Task::Stress(wish) => stress::run(&wish, &Workspace::load()?),
         Task::Bench { suites, check, record, arguments } => {
             bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
+        }
+        Task::MutantsLoom { names, list, jobs } => {
+            mutants_loom::run(&mutants_loom::Wish { names, list, jobs }, &Workspace::load()?)
         }
     }
 }
@@ -83,7 +103,7 @@ mod tests {
     fn only(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
         match Cli::try_parse_from([&["xtask", "test"], arguments].concat())?.command {
             Task::Test { only, .. } => Ok(only),
-            Task::Bench { .. } => unreachable!("`test` was asked for"),
+            _ => unreachable!("`test` was asked for"),
         }
     }
 

@@ -367,7 +367,7 @@ fn look_at(cells: &Cells, number: u32) -> Option<Found<'_>> {
     word.selectable().then_some(Found { number, cell, word })
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::node::word::Flags;

@@ -134,7 +134,7 @@ pub(crate) fn next_bit(bits: u32, from: u32) -> u32 {
     (bits.rotate_right(from).trailing_zeros() + from) % FANOUT
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -163,5 +163,25 @@ mod tests {
             false
         });
         assert_eq!(word.bits(), 1 << 3);
+    }
+
+    #[test]
+    fn a_mark_with_which_the_version_comes_round_leaves_the_bits_and_makes_a_clear_under_way_fail() {
+        let last = u64::MAX << 33;
+        for told in [0, TOLD] {
+            let word = IndexWord(AtomicU64::new(last | told | 1 << 7));
+            let marked_once = std::cell::Cell::new(false);
+            word.clear(7, || {
+                if !marked_once.replace(true) {
+                    assert_eq!((word.mark(7).0, word.mark(3).0), (told | 1 << 7, VERSION | told | 1 << 7 | 1 << 3));
+                    return true;
+                }
+                false
+            });
+            assert_eq!((word.bits(), word.0.load(Ordering::Relaxed) & TOLD), (1 << 7 | 1 << 3, told));
+            // Growth counts on, too.
+            let word = IndexWord(AtomicU64::new(last | TOLD | 1 << 7));
+            assert_eq!((word.announce(), word.0.load(Ordering::Relaxed)), (1 << 7, 1 << 7));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The steps that are calls of cargo.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 
 use crate::process::{read, run};
@@ -25,23 +27,39 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY]))
 }
 
-/// The models are tests of the library, under a cfg of the project's own (and crossbeam's).
+/// Of the project's own cfg, and crossbeam's.
 pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
-    let models = |runner: &[&str]| {
-        let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
-        // Other flags would throw away all that the other steps have built.
-        cargo.arg("--target-dir").arg(workspace.target_dir().join("loom"));
-        let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
-        // Set, this one would win over the other.
-        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo.env("RUSTFLAGS", format!("{inherited} --cfg slotyard_loom --cfg crossbeam_loom").trim());
-        cargo.args(["loom_tests", "--"]).args(runner);
-        cargo
-    };
+    models(|| loom_tests(workspace), "loom")
+}
+
+pub(crate) fn shuttle(workspace: &Workspace) -> Result<()> {
+    models(|| tests_with(workspace, "shuttle", "--cfg slotyard_shuttle"), "shuttle")
+}
+
+/// `cargo test` of the library as loom has it.
+pub(crate) fn loom_tests(workspace: &Workspace) -> Command {
+    tests_with(workspace, "loom", "--cfg slotyard_loom --cfg crossbeam_loom")
+}
+
+/// `cargo test` of the library for one of the checkers, under a cfg of its own.
+fn tests_with(workspace: &Workspace, checker: &str, flags: &str) -> Command {
+    let mut cargo = workspace.cargo(["test", "--release", "--package", LIBRARY, "--lib"]);
+    // Other flags would throw away all that the other steps have built.
+    cargo.arg("--target-dir").arg(workspace.target_dir().join(checker));
+    let inherited = std::env::var("RUSTFLAGS").unwrap_or_default();
+    // Set, this one would win over the other.
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.env("RUSTFLAGS", format!("{inherited} {flags}").trim());
+    cargo
+}
+
+/// The models are tests of the library, in a module of the checker's name.
+fn models(cargo: impl Fn() -> Command, checker: &str) -> Result<()> {
+    let module = format!("{checker}_tests");
     // A filter that matches nothing passes; so the models are counted first.
-    let found = count_tests(&read(&mut models(&["--list"]))?);
+    let found = count_tests(&read(cargo().args([&module, "--", "--list"]))?);
     ensure!(found > 0, "no model was found");
-    run(&mut models(&["--nocapture"]))
+    run(cargo().args([&module, "--", "--nocapture"]))
 }
 
 /// How many tests a list of cargo's test runner names.

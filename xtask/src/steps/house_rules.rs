@@ -1,4 +1,5 @@
-//! Rules of this project that no lint knows: which file may name atomics, and how long a file may be.
+//! Rules of this project that no lint knows: which file may name atomics, which may read a clock or sleep, and how long a
+//! file may be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,28 @@ const MANY_LINES: usize = 500;
 
 /// The one file that chooses between the real atomics and loom's, relative to the root.
 const SWITCH: &str = "src/sync.rs";
-/// What only that file may name: the rest would escape the model checker.
-const ONLY_IN_SWITCH: [&[&str]; 2] = [&["std", "sync", "atomic"], &["core", "sync", "atomic"]];
+/// What only that file may name: the rest would escape the model checkers.
+const ONLY_IN_SWITCH: [&[&str]; 3] =
+    [&["std", "sync", "atomic"], &["core", "sync", "atomic"], &["crossbeam_epoch", "pin"]];
+
+/// What reads a clock, or waits for one.
+const CLOCKS: [&[&str]; 6] = [
+    &["time", "Instant"],
+    &["time", "SystemTime"],
+    &["Instant", "now"],
+    &["SystemTime", "now"],
+    &["thread", "sleep"],
+    &["thread", "park_timeout"],
+];
+/// Where that is not to be: the path of a job reads no clock, and no test's verdict hangs on one.
+const CLOCKLESS: [&str; 3] = ["src", "tests", "loom-tests"];
+/// Which files may do so all the same, and what for.
+const CLOCKED: [(&str, &str); 4] = [
+    ("src/lock.rs", "it measures how long writers wait, one time in so many"),
+    ("src/keeper.rs", "the maintenance thread makes the time of all others"),
+    ("loom-tests/mod.rs", "it shows how long each model took"),
+    ("tests/regressions.rs", "two races are run for so long; what they find does not hang on it"),
+];
 
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let root = workspace.root();
@@ -61,8 +82,16 @@ fn check_file(name: &Path, text: &str, broken: &mut Vec<String>) -> Result<()> {
     if name.starts_with("src") && name != Path::new(SWITCH) {
         // Tokens and not text: comments may speak of atomics, and a nested `use` hides the path from a text search.
         let tokens: TokenStream = text.parse().map_err(|error| anyhow!("{}: {error}", name.display()))?;
-        walk(tokens, &[], &mut |line, path| {
+        walk(tokens, &[], &ONLY_IN_SWITCH, &mut |line, path| {
             broken.push(format!("{}:{line}: names {path}, which only {SWITCH} may", name.display()));
+        });
+    }
+    let is_clocked = CLOCKED.iter().any(|(file, _)| name == Path::new(file));
+    if CLOCKLESS.iter().any(|folder| name.starts_with(folder)) && !is_clocked {
+        let tokens: TokenStream = text.parse().map_err(|error| anyhow!("{}: {error}", name.display()))?;
+        walk(tokens, &[], &CLOCKS, &mut |line, path| {
+            let of_time = "use the manual clock and ticks, count steps, or wait for an event";
+            broken.push(format!("{}:{line}: names {path}, {of_time}", name.display()));
         });
     }
     Ok(())
@@ -70,7 +99,7 @@ fn check_file(name: &Path, text: &str, broken: &mut Vec<String>) -> Result<()> {
 
 /// Follows the paths in `tokens`, into groups and nested `use` lists, and reports the forbidden ones. `base` is the
 /// path in front of the list that `tokens` are in.
-fn walk(tokens: TokenStream, base: &[String], report: &mut impl FnMut(usize, String)) {
+fn walk(tokens: TokenStream, base: &[String], forbidden: &[&[&str]], report: &mut impl FnMut(usize, String)) {
     let mut path = base.to_vec();
     // Whether the next name goes on with `path`, rather than beginning another.
     let mut goes_on = !base.is_empty();
@@ -83,7 +112,7 @@ fn walk(tokens: TokenStream, base: &[String], report: &mut impl FnMut(usize, Str
                 }
                 path.push(name.to_string());
                 goes_on = false;
-                if ONLY_IN_SWITCH.iter().any(|forbidden| ends_with(&path, forbidden)) {
+                if forbidden.iter().any(|forbidden| ends_with(&path, forbidden)) {
                     report(name.span().start().line, path.join("::"));
                 }
             }
@@ -93,7 +122,7 @@ fn walk(tokens: TokenStream, base: &[String], report: &mut impl FnMut(usize, Str
             }
             TokenTree::Group(group) => {
                 let list = goes_on && group.delimiter() == Delimiter::Brace;
-                walk(group.stream(), if list { &path } else { &[] }, report);
+                walk(group.stream(), if list { &path } else { &[] }, forbidden, report);
                 (path, goes_on) = (Vec::new(), false);
             }
             TokenTree::Punct(_) | TokenTree::Literal(_) => (path, goes_on) = (base.to_vec(), !base.is_empty()),
@@ -121,6 +150,8 @@ mod tests {
         for text in [
             "use std::sync::atomic::AtomicU64;",
             "use ::core::sync::atomic;",
+            "fn f() { let guard = &crossbeam_epoch::pin(); }",
+            "use crossbeam_epoch::{Guard, pin};",
             "use std::{fmt, sync::{Arc, atomic::{AtomicU64, Ordering}}, time};",
             "fn f() { let x = [std::sync::atomic::AtomicU8::new(0)]; }",
             "macro_rules! m { () => { ::std::sync::atomic::fence(x) } }",
@@ -153,6 +184,39 @@ mod tests {
             assert_eq!(broken(name, text), [""; 0], "{name}");
         }
         assert_eq!(broken("src/pool/sync.rs", text).len(), 1);
+    }
+
+    #[test]
+    fn clocks_are_found_however_they_are_read() {
+        for text in [
+            "use std::time::Instant;",
+            "use std::time::{Duration, SystemTime};",
+            "use std::{thread, time::{Duration, Instant as Clock}};",
+            "fn f() { thread::sleep(ms(1)); }",
+            "fn f() { assert!(std::thread::park_timeout(x)); }",
+            "fn f() { let begin = Instant::now(); }",
+        ] {
+            for file in ["src/core/jobs.rs", "tests/leases.rs", "tests/stress/races.rs", "loom-tests/one_end.rs"] {
+                let broken = broken(file, &format!("//! Text.\n{text}\n"));
+                assert_eq!(broken.len(), 1, "{text}: {broken:?}");
+                assert!(broken[0].starts_with(&format!("{file}:2: names ")), "{broken:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_clock_is_let_be_and_so_is_who_may_have_one() {
+        for text in [
+            "use std::time::Duration;",
+            "/// Not as `Instant::now` does.\nfn f() { events.recv_timeout(LONG); }",
+            "fn sleep() {} fn now() -> u64 { clock.now() }",
+        ] {
+            assert_eq!(broken("tests/leases.rs", text), [""; 0], "{text}");
+        }
+        let text = "use std::time::Instant; fn f() { Instant::now(); }";
+        for file in CLOCKED.map(|(file, _)| file).into_iter().chain(["benches/select.rs", "examples/embed/node.rs"]) {
+            assert_eq!(broken(file, text), [""; 0], "{file}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod examples;
 mod house_rules;
 mod instructions;
 mod rust_version;
+mod sanitizers;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use anyhow::{Context, Result};
 
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
+use crate::{mutants_loom, stress};
+pub(crate) use builds::loom_tests;
 
 /// One check.
 #[derive(Debug)]
@@ -30,12 +33,18 @@ const COUNTING: &[&Tool] = if cfg!(target_os = "linux") { &[&CC, &VALGRIND] } el
 #[rustfmt::skip]
 const STEPS: &[Step] = &[
     Step { name: "fmt", about: "every file is formatted", needs: &[&RUSTFMT], run: builds::fmt },
-    Step { name: "house-rules", about: "atomics are named in one file, no file is too long", needs: &[], run: house_rules::check },
+    Step { name: "house-rules", about: "atomics and pins are named in one file, clocks in few, no file is too long", needs: &[], run: house_rules::check },
     Step { name: "rust-version", about: "the stated rust-version is true", needs: &[], run: rust_version::check },
     Step { name: "clippy", about: "clippy and the compiler have no warning", needs: &[&CLIPPY, &CC], run: builds::clippy },
     Step { name: "test", about: "unit, integration and property tests", needs: &[&CC], run: builds::tests },
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
+    Step { name: "mutants-loom", about: "each model fails under the mutants that it is known to notice", needs: &[&CC], run: mutants_loom::check },
+    Step { name: "shuttle", about: "larger scenarios hold in the interleavings that shuttle draws", needs: &[&CC], run: builds::shuttle },
+    Step { name: "stress", about: "everything at once for 30 s, everything checked at stops", needs: &[&CC], run: stress::check },
+    Step { name: "thread-sanitizer", about: "no data race in the stress tests", needs: &[&CC], run: sanitizers::thread },
+    Step { name: "address-sanitizer", about: "no access outside of what is allocated, nothing lost", needs: &[&CC], run: sanitizers::address },
+    Step { name: "memcheck", about: "the same by valgrind, of the files with unsafe code and a short stress", needs: COUNTING, run: sanitizers::memcheck },
     Step { name: "examples", about: "each example runs on small input; the replay's invariants hold", needs: &[&CC], run: examples::run },
     Step { name: "instructions", about: "no operation takes more instructions than recorded", needs: COUNTING, run: instructions::check },
     Step { name: "doc", about: "the documentation builds without a warning", needs: &[&CC], run: builds::docs },
