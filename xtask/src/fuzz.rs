@@ -122,7 +122,9 @@ fn fuzz(workspace: &Workspace, folder: &Path, programs: &Path, name: &str, secon
         // What is freed is kept from use for 16 MB: a scheduler is a megabyte, and 256 would be touched anew again and again.
         program.env("ASAN_OPTIONS", "detect_odr_violation=0:quarantine_size_mb=16");
         // What is lost the step `address-sanitizer` finds; to look after each input would take more than half of the time.
-        program.arg("-detect_leaks=0").arg("-print_final_stats=1").arg("-timeout=20").args(arguments);
+        program.args(["-detect_leaks=0", "-print_final_stats=1", "-timeout=20"]);
+        // Where there is a symbolizer, naming each function that is reached takes longer than reaching it.
+        program.arg("-print_funcs=0").args(arguments);
         program.arg(format!("-artifact_prefix={}/", artifacts.display()));
         if dictionary.exists() {
             program.arg(format!("-dict={}", dictionary.display()));
