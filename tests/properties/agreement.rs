@@ -161,7 +161,7 @@ proptest! {
     ) {
         let scheduler = set_up(layout, &fleet);
         let take = |n: usize| try_create(&scheduler, &n.to_string(), demand.clone()).ok();
-        let take = |n| take(n).map(|job| (job.node_id().to_owned(), job));
+        let take = |n| take(n).map(|job| (job.node_id().to_string(), job));
         agreement::selection_does_what_explanation_says(&scheduler, &demand, take, |job| complete(&scheduler, &job));
     }
 
