@@ -1,6 +1,8 @@
 //! What the tests share. Time is virtual: nothing here sleeps or reads a clock.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub(crate) mod agreement;
+
 use std::time::Duration;
 
 use slotyard::{
@@ -155,16 +157,24 @@ pub(crate) fn picture(scheduler: &Scheduler) -> Picture {
     }
 }
 
-/// Makes a call that must fail, and holds what there was before against what there is after.
-pub(crate) fn refuses<T: std::fmt::Debug, E>(
+/// Makes a call that may be refused, and then must have changed nothing.
+pub(crate) fn attempt<'s, T, E: std::fmt::Display>(
+    scheduler: &'s Scheduler,
+    call: impl FnOnce(&'s Scheduler) -> Result<T, E>,
+) -> Result<T, E> {
+    let before = picture(scheduler);
+    call(scheduler).inspect_err(|error| {
+        assert_eq!(picture(scheduler), before, "a refused call has changed something: {error}");
+    })
+}
+
+/// Makes a call that must be refused, and must have changed nothing.
+pub(crate) fn refuses<T: std::fmt::Debug, E: std::fmt::Display>(
     scheduler: &Scheduler,
     call: impl FnOnce(&Scheduler) -> Result<T, E>,
 ) -> E {
-    let before = picture(scheduler);
-    let error = match call(scheduler) {
+    match attempt(scheduler, call) {
         Ok(value) => panic!("the call was to be refused, but gave {value:?}"),
         Err(error) => error,
-    };
-    assert_eq!(picture(scheduler), before, "a refused call has changed something");
-    error
+    }
 }

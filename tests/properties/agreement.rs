@@ -3,8 +3,7 @@
 
 use proptest::prelude::*;
 use slotyard::{
-    Capabilities, Demand, ExclusionMode, Explanation, Language, NodeSpec, PoolConfig, Reason, Scheduler,
-    SchedulerBuilder, Service,
+    Capabilities, Demand, ExclusionMode, Language, NodeSpec, PoolConfig, Scheduler, SchedulerBuilder, Service,
 };
 
 use crate::common::*;
@@ -146,20 +145,6 @@ fn set_up(layout: Layout, fleet: &[(Capabilities, Fate)]) -> Scheduler {
     scheduler
 }
 
-/// The kind of refusal that the reasons make.
-fn expected_kind(explanation: &Explanation) -> &'static str {
-    let any = |reasons: &[Reason]| reasons.iter().any(|reason| explanation.count(*reason) > 0);
-    if any(&[Reason::Available]) {
-        "selected"
-    } else if any(&[Reason::Full, Reason::Excluded]) {
-        "busy"
-    } else if any(&[Reason::Registering, Reason::Draining, Reason::Degraded, Reason::Offline]) {
-        "gone"
-    } else {
-        "unsupported"
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1500,
@@ -175,14 +160,9 @@ proptest! {
         demand in demand(),
     ) {
         let scheduler = set_up(layout, &fleet);
-        let explanation = scheduler.explain(&demand);
-        prop_assert_eq!(kind(&scheduler, &demand), expected_kind(&explanation), "{}", explanation);
-        let create = |n: usize| try_create(&scheduler, &n.to_string(), demand.clone()).ok();
-        let jobs: Vec<_> = (0..=fleet.len()).map_while(create).collect();
-        prop_assert_eq!(jobs.len(), explanation.count(Reason::Available), "{}", explanation);
-        prop_assert_eq!(scheduler.explain(&demand).count(Reason::Available), 0);
-        jobs.iter().for_each(|job| complete(&scheduler, job));
-        prop_assert_eq!(scheduler.explain(&demand), explanation);
+        let take = |n: usize| try_create(&scheduler, &n.to_string(), demand.clone()).ok();
+        let take = |n| take(n).map(|job| (job.node_id().to_string(), job));
+        agreement::selection_does_what_explanation_says(&scheduler, &demand, take, |job| complete(&scheduler, &job));
     }
 
     #[test]

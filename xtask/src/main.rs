@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod instructions;
 mod mutants_loom;
 mod peers;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Everything that the library can do at once, with everything checked at stops, for as long as you like.
     Stress(stress::Wish),
+    /// Run the fuzz targets, two at a time: first on the corpus in the repository, then on what comes of it.
+    Fuzz(fuzz::Wish),
     /// Run the benchmarks and write the page of their results, benches/results/README.md.
     Bench {
         /// Only these suites; the others keep their place on the page. By default all but the peers.
@@ -87,6 +90,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Test { only, list: false } => steps::run(&steps::selected(&only), &Workspace::load()?),
         Task::Stress(wish) => stress::run(&wish, &Workspace::load()?),
+        Task::Fuzz(wish) => fuzz::run(&wish, &Workspace::load()?),
         Task::Bench { suites, check, record, arguments } => {
             bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
         }

@@ -102,6 +102,10 @@ impl std::fmt::Display for Missing {
 }
 
 impl Instrumented {
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
     /// `cargo test` of the library with it. In a folder of its own, for other flags would throw away what is built.
     pub(crate) fn tests(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
         let folder: PathBuf = workspace.target_dir().join(self.sanitizer.name());

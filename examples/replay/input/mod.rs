@@ -48,17 +48,22 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads a file; one that starts like gzip is unpacked, whatever its name.
+    /// Reads a file; see [`Source::of`].
     pub(crate) fn read(path: &Path) -> Result<Self, InputError> {
-        let mut source = Self { name: path.display().to_string(), text: String::new() };
-        let unreadable = |source: &Self, error: std::io::Error| InputError {
-            file: source.name.clone(),
+        let unreadable = |error: std::io::Error| InputError {
+            file: path.display().to_string(),
             place: None,
             message: format!("cannot be read: {error}"),
         };
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(|error| unreadable(&source, error))?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&source, error))?;
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        Self::of(path, bytes)
+    }
+
+    /// The content of a file; what starts like gzip is unpacked, whatever the file's name.
+    pub(crate) fn of(path: &Path, mut bytes: Vec<u8>) -> Result<Self, InputError> {
+        let mut source = Self { name: path.display().to_string(), text: String::new() };
         if bytes.starts_with(&[0x1f, 0x8b]) {
             let packed = std::mem::take(&mut bytes);
             let unpacked = MultiGzDecoder::new(&packed[..]).take(MAX_BYTES + 1).read_to_end(&mut bytes);

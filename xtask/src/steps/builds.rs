@@ -4,15 +4,22 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use crate::fuzz;
 use crate::process::{read, run};
 use crate::workspace::{LIBRARY, Workspace};
 
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
-    run(&mut workspace.cargo(["fmt", "--all", "--check"]))
+    run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
+    run(&mut workspace.cargo(["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
 }
 
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
-    run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
+    let mut targets =
+        workspace.cargo(["clippy", "--locked", "--no-default-features", "--manifest-path", fuzz::MANIFEST]);
+    targets.arg("--target-dir").arg(workspace.target_dir().join("fuzz")).args(["--", "-D", "warnings"]);
+    run(&mut targets)
 }
 
 pub(crate) fn tests(workspace: &Workspace) -> Result<()> {

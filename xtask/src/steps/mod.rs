@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
-use crate::{mutants_loom, stress};
+use crate::{fuzz, mutants_loom, stress};
 pub(crate) use builds::loom_tests;
 
 /// One check.
@@ -45,6 +45,7 @@ const STEPS: &[Step] = &[
     Step { name: "thread-sanitizer", about: "no data race in the stress tests", needs: &[&CC], run: sanitizers::thread },
     Step { name: "address-sanitizer", about: "no access outside of what is allocated, nothing lost", needs: &[&CC], run: sanitizers::address },
     Step { name: "memcheck", about: "the same by valgrind, of the files with unsafe code and a short stress", needs: COUNTING, run: sanitizers::memcheck },
+    Step { name: "fuzz", about: "the fuzz targets find nothing in a minute each", needs: fuzz::NEEDS, run: fuzz::check },
     Step { name: "examples", about: "each example runs on small input; the replay's invariants hold", needs: &[&CC], run: examples::run },
     Step { name: "instructions", about: "no operation takes more instructions than recorded", needs: COUNTING, run: instructions::check },
     Step { name: "doc", about: "the documentation builds without a warning", needs: &[&CC], run: builds::docs },

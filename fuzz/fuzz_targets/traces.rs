@@ -1,0 +1,4 @@
+//! The replay's files: see the module of this name.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| slotyard_fuzz::traces::check(data));
