@@ -433,11 +433,11 @@ mod tests {
         core.register(NodeSpec::new("node").capacity(4).ready()).unwrap();
         let create = |id: &str| {
             let request = JobRequest::new(id, Demand::new());
-            core.create_job(&request, &crossbeam_epoch::pin())
+            core.create_job(&request, &crate::sync::pin())
         };
         let end = |id: &str, time| {
             core.tick(Duration::from_secs(time));
-            core.end(create(id).unwrap().id(), 1, End::Completed, &crossbeam_epoch::pin()).unwrap();
+            core.end(create(id).unwrap().id(), 1, End::Completed, &crate::sync::pin()).unwrap();
         };
         // Each on the desk of a thread of its own: the number of one that has ended would be given to the next.
         std::thread::scope(|scope| {

@@ -32,10 +32,12 @@ const CLOCKS: [&[&str]; 6] = [
 /// Where that is not to be: the path of a job reads no clock, and no test's verdict hangs on one.
 const CLOCKLESS: [&str; 3] = ["src", "tests", "loom-tests"];
 /// Which files may do so all the same, and what for.
-const CLOCKED: [(&str, &str); 4] = [
+const CLOCKED: [(&str, &str); 6] = [
     ("src/lock.rs", "it measures how long writers wait, one time in so many"),
     ("src/keeper.rs", "the maintenance thread makes the time of all others"),
     ("loom-tests/mod.rs", "it shows how long each model took"),
+    ("tests/stress/everything/mod.rs", "it runs for so long as it is told to, and ticks come late"),
+    ("tests/stress/everything/meeting.rs", "who waits for a check leaves the processor to it"),
     ("tests/regressions.rs", "two races are run for so long; what they find does not hang on it"),
 ];
 
