@@ -180,7 +180,7 @@ mod tests {
             // Growth counts on, too.
             let word = IndexWord(AtomicU64::new(last | TOLD | 1 << 7));
             word.announce();
-            assert_eq!(word.0.load(Ordering::Relaxed), 1 << 7);
+            assert_eq!(word.0.load(Ordering::Relaxed), TOLD | 1 << 7);
         }
     }
 }
