@@ -93,7 +93,11 @@ impl Core {
 
     /// What a create gets that finds the job of its request id. `None`: it is on its way out of memory, and the id is free
     /// for a new one.
-    fn repeated(&self, record: InUse<'_, JobRecord>, request: &JobRequest) -> Option<Result<Job, CreateJobError>> {
+    pub(super) fn repeated(
+        &self,
+        record: InUse<'_, JobRecord>,
+        request: &JobRequest,
+    ) -> Option<Result<Job, CreateJobError>> {
         let bound = record.binding.load();
         if bound.is_forgotten() {
             self.jobs.unlist(&record);
@@ -223,7 +227,7 @@ impl Core {
     /// Enters a job that has a slot under its request id. `None`: another has entered one since.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "all there is of a job, so that its record is put together in place")]
-    fn begin<'g>(
+    pub(super) fn begin<'g>(
         &'g self,
         vacancy: Vacancy<'g>,
         held: Held,
