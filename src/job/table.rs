@@ -319,9 +319,7 @@ impl Jobs {
                 self.count_all(at, -1);
                 // Each turn forgets a finished job, or finds that there is none. The only one there is may be in the hands
                 // of another thread, between being taken off the list and put back, or forgotten.
-                let oldest = self.finished.take_oldest(&self.places, &self.desks, at, now);
-                let seen = oldest.and_then(|oldest| self.forget_oldest(oldest, at, pin));
-                if seen.or_else(|| self.forget_any(at, pin)).is_some() {
+                if self.forget_one((at, now), pin).is_some() {
                     self.count_all(at, 1);
                     continue;
                 }
@@ -420,10 +418,10 @@ impl Jobs {
             ended -= 1;
         }
         while ended > self.max_finished {
-            let Some(oldest) = self.finished.take_oldest(&self.places, &self.desks, at, now) else { return };
-            match self.forget_oldest(oldest, at, pin) {
+            match self.forget_one((at, now), pin) {
                 Some(Seen::Forgotten) => ended -= 1,
                 Some(Seen::Elsewhere) => {}
+                // The next who ends one forgets what is too much by then.
                 None => return,
             }
         }
@@ -457,16 +455,18 @@ impl Jobs {
         self.count_ended(self.desks.at(thread), -1);
     }
 
+    /// Forgets the job that has ended first; or one that is the first of some desk's, if another thread has that in hand: so
+    /// that each turn takes something off, whoever is in the middle of what. `None`: there is nothing to be taken.
     #[inline(always)]
-    fn forget_oldest(&self, oldest: Oldest<'_>, at: At<'_>, pin: &Guard) -> Option<Seen> {
-        match oldest {
-            Oldest::Place(place) => Some(self.forget_listed(place, at, pin)),
-            Oldest::Again(again) => self.forget_again(again, at, pin).or_else(|| self.forget_any(at, pin)),
-        }
+    fn forget_one(&self, (at, now): (At<'_>, u64), pin: &Guard) -> Option<Seen> {
+        let seen = match self.finished.take_oldest(&self.places, &self.desks, at, now) {
+            Some(Oldest::Place(place)) => Some(self.forget_listed(place, at, pin)),
+            Some(Oldest::Again(again)) => self.forget_again(again, at, pin),
+            None => None,
+        };
+        seen.or_else(|| self.forget_any(at, pin))
     }
 
-    /// As `forget_oldest`, of one that is the first of some desk's: so that each turn takes something off, whatever it is
-    /// that waits for another.
     #[cold]
     fn forget_any(&self, at: At<'_>, pin: &Guard) -> Option<Seen> {
         self.finished.take_any(&self.places, &self.desks).map(|place| self.forget_listed(place, at, pin))
