@@ -26,7 +26,7 @@
 //! the whole word. (2) `in_flight` grows only while the word is [`selectable`](SlotWord::selectable). (3) `in_flight`
 //! never goes below zero and never changes under a generation other than the one that the caller names.
 
-use crate::sync::sized;
+use crate::sync::sized_by_model;
 
 /// See the module's documentation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ const PENDING: u64 = 1 << 35;
 const RISES_SHIFT: u32 = 36;
 const RISES_MASK: u64 = ((1 << 18) - 1) << RISES_SHIFT;
 const GENERATION_SHIFT: u32 = 54;
-const GENERATION_MASK: u32 = sized((1 << 10) - 1, 3);
+const GENERATION_MASK: u32 = sized_by_model((1 << 10) - 1, 3, (1 << 10) - 1);
 
 impl SlotWord {
     /// An idle node.
