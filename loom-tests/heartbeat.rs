@@ -11,7 +11,8 @@
 //! **Late**: a heartbeat that finds the cell another node's by the time it writes is not taken for that one's; and one that
 //! begins when the node is gone is refused, and changes nothing.
 //!
-//! Two threads, 2 preemptions each.
+//! Two threads, 2 preemptions each. With 3 the first model fails: a create that takes its slot before the tick, and enters its
+//! job while the tick is about to see the heartbeat, orphans the job of a node that stays. `limitations` says so.
 //!
 //! Seen to fail by `cargo xtask mutants-loom heartbeat`.
 
