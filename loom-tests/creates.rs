@@ -23,7 +23,6 @@ use super::*;
 use crate::core::selecting::{Asked, Extra};
 use crate::job::{End, Job, Wish};
 use crate::node::word::Flags;
-use crate::sync::Fenced;
 use crate::{CreateJobError, Demand, JobRequest, JobState, SessionMode};
 
 const LEASE: u64 = 10;
@@ -193,13 +192,6 @@ fn a_job_that_is_entered_while_its_node_goes_offline_under_a_pin_from_before() {
         let wish = Wish { request: &request, mode, lease, now: 0, deadline, kinds };
         let (place, record, _kept) = vacancy.fill(wish, held, &pin);
         assert!(core.jobs.enter((place, record.place), &key, spot, &pin));
-        Fenced::after_exchange();
-        record.set_entered();
-        fleet.stir();
-        let offline = fleet.word(0).flags().has(Flags::OFFLINE);
-        other.join().unwrap();
-        let orphaned = record.binding.load().phase().state() == JobState::Orphaned;
-        assert!(offline || orphaned, "a job that is active and nobody orphans");
-        seen.note(if offline { "its owner has seen it" } else { "the job was orphaned" });
+        one_job::assert_orphaned_by_one(&fleet, &record, other, seen);
     });
 }

@@ -23,7 +23,7 @@ use loom::thread;
 
 use super::*;
 use crate::core::selecting::{Asked, Extra};
-use crate::job::{End, Job, Wish};
+use crate::job::{End, Job, JobRecord, Wish};
 use crate::node::word::Flags;
 use crate::sync::Fenced;
 use crate::{CreateJobError, Demand, JobRequest, JobState, SessionMode};
@@ -228,6 +228,18 @@ fn a_create_while_the_node_is_found_offline() {
     });
 }
 
+/// What follows when a job is entered, while another thread takes its node offline and orphans its jobs.
+pub(super) fn assert_orphaned_by_one(fleet: &Fleet, record: &JobRecord, other: thread::JoinHandle<()>, seen: &Seen) {
+    Fenced::after_exchange();
+    record.set_entered();
+    fleet.stir();
+    let offline = fleet.word(0).flags().has(Flags::OFFLINE);
+    other.join().unwrap();
+    let orphaned = record.binding.load().phase().state() == JobState::Orphaned;
+    assert!(offline || orphaned, "a job that is active and nobody orphans");
+    seen.note(if offline { "its owner has seen it" } else { "the job was orphaned" });
+}
+
 /// The steps of `Core::begin` and `Core::bound`, one by one, so that loom tries the one order in which nobody but who
 /// orphans the jobs can see what has happened: its owner has looked at the node already, and has not said of the job that
 /// it is entered, as far as the other thread can see.
@@ -253,13 +265,6 @@ fn a_job_that_is_entered_and_not_said_to_be_while_its_node_goes_offline() {
             }
         });
         assert!(core.jobs.enter((place, record.place), &key, spot, &pin));
-        Fenced::after_exchange();
-        record.set_entered();
-        fleet.stir();
-        let offline = fleet.word(0).flags().has(Flags::OFFLINE);
-        other.join().unwrap();
-        let orphaned = record.binding.load().phase().state() == JobState::Orphaned;
-        assert!(offline || orphaned, "a job that is active and nobody orphans");
-        seen.note(if offline { "its owner has seen it" } else { "the job was orphaned" });
+        assert_orphaned_by_one(&fleet, &record, other, seen);
     });
 }

@@ -240,7 +240,7 @@ impl Finished {
     }
 
     /// Runs `body` while another is at the queue of the one that has ended first.
-    #[cfg(all(test, not(slotyard_loom)))]
+    #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
     pub(super) fn with_the_oldest_in_hand<R>(&self, places: &Places, desks: &Desks, body: impl FnOnce() -> R) -> R {
         let first = |desk: &&Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().filter(|desk| first(desk).is_some()).min_by_key(first).expect("one has ended");

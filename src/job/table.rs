@@ -514,7 +514,7 @@ impl Jobs {
     }
 
     /// Runs `body` while another is about to forget the job that has ended first.
-    #[cfg(all(test, not(slotyard_loom)))]
+    #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
     pub(crate) fn with_the_oldest_in_hand<R>(&self, body: impl FnOnce() -> R) -> R {
         self.finished.with_the_oldest_in_hand(&self.places, &self.desks, body)
     }
