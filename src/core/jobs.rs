@@ -425,7 +425,7 @@ fn retryable(record: &JobRecord, attempt: u32) -> Result<(Bound<'_>, &Attempt), 
     }
 }
 
-#[cfg(all(test, not(slotyard_loom)))]
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
     use crate::{Demand, NodeSpec, SchedulerBuilder};
