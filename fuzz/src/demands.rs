@@ -60,10 +60,19 @@ enum Step<'a> {
     End(u8, u8),
 }
 
-#[derive(Debug, Clone, Copy, Arbitrary)]
+#[derive(Debug, Clone, Copy)]
 enum Capacity {
     Few(u8),
     Any(u32),
+}
+
+impl Arbitrary<'_> for Capacity {
+    fn arbitrary(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        Ok(match bytes.arbitrary()? {
+            few @ 0..=247 => Self::Few(few),
+            _ => Self::Any(bytes.arbitrary()?),
+        })
+    }
 }
 
 impl Capacity {

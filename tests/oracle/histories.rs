@@ -7,7 +7,7 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::reference::{self, SETUP_BYTES, STEP_BYTES, Setup, Step};
+use super::reference::{self, SETUP_BYTES, STEP_BYTES, Setup, Step};
 
 /// A number from the environment, for longer runs.
 fn from_environment(name: &str, otherwise: usize) -> usize {

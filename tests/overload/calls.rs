@@ -5,8 +5,8 @@ use slotyard::limits::{
 };
 use slotyard::{Capabilities, Demand, ExclusionMode, Heartbeat, JobRequest, NodeHandle, NodeSpec, Scheduler};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 const LONGEST_ID: usize = 24;
 const LONGEST_LEASE: u64 = 77;

@@ -2,8 +2,8 @@
 
 use slotyard::{Event, NodeSpec};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 #[test]
 fn events_that_crowd_in_fill_the_queue_and_no_more_and_all_are_counted() {

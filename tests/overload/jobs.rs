@@ -2,8 +2,8 @@
 
 use slotyard::{CreateJobError, Job, JobError, JobRequest, RetryError};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 #[test]
 pub(crate) fn jobs_that_crowd_in_are_refused_and_come_in_when_others_end() {

@@ -3,8 +3,8 @@
 use slotyard::limits::MAX_CAPACITY;
 use slotyard::{NodeHandle, RegisterError};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 #[test]
 pub(crate) fn nodes_that_crowd_in_are_refused_and_come_in_when_others_leave() {

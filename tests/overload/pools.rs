@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use slotyard::limits::MAX_POOLS;
 use slotyard::{Demand, Event, NodeHandle, NodeSpec, Scheduler};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 fn kind_of(n: usize) -> NodeSpec {
     NodeSpec::new(format!("n{n}")).service(format!("s{n}")).ready()

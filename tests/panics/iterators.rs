@@ -2,8 +2,8 @@
 
 use slotyard::{Heartbeat, Job, JobState, NodeState};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 /// What a batch takes from its iterator before it sees to the first, as its documentation says.
 const TOGETHER: usize = 16;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use slotyard::{ExclusionMode, Job, JobRequest, JobState, Scheduler, SessionMode};
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 type Call = (&'static str, fn(&Scheduler));
 

@@ -7,8 +7,8 @@ use std::thread;
 
 use slotyard::Event;
 
-use crate::common::*;
-use crate::*;
+use super::common::*;
+use super::*;
 
 /// A node that comes and goes: four events each time, with its pool's.
 fn come_and_go(scheduler: &Scheduler, id: &str) {

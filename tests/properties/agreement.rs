@@ -6,7 +6,7 @@ use slotyard::{
     Capabilities, Demand, ExclusionMode, Language, NodeSpec, PoolConfig, Scheduler, SchedulerBuilder, Service,
 };
 
-use crate::common::*;
+use super::common::*;
 
 /// A language of a few, of which some match only themselves.
 fn language() -> impl Strategy<Value = Language> {
