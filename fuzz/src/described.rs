@@ -1,6 +1,6 @@
 //! Capabilities, demands and pools made of bytes, the malformed and the too large ones included.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use slotyard::{Capabilities, Demand, ExclusionMode, PoolConfig, Service};
 
 use crate::words::{Name, Tag, many_tags};
@@ -14,8 +14,8 @@ const VALUES: &[&str] = &["1", "2"];
 /// Tenants that recur.
 pub const TENANTS: &[&str] = &["acme", "other"];
 
-/// Adds something to capabilities.
-#[derive(Debug, Clone, Arbitrary)]
+/// Adds something to capabilities. What adds so much that little else gets its turn is rare.
+#[derive(Debug, Clone)]
 pub enum Ability<'a> {
     /// A service in these languages.
     In(Name<'a>, Vec<Tag<'a>>),
@@ -33,6 +33,20 @@ pub enum Ability<'a> {
     Labels(u8),
 }
 
+impl<'a> Arbitrary<'a> for Ability<'a> {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        Ok(match bytes.arbitrary()? {
+            0..=95_u8 => Self::In(bytes.arbitrary()?, bytes.arbitrary()?),
+            96..=175 => Self::Plain(bytes.arbitrary()?),
+            176..=215 => Self::Pairs(bytes.arbitrary()?),
+            216..=249 => Self::Label(bytes.arbitrary()?, bytes.arbitrary()?),
+            250 | 251 => Self::Languages(bytes.arbitrary()?),
+            252 | 253 => Self::Services(bytes.arbitrary()?),
+            254.. => Self::Labels(bytes.arbitrary()?),
+        })
+    }
+}
+
 /// All of these together.
 pub fn capabilities(abilities: &[Ability<'_>]) -> Capabilities {
     abilities.iter().fold(Capabilities::new(), |all, ability| match ability {
@@ -46,8 +60,8 @@ pub fn capabilities(abilities: &[Ability<'_>]) -> Capabilities {
     })
 }
 
-/// Adds something to a demand.
-#[derive(Debug, Clone, Arbitrary)]
+/// Adds something to a demand. As with abilities, what adds much is rare.
+#[derive(Debug, Clone)]
 pub enum Need<'a> {
     /// A service.
     Service(Name<'a>),
@@ -67,6 +81,22 @@ pub enum Need<'a> {
     Exclude(Vec<Name<'a>>, bool),
     /// So many services.
     Services(u8),
+}
+
+impl<'a> Arbitrary<'a> for Need<'a> {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        Ok(match bytes.arbitrary()? {
+            0..=71_u8 => Self::Service(bytes.arbitrary()?),
+            72..=111 => Self::Source(bytes.arbitrary()?),
+            112..=121 => Self::Auto,
+            122..=161 => Self::Target(bytes.arbitrary()?),
+            162..=181 => Self::Label(bytes.arbitrary()?, bytes.arbitrary()?),
+            182..=201 => Self::Tenant(bytes.arbitrary()?),
+            202..=211 => Self::Key(bytes.arbitrary()?),
+            212..=252 => Self::Exclude(bytes.arbitrary()?, bytes.arbitrary()?),
+            253.. => Self::Services(bytes.arbitrary()?),
+        })
+    }
 }
 
 /// All of these together, and whether its exclusions are hard.
