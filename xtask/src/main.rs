@@ -5,6 +5,7 @@
 mod bench;
 mod fuzz;
 mod instructions;
+mod mutants;
 mod mutants_loom;
 mod peers;
 mod process;
@@ -59,6 +60,8 @@ enum Task {
         #[arg(last = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Change the logic of the library, one thing at a time, and see the tests fail; exit with 1 when none does. Takes hours.
+    Mutants(mutants::Wish),
     /// Change the code as the lists in loom-tests/mutants/ say, and see the models fail; exit with 1 when one does not.
     MutantsLoom {
         /// Only these mutants, or those of these files of the list (their names without `.toml`).
@@ -94,6 +97,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { suites, check, record, arguments } => {
             bench::run(&bench::Wish { suites, check, record, arguments }, &Workspace::load()?)
         }
+        Task::Mutants(wish) => mutants::run(&wish, &Workspace::load()?),
         Task::MutantsLoom { names, list, jobs } => {
             mutants_loom::run(&mutants_loom::Wish { names, list, jobs }, &Workspace::load()?)
         }

@@ -24,6 +24,8 @@ enum Source {
     Rustup(&'static str),
     /// Packages of Debian and Ubuntu.
     Apt(&'static [&'static str]),
+    /// A program of crates.io.
+    Cargo(&'static str),
 }
 
 pub(crate) const RUSTFMT: Tool =
@@ -41,6 +43,9 @@ pub(crate) const CXX: Tool =
     Tool { name: "a C++ compiler", probe: &["c++", "--version"], source: Source::Apt(&["g++"]) };
 pub(crate) const CMAKE: Tool = Tool { name: "cmake", probe: &["cmake", "--version"], source: Source::Apt(&["cmake"]) };
 pub(crate) const MAKE: Tool = Tool { name: "make", probe: &["make", "--version"], source: Source::Apt(&["make"]) };
+/// Changes the library a little, again and again.
+pub(crate) const MUTANTS: Tool =
+    Tool { name: "cargo-mutants", probe: &["cargo", "mutants", "--version"], source: Source::Cargo("cargo-mutants") };
 
 /// What can be used for installing.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +90,10 @@ fn missing(tools: &[&'static Tool], present: impl Fn(&Tool) -> bool) -> Vec<&'st
 fn plan(missing: &[&Tool], machine: Machine) -> Result<Vec<Vec<&'static str>>> {
     let mut components = BTreeSet::new();
     let mut packages = BTreeSet::new();
+    let mut crates = BTreeSet::new();
     for tool in missing {
         match tool.source {
+            Source::Cargo(name) => crates.extend([name]),
             Source::Rustup(component) => components.extend([component]),
             Source::Apt(names) => packages.extend(names),
         }
@@ -115,6 +122,9 @@ fn plan(missing: &[&Tool], machine: Machine) -> Result<Vec<Vec<&'static str>>> {
         let install =
             ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--no-install-recommends"];
         commands.push(install.into_iter().chain(packages).collect());
+    }
+    if !crates.is_empty() {
+        commands.push(["cargo", "install", "--locked"].into_iter().chain(crates).collect());
     }
     Ok(commands)
 }
@@ -179,7 +189,10 @@ mod tests {
     fn without_root_it_says_what_to_install() {
         let refusal = plan(&ALL, Machine { root: false, ..FRESH }).unwrap_err().to_string();
         assert_eq!(refusal, "these must be installed first: as root: apt-get install gcc libc6-dev");
-        // A component of a toolchain needs no root.
+        // What cargo installs needs no root.
+        let commands = plan(&[&MUTANTS], Machine { root: false, apt: false, rustup: false }).unwrap();
+        assert_eq!(commands, [["cargo", "install", "--locked", "cargo-mutants"]]);
+        // Nor does a component of a toolchain.
         let commands = plan(&[&CLIPPY], Machine { root: false, ..FRESH }).unwrap();
         assert_eq!(commands, [["rustup", "component", "add", "clippy"]]);
     }

@@ -56,6 +56,8 @@ pub(crate) enum Step {
     /// So many events are taken from it.
     Receive(u8),
     Tick(u64),
+    /// The time at which so many things have come due, or so many ms before or after it.
+    TickDue(u8, i64),
     /// A time that has been.
     TickBack(u64),
     /// One of the calls with something wrong in them.
@@ -320,7 +322,8 @@ impl Step {
             236..238 => Self::Receive(next.below(6)),
             238..239 => Self::TickBack(next.long()),
             239..241 => Self::Malformed(next.below(MALFORMED)),
-            241.. => Self::Tick(match next.next() {
+            241..247 => Self::TickDue(next.mostly(0, &[1, 2, 3]), next.mostly(0, &[-1, 0, 1])),
+            247.. => Self::Tick(match next.next() {
                 // Most often less than a lease.
                 0..200 => next.long() % 1_500,
                 200..246 => next.long() % 40_000,

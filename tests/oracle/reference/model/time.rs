@@ -1,6 +1,6 @@
 //! What time does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotyard::{JobId, JobState, NodeState};
 
@@ -50,6 +50,21 @@ impl Model {
             self.sessions.retain(|_, session| session.last_used >= (now + 1).saturating_sub(ttl));
         }
         Ok(())
+    }
+
+    /// The times after now at which something comes due: only there it shows whether that very time is one too many.
+    pub(crate) fn times_due(&self) -> BTreeSet<u64> {
+        let setup = &self.setup;
+        let jobs = self
+            .jobs
+            .values()
+            .map(|job| if job.state.has_ended() { job.ended_at + setup.remembered } else { job.deadline });
+        let nodes = self.nodes.values().flat_map(|node| {
+            let silent = Some(node.last_seen + setup.timeout);
+            [node.restores_at(), node.forgotten_at(setup.retention), silent].into_iter().flatten()
+        });
+        let sessions = self.sessions.values().map(|session| session.last_used + setup.session_ttl);
+        jobs.chain(nodes).chain(sessions).filter(|due| *due > self.now).collect()
     }
 
     fn expire(&mut self, now: u64) {

@@ -121,6 +121,10 @@ impl<'s> Pair<'s> {
             Step::Subscribe(length) => self.subscribe(length),
             Step::Receive(count) => self.receive(count)?,
             Step::Tick(time) => self.tick(self.model.now + time)?,
+            Step::TickDue(which, off) => {
+                let due = self.model.times_due().into_iter().nth(which.into());
+                self.tick(due.unwrap_or(self.model.now).saturating_add_signed(off))?;
+            }
             Step::TickBack(time) => self.tick(self.model.now.saturating_sub(time))?,
             Step::Malformed(which) => self.malformed(which)?,
         }
