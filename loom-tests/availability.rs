@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | a reserve that makes a node full clears its bit, a release marks it | 2 | 4 |
 //! | two releases of one full node: the second relies on the first | 2 | 4 |
-//! | a settle is late: the node has become full and has room again meanwhile | 3 | 2 |
+//! | two releases of one full node, which fills and empties once more between them | 3 | 2 |
 //! | two releases of two nodes in one empty word below a summary | 2 | 4 |
 //! | a find meets an empty word and clears the bit above, a release fills it | 2 | 4 |
 //! | the same, and the word is told, and empty, once more in between | 2 | 4 |
@@ -65,16 +65,16 @@ fn the_second_release_helps_the_first() {
 }
 
 #[test]
-fn a_settle_is_not_taken_for_a_later_rise() {
+fn a_node_that_fills_and_empties_between_two_releases_is_told() {
     explore(2, &["the node was full for a while", "the node was never full again"], |seen| {
         let fleet = Fleet::new([2]);
         let [first, second] = fleet.take_all()[..] else { panic!("two slots") };
-        // Frees a slot and tells the index, then settles the word if it was pending, at any later time.
-        let settler = thread::spawn({
+        // Frees a slot, and tells the index at any later time.
+        let late = thread::spawn({
             let fleet = fleet.clone();
             move || fleet.give(first)
         });
-        // If it finds that slot, the node is full again, and then not, and the index has yet to be told again.
+        // If it finds that slot, the node may be full again, and then not, while the first is yet to tell.
         let other = thread::spawn({
             let (fleet, seen) = (fleet.clone(), seen.clone());
             move || {
@@ -86,7 +86,7 @@ fn a_settle_is_not_taken_for_a_later_rise() {
             }
         });
         fleet.give(second);
-        settler.join().unwrap();
+        late.join().unwrap();
         other.join().unwrap();
         assert_told(&fleet.core);
     });
