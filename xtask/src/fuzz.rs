@@ -37,10 +37,13 @@ pub(crate) struct Wish {
     /// Each for so long.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Afterwards, take into fuzz/corpus/ the inputs that reach what none there does.
+    #[arg(long)]
+    keep: bool,
 }
 
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    run_all(&Wish { targets: Vec::new(), seconds: 60 }, workspace)
+    run_all(&Wish { targets: Vec::new(), seconds: 60, keep: false }, workspace)
 }
 
 /// Runs the targets, once what they need is there.
@@ -75,7 +78,7 @@ fn run_all(wish: &Wish, workspace: &Workspace) -> Result<()> {
         let worker = || {
             let mut failures = Vec::new();
             while let Some(name) = next() {
-                match fuzz(workspace, &folder, &programs, name, wish.seconds) {
+                match fuzz(workspace, &folder, &programs, name, wish) {
                     Ok(outcome) => eprintln!("{name}: {outcome}"),
                     Err(error) => failures.push(format!("{error:#}")),
                 }
@@ -109,7 +112,7 @@ fn build(workspace: &Workspace, triple: &str, folder: &Path) -> Result<()> {
 }
 
 /// First what is in the repository, then whatever comes of it. Says how much that was.
-fn fuzz(workspace: &Workspace, folder: &Path, programs: &Path, name: &str, seconds: u64) -> Result<String> {
+fn fuzz(workspace: &Workspace, folder: &Path, programs: &Path, name: &str, wish: &Wish) -> Result<String> {
     let source = workspace.root().join("fuzz/corpus").join(name);
     // A copy, to which new inputs are added: the checkout is left as it is.
     let corpus = folder.join("corpus").join(name);
@@ -135,10 +138,16 @@ fn fuzz(workspace: &Workspace, folder: &Path, programs: &Path, name: &str, secon
     let log = folder.join(format!("{name}.log"));
     logged(&mut call(&["-runs=0".to_owned()]), &log)
         .with_context(|| format!("{name}: an input of the corpus fails"))?;
-    let said = logged(&mut call(&[format!("-max_total_time={seconds}")]), &log)
+    let said = logged(&mut call(&[format!("-max_total_time={}", wish.seconds)]), &log)
         .with_context(|| format!("{name}: an input was found; it is in {}", artifacts.display()))?;
     let executions = statistic(&said, "stat::number_of_executed_units:").context("libFuzzer did not say how often")?;
     ensure!(executions > files as u64, "{name}: {executions} executions are no more than there were files");
+    if wish.keep {
+        // Places alone count: how often each was passed would keep ten times as many.
+        let places = ["-merge=1", "-use_counters=0", "-use_cmp=0"].map(str::to_owned);
+        let into = source.to_string_lossy().into_owned();
+        logged(&mut call(&[&places[..], &[into]].concat()), &folder.join(format!("{name}-merge.log")))?;
+    }
     let covered = said.lines().rev().find_map(|line| line.split_once(" cov: ")?.1.split(' ').next());
     Ok(format!("{executions} executions, {} places covered, {files} files to begin with", covered.unwrap_or("?")))
 }
