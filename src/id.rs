@@ -1,5 +1,6 @@
 //! Identifiers, and how they are hashed.
 
+use std::borrow::Borrow;
 use std::cmp;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -71,6 +72,13 @@ impl Ord for NodeId {
 impl Hash for NodeId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
+    }
+}
+
+/// A map by node is looked up by the text, too.
+impl Borrow<str> for NodeId {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -310,5 +318,29 @@ mod tests {
             assert_eq!(name.0.map(u64::to_le_bytes).concat(), bytes);
             assert_eq!(name.is_kept(), (1..24).contains(&len));
         }
+    }
+
+    #[test]
+    fn the_stable_hash_is_what_is_published() {
+        // FNV-1a of draft-eastlake-fnv, and the first numbers of SplitMix64 with the seed 0.
+        let published = [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)];
+        for (text, fnv) in published {
+            assert_eq!(stable_hash(text), mix(fnv), "{text}");
+        }
+        let step = 0x9e37_79b9_7f4a_7c15_u64;
+        let drawn = [1, 2, 3].map(|n| mix(step.wrapping_mul(n)));
+        assert_eq!(drawn, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+
+    #[test]
+    fn a_key_is_that_of_its_text_and_not_of_all_with_its_hash() {
+        use equivalent::Equivalent;
+        let key = |hash, text| Prehashed { hash, text };
+        let owned = key(7, "a").owned();
+        assert!(key(7, "a").equivalent(&owned));
+        assert!(!key(7, "b").equivalent(&owned) && !key(8, "a").equivalent(&owned) && !key(8, "b").equivalent(&owned));
+        // As each is in a map: by the hash that it carries.
+        assert_eq!(CarriedHash(0).hash_one(&owned), 7);
+        assert_eq!(CarriedHash(0).hash_one(key(1 << 63, "a")), 1 << 63);
     }
 }

@@ -348,6 +348,7 @@ fn a_configuration_out_of_bounds_names_the_knob_and_its_value() {
         (b().policy(Policy::least_loaded(65)), "policy", "\"least_loaded(65)\""),
         (thresholds(0.8, 0.9), "thresholds", "\"cpu: degrade 0.8, recover 0.9\""),
         (thresholds(0.0, 0.0), "thresholds", "\"cpu: degrade 0, recover 0\""),
+        (thresholds(0.5, 0.0), "thresholds", "\"cpu: degrade 0.5, recover 0\""),
         (thresholds(f32::NAN, 0.5), "thresholds", "\"cpu: degrade NaN, recover 0.5\""),
         (b().pool(PoolConfig::new("")), "pools", "\"name \\\"\\\"\""),
         (b().max_id_len(3).pool(PoolConfig::new("four")), "pools", "\"name \\\"four\\\"\""),
@@ -365,6 +366,39 @@ fn a_configuration_out_of_bounds_names_the_knob_and_its_value() {
         let ConfigError::Invalid { knob: found, value: shown, allowed } = &error else { panic!("{error}") };
         assert_eq!((*found, shown.as_str()), (knob, value));
         assert!(!allowed.is_empty() && error.to_string().starts_with(&format!("{knob} = {value}")), "{error}");
+    }
+}
+
+#[test]
+fn ticks_are_at_most_a_quarter_of_the_heartbeat_timeout_apart_unless_the_embedder_ticks() {
+    let of = |interval| Scheduler::builder().heartbeat_timeout(secs(4)).tick_interval(interval);
+    assert_eq!(of(ms(1000)).check().map(drop), Ok(()));
+    let error = of(ms(1001)).check().unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::Invalid { knob: "tick_interval", value, .. } if value == "1.001s"),
+        "{error}"
+    );
+    assert_eq!(of(ms(1001)).manual_maintenance().check().map(drop), Ok(()));
+}
+
+#[test]
+fn a_configuration_at_its_bounds_is_taken() {
+    let b = Scheduler::builder;
+    let year = secs(366 * 24 * 3600);
+    let least = b().max_nodes(1).max_jobs(1).max_finished_jobs(0).max_sessions(1).max_pools(1).max_routes(1);
+    let least = least.max_id_len(1).max_attempts(1).hash_pools(1).shards(1).pool(PoolConfig::new("p"));
+    let least_times =
+        b().heartbeat_timeout(ms(1)).offline_retention(ms(1)).external_load_decay(ms(1)).session_ttl(ms(1));
+    let least_times = least_times.default_lease(ms(1)).max_lease(ms(1)).finished_retention(Duration::ZERO);
+    let most_times = b().heartbeat_timeout(year).offline_retention(year).external_load_decay(year).session_ttl(year);
+    let most_times = most_times.default_lease(year).max_lease(year).finished_retention(year);
+    let most = b().max_nodes(1 << 26).max_jobs(1 << 30).max_finished_jobs(1 << 30).max_sessions(1 << 30);
+    let most = most.max_pools(MAX_POOLS).max_routes(1 << 20).max_id_len(1 << 16).max_attempts(1 << 16).shards(1024);
+    let as_many = b().max_id_len(3).max_pools(2).pool(PoolConfig::new("one")).pool(PoolConfig::new("two").tenant("t"));
+    let thresholds = b().thresholds(ResourceThresholds::all(f32::MIN_POSITIVE, f32::MIN_POSITIVE));
+    let cases = [least, least_times, most_times, most, as_many, thresholds];
+    for (number, builder) in cases.into_iter().enumerate() {
+        assert_eq!(builder.manual_maintenance().check().map(drop), Ok(()), "case {number}");
     }
 }
 

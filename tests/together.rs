@@ -43,5 +43,7 @@ mod selection;
 mod sessions;
 #[path = "time.rs"]
 mod time;
+#[path = "values.rs"]
+mod values;
 #[path = "wraps.rs"]
 mod wraps;

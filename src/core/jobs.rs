@@ -454,4 +454,15 @@ mod tests {
         core.jobs.with_the_oldest_in_hand(|| create("third").expect("the second one makes room"));
         assert!(core.job_by_request("first").is_some() && core.job_by_request("second").is_none());
     }
+
+    #[test]
+    fn a_job_is_that_of_its_request_id_and_not_of_all_with_its_hash() {
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        core.register(NodeSpec::new("node").ready()).unwrap();
+        let pin = crate::sync::pin();
+        core.create_job(&JobRequest::new("one", Demand::new()), &pin).unwrap();
+        let one = core.prehash("one");
+        assert!(core.jobs.find(&one, &pin).is_ok());
+        assert!(core.jobs.find(&Prehashed { hash: one.hash, text: "two" }, &pin).is_err());
+    }
 }
