@@ -233,6 +233,7 @@ fn one_resource_below_its_threshold_does_not_make_up_for_another_above() {
         state(&scheduler, "a")
     };
     assert_eq!(beat(0.95, 0.0), NodeState::Degraded);
+    assert_eq!(beat(0.95, 0.95), NodeState::Degraded);
     assert_eq!(beat(0.1, 0.75), NodeState::Degraded);
     assert_eq!(beat(0.1, 0.1), NodeState::Ready);
 }

@@ -161,6 +161,17 @@ fn round_robin_takes_each_node_as_often_as_its_weight_says_spread_evenly() {
 }
 
 #[test]
+fn round_robin_counts_its_turns_also_where_the_last_node_is_not_to_be_had() {
+    let scheduler = with_policy(Policy::round_robin());
+    let [_, _, last] =
+        [("a", 100), ("b", 50), ("c", 100)].map(|(id, weight)| add(&scheduler, worker(id, 4).weight(weight)));
+    scheduler.drain(&last).unwrap();
+    let turns: Vec<String> = (0..12).map(|_| selected(&scheduler, &work())).collect();
+    let times = |id| turns.iter().filter(|found| *found == id).count();
+    assert_eq!((times("a"), times("b")), (8, 4), "{turns:?}");
+}
+
+#[test]
 fn round_robin_goes_on_to_other_pools_when_the_one_drawn_has_none_that_is_wanted() {
     let scheduler = with_policy(Policy::round_robin());
     add(&scheduler, worker("a", 8).service("one"));
@@ -228,6 +239,8 @@ impl Choose for Seen {
         assert_eq!((seen.in_flight(), seen.external(), seen.capacity()), (1, 2, 10));
         assert_eq!((seen.weight(), seen.max_weight()), (50, 50));
         assert_eq!(seen.load(), 3.0 / 500.0);
+        let shown = format!("{seen:?}");
+        assert!(shown.ends_with("in_flight: 1, external: 2, capacity: 10, weight: 50 }"), "{shown}");
         assert!(drawing.below(5) < 5 && drawing.below(0) == 0);
         Some(seen)
     }
