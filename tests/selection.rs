@@ -41,6 +41,24 @@ fn a_node_that_is_excluded_softly_is_chosen_when_no_other_has_a_slot() {
 }
 
 #[test]
+fn the_one_node_that_is_not_excluded_is_found_wherever_it_is_and_whoever_chooses() {
+    for policy in [Policy::power_of_two(), Policy::random(), Policy::round_robin(), Policy::least_loaded(3)] {
+        let scheduler = build(builder().policy(policy.clone()));
+        let ids: Vec<String> = (0..33).map(|n| format!("n{n:02}")).collect();
+        add_workers(&scheduler, &ids, 1);
+        for wanted in &ids {
+            let others = ids.iter().filter(|id| *id != wanted);
+            let demand = work().exclude(others, ExclusionMode::Hard);
+            for _ in 0..3 {
+                assert_eq!(&selected(&scheduler, &demand), wanted, "{policy:?}");
+            }
+        }
+        // The others have as much room as they had.
+        assert_eq!(fill(&scheduler, "r", &work()).len(), 33, "{policy:?}");
+    }
+}
+
+#[test]
 fn the_one_node_that_is_not_excluded_is_found_among_very_many() {
     let scheduler = scheduler();
     (0..40).for_each(|n| drop(add(&scheduler, worker(format!("n{n}"), 1).service(format!("s{}", n % 5)))));

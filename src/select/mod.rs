@@ -236,13 +236,13 @@ impl<'d> Drawing<'d> {
         self.next_in(pool, from).map(|(candidate, _)| candidate)
     }
 
-    /// The first wanted member at or after `from`, going round once, and its position.
+    /// The first wanted member at or after `from`, a position of the pool, going round once, and its position.
     fn next_in(&mut self, pool: &'d Arc<Pool>, from: u32) -> Option<(Candidate<'d>, u32)> {
         let (mut at, mut passed) = (from, 0);
         loop {
             let position = pool.index.next(at)?;
             let size = pool.index.high_water();
-            passed += (position + size - at % size) % size + 1;
+            passed += (position + size - at) % size + 1;
             if passed > size && self.filter.is_some() {
                 return None;
             }
