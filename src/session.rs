@@ -107,3 +107,22 @@ impl Sessions {
         self.shards.iter().map(Map::len).sum()
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::id::fixed_hasher;
+
+    #[test]
+    fn where_there_is_no_room_no_session_begins_and_those_there_go_on() {
+        let sessions = Sessions::new(2, 4);
+        let id = |text| Prehashed::new(fixed_hasher(), text);
+        let [a, b] = ["a", "b"].map(|text| sessions.used(&id(text), 1).expect("there is room"));
+        // A create looks before; this one comes after two others that began meanwhile.
+        assert!(sessions.is_full() && sessions.used(&id("c"), 1).is_none() && sessions.find(&id("c"), 1).is_none());
+        for (text, known) in [("a", a), ("b", b)] {
+            assert!(Arc::ptr_eq(&sessions.used(&id(text), 2).unwrap(), &known));
+        }
+        assert_eq!(sessions.len(), 2);
+    }
+}

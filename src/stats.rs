@@ -251,3 +251,31 @@ pub struct Stats {
     /// How long they held them: those that waited, and of the others every sixty-fourth at each lock, counted so many times.
     pub writer_lock_hold: TimeSummary,
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_is_counted_and_those_with_a_stripe_each_for_itself() {
+        let counts = Striped::new();
+        let threads = [0, 1, 1, 31, 32, 32, 33, 1_000];
+        threads.iter().for_each(|thread| counts.add(*thread, Count::created));
+        assert_eq!((counts.sum(Count::created), counts.sum(Count::reserved)), (8, 0));
+        assert_eq!([0, 1, 2, 31].map(|thread| counts.of(thread, Count::created)), [1, 2, 0, 1]);
+        assert_eq!(counts.of(1, Count::reserved), 0);
+    }
+
+    #[test]
+    fn every_time_is_recorded_the_longest_as_13_days() {
+        let times = Times::new();
+        for time in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
+            times.record(time);
+        }
+        let summary = times.summary();
+        assert_eq!((summary.count, summary.max), (3, Duration::from_nanos((1 << 50) - 1)));
+        let error = summary.p50.as_secs_f64() / 0.001 - 1.0;
+        assert!((0.0..=0.03125).contains(&error), "{summary:?}");
+        assert!(format!("{times:?}").contains("count: 3"), "{times:?}");
+    }
+}

@@ -33,6 +33,58 @@ fn nested() -> SchedulerBuilder {
 }
 
 #[test]
+fn who_can_translate_all_that_a_pool_asks_for_joins_it() {
+    let any = |languages: &[&str]| Capabilities::new().nmt_any(languages.iter().copied());
+    let pairs = |pairs: &[(&str, &str)]| Capabilities::new().nmt_pairs(pairs.iter().copied());
+    let both = pairs(&[("zh", "en"), ("en", "zh")]);
+    let table = [
+        (any(&["zh", "en"]), any(&["zh", "en", "de"]), true),
+        (any(&["zh", "en"]), any(&["zh"]), false),
+        (any(&["zh", "en"]), both.clone(), true),
+        (any(&["zh", "en"]), pairs(&[("zh", "en")]), false),
+        // Each language is a source and a target, but not of one another.
+        (any(&["zh", "en", "de"]), pairs(&[("zh", "en"), ("en", "zh"), ("zh", "de"), ("de", "zh")]), false),
+        (any(&["zh"]), both, true),
+        (any(&["zh"]), pairs(&[("zh", "en")]), false),
+        (pairs(&[("zh", "en")]), any(&["zh", "en"]), true),
+        (pairs(&[("fr", "en")]), any(&["zh", "en"]), false),
+        (pairs(&[("zh", "fr")]), any(&["zh", "en"]), false),
+        (pairs(&[("zh", "en")]), pairs(&[("zh", "en"), ("en", "de")]), true),
+        (pairs(&[("zh", "de")]), pairs(&[("zh", "en"), ("en", "de")]), false),
+    ];
+    for (asked, offered, joins) in table {
+        let scheduler = build(builder().pool(PoolConfig::new("p").requires(asked.clone())));
+        let registered = scheduler.register(NodeSpec::new("a").capabilities(offered.clone()));
+        assert_eq!(registered.is_ok(), joins, "{offered:?} where {asked:?} is asked for: {registered:?}");
+    }
+}
+
+#[test]
+fn variants_of_one_language_are_translated_by_those_who_list_that() {
+    let pool = PoolConfig::new("p").requires(Capabilities::new().nmt_any(["zh", "en"]));
+    let scheduler = build(builder().pool(pool));
+    let add = |id: &str, capabilities| add(&scheduler, NodeSpec::new(id).capabilities(capabilities).ready());
+    add("pairs", Capabilities::new().nmt_pairs([("zh", "en"), ("en", "zh")]));
+    let variants = Demand::translate("zh-CN", "zh-TW");
+    assert_eq!(kind(&scheduler, &Demand::translate("zh-CN", "en")), "selected");
+    assert_eq!(kind(&scheduler, &variants), "unsupported");
+    add("any", Capabilities::new().nmt_any(["zh", "en"]));
+    for _ in 0..20 {
+        assert_eq!(selected(&scheduler, &variants), "any");
+    }
+}
+
+#[test]
+fn a_pool_that_wants_nothing_more_takes_a_service_in_any_language() {
+    let pool = PoolConfig::new("p").requires(Capabilities::new().service(Service::ASR)).match_exact();
+    let scheduler = build(builder().pool(pool));
+    add(&scheduler, NodeSpec::new("zh").capabilities(asr_zh()));
+    add(&scheduler, NodeSpec::new("all").service(Service::ASR));
+    assert_eq!(pool(&scheduler, "p").nodes, 2);
+    assert!(scheduler.register(NodeSpec::new("more").capabilities(speech_zh())).is_err());
+}
+
+#[test]
 fn a_node_joins_the_most_specific_pool_that_it_satisfies() {
     let scheduler = build(nested());
     let table = [

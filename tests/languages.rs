@@ -96,6 +96,43 @@ fn translation_by_pairs_serves_just_those_directions() {
 }
 
 #[test]
+fn a_tag_is_of_64_bytes_at_most_and_shown_as_it_is_normalised() {
+    let tag =
+        |subtags: usize| ["en", "x"].into_iter().chain(std::iter::repeat_n("abcdefg", subtags)).collect::<Vec<_>>();
+    let longest = format!("{}-abc", tag(7).join("-"));
+    assert_eq!(longest.len(), 64);
+    assert_eq!(Language::new(&longest).map(|language| language.to_string()), Ok(longest.clone()));
+    for longer in [format!("{longest}d"), format!("{longest}-abcdefgh"), "a".repeat(65), "a".repeat(10_000)] {
+        let error = Language::new(&longer).unwrap_err();
+        assert_eq!(
+            (&*error.tag, error.reason),
+            (&longer[..64], format!("{} bytes, at most 64 are taken", longer.len()))
+        );
+    }
+    let (loose, exact) = (Language::new("ZH-cn").unwrap(), Language::exact("ZH-cn").unwrap());
+    assert_eq!((loose.is_exact(), exact.is_exact()), (false, true));
+    assert_eq!(format!("{loose} {loose:?} {exact} {exact:?}"), "zh-CN zh-CN zh-CN =zh-CN");
+}
+
+#[test]
+fn the_primary_subtag_is_the_first_but_of_tags_that_have_none() {
+    for (tag, primary) in [("zh", "zh"), ("zh-CN", "zh"), ("x-elvish", "x-elvish"), ("i-default", "i-default")] {
+        assert_eq!(Language::new(tag).unwrap().primary(), primary);
+    }
+    // So of two that have none, neither stands for the other.
+    assert!(!Language::new("x-elvish").unwrap().matches(&Language::new("x-klingon").unwrap()));
+}
+
+#[test]
+fn a_demand_without_a_service_wants_its_languages_known_to_some_service() {
+    let node = || Capabilities::new().nmt_pairs([("zh", "en")]);
+    for (source, served) in [("zh", true), ("en", true), ("fr", false)] {
+        assert_eq!(serves(node(), &Demand::new().source(source)), served, "{source}");
+        assert_eq!(serves(node(), &Demand::new().target(source)), served, "{source}");
+    }
+}
+
+#[test]
 fn nodes_of_pairs_and_nodes_of_any_to_any_serve_a_direction_together() {
     let scheduler = scheduler();
     add(&scheduler, NodeSpec::new("pairs").nmt_pairs([("zh", "en")]).capacity(2).ready());

@@ -32,6 +32,15 @@ fn a_pool_is_named_after_its_languages_then_its_services_then_its_routing_labels
 }
 
 #[test]
+fn pools_whose_names_would_be_one_are_numbered() {
+    let scheduler = scheduler();
+    for (id, pairs) in [("a", vec![("de", "fr")]), ("b", vec![("fr", "de")]), ("c", vec![("de", "fr"), ("fr", "de")])] {
+        add(&scheduler, NodeSpec::new(id).nmt_pairs(pairs));
+    }
+    assert_eq!(peopled_pools(&scheduler), ["de-fr-nmt", "de-fr-nmt~2", "de-fr-nmt~3"]);
+}
+
+#[test]
 fn nodes_with_equal_capabilities_share_a_pool_however_they_say_it() {
     let scheduler = scheduler();
     add(&scheduler, NodeSpec::new("a").asr(["zh", "en"]).service("x"));

@@ -105,6 +105,23 @@ fn what_no_pool_offers_is_named_and_what_some_pool_offers_is_not() {
 }
 
 #[test]
+fn of_several_pools_what_all_lack_is_named_and_of_several_members_all_that_each_lacks() {
+    let scheduler = build(builder().routing_label("tier"));
+    add(&scheduler, NodeSpec::new("a").asr(["zh"]).label("tier", "gold").label("zone", "a").ready());
+    add(&scheduler, NodeSpec::new("b").tts(["en"]).label("tier", "silver").label("zone", "a").ready());
+    let missing = |demand: &Demand| refusal(&scheduler, demand).missing().to_vec();
+    let all = || Demand::new().services([Service::ASR, Service::TTS, Service::SEMANTIC]);
+    assert_eq!(missing(&all()), ["service semantic"]);
+    assert_eq!(missing(&all().label("tier", "gold")), ["service semantic"]);
+    assert_eq!(missing(&all().label("tier", "bronze")), ["service semantic", "label tier=bronze"]);
+    // What pools are not told apart by, their members are asked for.
+    add(&scheduler, NodeSpec::new("c").tts(["en"]).label("tier", "silver").label("zone", "b").ready());
+    add(&scheduler, NodeSpec::new("d").tts(["en"]).label("tier", "silver").label("zone", "b").ready());
+    let speak = || Demand::new().service(Service::TTS);
+    assert_eq!(missing(&speak().label("zone", "c")), ["label zone=c"]);
+}
+
+#[test]
 fn those_who_are_gone_are_counted_by_what_they_are() {
     let scheduler = scheduler();
     let spec = |id: &str| NodeSpec::new(id).service("work");

@@ -147,7 +147,7 @@ impl Requirements {
     /// languages to any other serves that, too; but a node that lists pairs seldom lists it, and joins a configured pool
     /// of any-to-any without.
     pub(crate) fn within_one_language(&self) -> bool {
-        let translated = self.services.iter().any(|service| matches!(service.role(), Role::Pair | Role::Every));
+        let translated = self.services.iter().any(|service| service.role() == Role::Both);
         match (&self.source, &self.target) {
             (Some(Source::Known(source)), Some(target)) => translated && source.primary() == target.primary(),
             _ => false,
@@ -342,5 +342,29 @@ impl Demand {
 
     fn note(&mut self, error: CapabilityError) {
         self.error.get_or_insert(error);
+    }
+}
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memo_is_known_under_its_stamp_alone() {
+        let most = (1 << 20) - 1;
+        for (stamp, number) in [(1, 0), (1, 1), (2, most), (3, 0x5_5555), ((1 << 44) - 1, 0xa_aaaa)] {
+            let memo = Memo::default();
+            assert!(!memo.is_some());
+            memo.keep(stamp, number);
+            assert_eq!((memo.known(stamp), memo.known(stamp ^ 1), memo.known(stamp << 1)), (Some(number), None, None));
+            assert!(memo.is_some());
+        }
+        for (scheduler, number) in [(1, 0), (1, 1), (2, 0xffff), (3, 0x5555), ((1 << 48) - 1, 0xaaaa)] {
+            let memo = KindMemo::default();
+            assert!(memo.is_none());
+            memo.keep(scheduler, number);
+            assert_eq!((memo.known(scheduler), memo.known(scheduler ^ 1)), (Some(number), None));
+            assert!(!memo.is_none());
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Languages {
         match service.role() {
             Role::Source => met(source_ok(), Unmet::Source),
             Role::Target => met(target_ok(), Unmet::Target),
-            Role::Pair | Role::Every => {
+            Role::Both => {
                 met(source_ok(), Unmet::Source)?;
                 met(target_ok(), Unmet::Target)?;
                 match (source, target) {

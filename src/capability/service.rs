@@ -31,10 +31,9 @@ pub(crate) enum Role {
     Source,
     /// The target language: speech synthesis.
     Target,
-    /// From the source to the target language.
-    Pair,
-    /// Every language that the demand names.
-    Every,
+    /// Every language that the demand names, from the one to the other where it names both: translation, and whatever is
+    /// not predefined.
+    Both,
 }
 
 impl Service {
@@ -73,9 +72,8 @@ impl Service {
     pub(crate) fn role(&self) -> Role {
         match self.name() {
             "asr" | "semantic" => Role::Source,
-            "nmt" => Role::Pair,
             "tts" => Role::Target,
-            _ => Role::Every,
+            _ => Role::Both,
         }
     }
 }

@@ -261,4 +261,57 @@ mod tests {
         }
         assert!(core.topology.writer.lock(&core.meters.locks).births < 6);
     }
+
+    #[test]
+    fn a_number_that_is_used_again_is_taken_for_no_pool_before() {
+        let scheduler = SchedulerBuilder::default().manual_maintenance().max_pools(1).build().unwrap();
+        let (one, two) = (crate::Demand::new().service("one"), crate::Demand::new().service("two"));
+        let select = |demand| scheduler.select(demand).ok().map(|selection| selection.node_id().to_string());
+        let add = |id: &str, service| scheduler.register(NodeSpec::new(id).service(service).ready()).unwrap();
+        let pools = |id| scheduler.node(id).unwrap().pools;
+        let numbers = || scheduler.core().topology.writer.lock(&scheduler.core().meters.locks);
+        // No number is left that no pool has had, and nobody sees those that were dropped.
+        let all_used = || {
+            numbers().next = scheduler.core().indexes.len() as u32;
+            for _ in 0..1_000 {
+                crate::sync::pin().flush();
+                if numbers().dropped.iter().all(|(_, unseen)| unseen.load(Ordering::Acquire)) {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+            panic!("what was dropped is still seen");
+        };
+        let a = add("a", "one");
+        assert_eq!(select(&one).as_deref(), Some("a"));
+        scheduler.deregister(&a).unwrap();
+        all_used();
+        let b = add("b", "two");
+        assert_eq!((select(&one), select(&two).as_deref()), (None, Some("b")));
+        // Its pool has gone, and what has that one's number now is another's.
+        add("c", "one");
+        assert_eq!((pools("b"), pools("c")), (vec!["two".to_owned()], vec!["mixed".to_owned()]));
+        assert_eq!((select(&one).as_deref(), select(&two).as_deref()), (Some("c"), Some("b")));
+        // The mixed pool is for as long as there is no room for one of its own.
+        scheduler.deregister(&b).unwrap();
+        all_used();
+        add("d", "one");
+        assert_eq!(pools("d"), ["one"]);
+    }
+
+    #[test]
+    fn a_number_rests_while_there_are_others() {
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        for turn in 0..10 {
+            let node = core.register(NodeSpec::new("n").service("s").ready()).unwrap();
+            let pin = crate::sync::pin();
+            let pool = core.snapshot(&pin).table().iter().find(|pool| pool.kind == PoolKind::Automatic).unwrap().number;
+            assert_eq!(core.topology.writer.lock(&core.meters.locks).next, pool + 1, "in turn {turn}");
+            core.deregister(&node).unwrap();
+            drop(pin);
+            for _ in 0..4 {
+                crate::sync::pin().flush();
+            }
+        }
+    }
 }
