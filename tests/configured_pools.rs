@@ -76,8 +76,8 @@ fn variants_of_one_language_are_translated_by_those_who_list_that() {
 
 #[test]
 fn a_pool_that_wants_nothing_more_takes_a_service_in_any_language() {
-    let pool = PoolConfig::new("p").requires(Capabilities::new().service(Service::ASR)).match_exact();
-    let scheduler = build(builder().pool(pool));
+    let asked = Capabilities::new().service(Service::ASR);
+    let scheduler = build(builder().pool(PoolConfig::new("p").requires(asked).match_exact()));
     add(&scheduler, NodeSpec::new("zh").capabilities(asr_zh()));
     add(&scheduler, NodeSpec::new("all").service(Service::ASR));
     assert_eq!(pool(&scheduler, "p").nodes, 2);
