@@ -284,3 +284,52 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::SchedulerBuilder;
+    use crate::node::NodeSpec;
+    use crate::{Demand, Heartbeat, Service};
+
+    #[test]
+    fn a_node_has_one_timer_of_each_kind_at_most_and_none_once_it_is_gone() {
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        let node = core.register(NodeSpec::new("n").service("a").service("b").ready()).unwrap();
+        let timers = || core.upkeep.timers.lock().unwrap().len();
+        for seconds in [9, 8, 100, 7] {
+            for service in ["a", "b"] {
+                let time = Duration::from_secs(seconds);
+                core.mark_unavailable(&node, &Service::new(service), time).unwrap();
+                assert_eq!(timers(), 1);
+            }
+        }
+        core.tick(Duration::from_secs(7));
+        assert_eq!(timers(), 0);
+        for turn in 1..4 {
+            core.tick(core.config.heartbeat_timeout * 2 * turn);
+            assert_eq!(timers(), 1, "it is to be forgotten");
+            core.heartbeat(&node, &Heartbeat::ready()).unwrap();
+            assert_eq!(timers(), 0, "it is back");
+        }
+        core.mark_unavailable(&node, &Service::new("a"), Duration::from_secs(500)).unwrap();
+        assert_eq!(timers(), 1);
+        core.deregister(&node).unwrap();
+        assert_eq!(timers(), 0);
+    }
+
+    #[test]
+    fn a_route_that_is_not_kept_is_good_until_the_next_sweep() {
+        let scheduler = SchedulerBuilder::default().manual_maintenance().max_routes(1).build().unwrap();
+        scheduler.register(NodeSpec::new("n").service("a").service("b").ready()).unwrap();
+        let computed = || scheduler.stats().counters.routes_computed;
+        scheduler.select(&Demand::new().service("a")).unwrap();
+        let prepared = scheduler.prepare(&Demand::new().service("b"));
+        for (time, expected) in [(0, 2), (0, 2), (10, 3), (10, 3), (20, 4)] {
+            scheduler.heartbeat_by_id("n", &Heartbeat::alive()).unwrap();
+            scheduler.tick(Duration::from_secs(time));
+            scheduler.select_prepared(&prepared).unwrap();
+            assert_eq!(computed(), expected, "after {time} s");
+        }
+    }
+}
