@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use common::*;
 use slotyard::JobState::*;
 use slotyard::NodeState::*;
-use slotyard::{Capabilities, JobId, NodeSpec, Scheduler, SchedulerBuilder};
+use slotyard::{Capabilities, JobId, NodeSpec, Scheduler, SchedulerBuilder, Service};
 
 #[test]
 fn the_id_of_a_node_is_found_compared_and_shown_as_its_text() {
@@ -55,6 +55,7 @@ fn handles_and_jobs_are_shown_by_what_they_are_of() {
 #[test]
 fn capabilities_are_shown_with_all_that_they_are() {
     let shown = format!("{:?}", Capabilities::new().asr(["zh"]).label("zone", "eu"));
+    assert_eq!(format!("{:?} {0}", Service::ASR), "asr asr");
     assert!(shown.contains("asr") && shown.contains("zh") && shown.contains("zone") && shown.contains("eu"), "{shown}");
 }
 
