@@ -323,7 +323,7 @@ impl SchedulerConfig {
     fn check_thresholds(&self) -> Result<(), ConfigError> {
         let (degrade, recover) = (self.thresholds.degrade.named(), self.thresholds.recover.named());
         for ((name, degrade), (_, recover)) in degrade.into_iter().zip(recover) {
-            let ordered = degrade > 0.0 && recover > 0.0 && recover <= degrade;
+            let ordered = recover > 0.0 && recover <= degrade;
             if !ordered {
                 return Err(invalid(
                     "thresholds",

@@ -332,4 +332,19 @@ mod tests {
             assert_eq!(computed(), expected, "after {time} s");
         }
     }
+
+    #[test]
+    fn of_a_large_fleet_every_node_is_looked_at_and_counted_once() {
+        const NODES: u32 = 2 * BLOCK + 500;
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        for node in 0..NODES {
+            core.register(NodeSpec::new(format!("n{node}")).service("s").capacity(2).ready()).unwrap();
+        }
+        core.tick(Duration::from_millis(1));
+        let pin = crate::sync::pin();
+        let pool = core.snapshot(&pin).table().iter().find(|pool| pool.members() > 0).expect("they have one").clone();
+        assert_eq!(pool.tally.free(), 2 * u64::from(NODES));
+        core.tick(core.config.heartbeat_timeout * 2);
+        assert_eq!(pool.tally.count(NodeState::Offline), u64::from(NODES));
+    }
 }
