@@ -28,6 +28,23 @@ fn a_lease_runs_out_at_its_time_and_not_a_millisecond_before() {
 }
 
 #[test]
+fn leases_that_ran_out_by_one_tick_are_told_in_the_order_of_their_ends() {
+    let scheduler = with_node(builder(), 9);
+    let events = scheduler.subscribe(16);
+    let jobs =
+        [5, 3, 9, 3].map(|lease| create_for(&scheduler, &format!("r{}", scheduler.stats().now.jobs), secs(lease)));
+    scheduler.tick(secs(10));
+    let told: Vec<_> = drain(&events)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::JobExpired { job, .. } => Some(job),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [1, 3, 0, 2].map(|number| jobs[number].id()));
+}
+
+#[test]
 fn a_job_that_expired_is_told_once_and_takes_no_late_word() {
     let scheduler = with_node(builder().default_lease(secs(10)), 1);
     let events = scheduler.subscribe(16);

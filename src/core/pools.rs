@@ -266,7 +266,13 @@ mod tests {
     fn a_number_that_is_used_again_is_taken_for_no_pool_before() {
         let scheduler = SchedulerBuilder::default().manual_maintenance().max_pools(1).build().unwrap();
         let (one, two) = (crate::Demand::new().service("one"), crate::Demand::new().service("two"));
-        let select = |demand| scheduler.select(demand).ok().map(|selection| selection.node_id().to_string());
+        // Both look first where they found one before.
+        let select = |demand| {
+            let selected = scheduler.select(demand).ok().map(|selection| selection.node_id().to_string());
+            let reserved = scheduler.reserve(demand).ok().map(|slot| slot.node_id().to_string());
+            assert_eq!(selected, reserved);
+            reserved
+        };
         let add = |id: &str, service| scheduler.register(NodeSpec::new(id).service(service).ready()).unwrap();
         let pools = |id| scheduler.node(id).unwrap().pools;
         let numbers = || scheduler.core().topology.writer.lock(&scheduler.core().meters.locks);
