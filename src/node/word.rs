@@ -262,7 +262,28 @@ mod tests {
         #[test]
         fn generations_follow_one_another_without_zero(generation in 0..=GENERATION_MASK) {
             let next = SlotWord::next_generation(generation);
-            prop_assert!(next != 0 && next != generation && next <= GENERATION_MASK);
+            prop_assert_eq!(next, if generation == GENERATION_MASK { 1 } else { generation + 1 });
+        }
+    }
+
+    #[test]
+    fn what_is_said_at_once_is_what_the_fields_say() {
+        let flags = (0..8).map(|bit| (1_u8 << bit) & Flags::ALL).chain([Flags::ALL]);
+        for (flags, pending) in flags.flat_map(|flags| [(flags, false), (flags, true)]) {
+            for (held, capacity) in [(0, 0), (0, 1), (1, 1), (2, 1), (MAX_SLOTS as u16, MAX_SLOTS as u16)] {
+                let mut word = SlotWord::new(5, capacity, Flags(flags)).with_pending(pending).risen(pending);
+                word.0 += u64::from(held);
+                let room = held < capacity;
+                assert_eq!(word.is_unflagged(), flags == 0, "{word:?}");
+                assert_eq!(word.is_settled_with_room(), !pending && room, "{word:?}");
+                for generation in [5, 4, 1, 0, GENERATION_MASK] {
+                    let ready = generation == 5 && flags == 0 && !pending;
+                    assert_eq!(word.is_settled_and_ready(generation), ready, "{word:?}, {generation}");
+                }
+                let [told, untold] = [false, true].map(|pending| word.with_pending(pending));
+                assert_eq!((told.pending(), untold.pending(), untold.risen(true).pending()), (false, true, true));
+                assert_eq!((untold.with_pending(true), told.with_pending(false)), (untold, told));
+            }
         }
     }
 
