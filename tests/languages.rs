@@ -124,6 +124,12 @@ fn the_primary_subtag_is_the_first_but_of_tags_that_have_none() {
 }
 
 #[test]
+fn a_language_that_is_not_known_yet_asks_nothing_of_those_who_recognise_none() {
+    assert!(serves(Capabilities::new().tts(["en"]), &Demand::new().source("auto").target("en")));
+    assert!(!serves(Capabilities::new().tts(["en"]), &recognise("auto")));
+}
+
+#[test]
 fn a_demand_without_a_service_wants_its_languages_known_to_some_service() {
     let node = || Capabilities::new().nmt_pairs([("zh", "en")]);
     for (source, served) in [("zh", true), ("en", true), ("fr", false)] {

@@ -161,6 +161,21 @@ fn round_robin_takes_each_node_as_often_as_its_weight_says_spread_evenly() {
 }
 
 #[test]
+fn round_robin_goes_by_the_weights_that_there_are_by_now() {
+    let scheduler = with_policy(Policy::round_robin());
+    let [a, b] = ["a", "b"].map(|id| add(&scheduler, worker(id, 4).weight(100)));
+    let times_of_a = || (0..12).filter(|_| selected(&scheduler, &work()) == "a").count();
+    assert_eq!(times_of_a(), 6);
+    scheduler.set_weight(&a, 200).unwrap();
+    assert_eq!(times_of_a(), 8);
+    scheduler.set_weight(&b, 200).unwrap();
+    assert_eq!(times_of_a(), 6);
+    scheduler.set_weight(&a, 50).unwrap();
+    scheduler.set_weight(&b, 50).unwrap();
+    assert_eq!(times_of_a(), 6);
+}
+
+#[test]
 fn round_robin_counts_its_turns_also_where_the_last_node_is_not_to_be_had() {
     let scheduler = with_policy(Policy::round_robin());
     let [_, _, last] =

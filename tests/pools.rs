@@ -248,6 +248,31 @@ fn when_a_pool_is_dropped_the_next_kind_of_node_has_one_of_its_own_again() {
 }
 
 #[test]
+fn routing_keys_are_spread_by_slots_and_move_only_to_or_from_the_pool_that_comes_or_goes() {
+    const KEYS: usize = 5_000;
+    let scheduler = scheduler();
+    let add = |id: &str, slots| add(&scheduler, worker(id, slots).service(id));
+    let nodes = [("a", 10), ("b", 20), ("c", 30), ("d", 40)].map(|(id, slots)| add(id, slots));
+    let pools = || -> Vec<String> {
+        let of = |key: usize| selected(&scheduler, &work().routing_key(key.to_le_bytes()));
+        (0..KEYS).map(of).collect()
+    };
+    let share = |pools: &[String], id: &str| pools.iter().filter(|found| *found == id).count() as f64 / KEYS as f64;
+    let first = pools();
+    for (id, expected) in [("a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.4)] {
+        assert!((share(&first, id) - expected).abs() < 0.02, "{id} has {}", share(&first, id));
+    }
+    add("e", 25);
+    let second = pools();
+    assert!((share(&second, "e") - 0.2).abs() < 0.02, "{}", share(&second, "e"));
+    assert!(first.iter().zip(&second).all(|(before, after)| before == after || after == "e"));
+    scheduler.deregister(&nodes[2]).unwrap();
+    let third = pools();
+    assert!(second.iter().zip(&third).all(|(before, after)| before == after || before == "c"));
+    assert!(third.iter().all(|id| id != "c"));
+}
+
+#[test]
 fn a_routing_key_keeps_to_one_pool_while_that_has_room() {
     let scheduler = scheduler();
     for n in 0..8 {

@@ -59,6 +59,32 @@ fn the_one_node_that_is_not_excluded_is_found_wherever_it_is_and_whoever_chooses
 }
 
 #[test]
+fn a_demand_prepared_by_one_scheduler_finds_nodes_of_whoever_is_asked() {
+    // Alike in all but their nodes' names, so that what one knows would fit the other.
+    let [first, second] = ["first", "second"].map(|id| {
+        let scheduler = scheduler();
+        add(&scheduler, worker(id, 1));
+        scheduler
+    });
+    let found = |scheduler: &Scheduler, prepared: &PreparedDemand| {
+        let selected = scheduler.select_prepared(prepared).expect("it has a node that is free");
+        let reserved = scheduler.reserve_prepared(prepared).expect("it has a slot that is free");
+        assert_eq!(reserved.node_id(), selected.node_id());
+        assert_eq!(in_flight(scheduler, &reserved.node_id()), 1);
+        reserved.node_id().to_string()
+    };
+    for _ in 0..2 {
+        let prepared = first.prepare(&work());
+        for _ in 0..2 {
+            assert_eq!(found(&first, &prepared), "first");
+            assert_eq!(found(&second, &prepared), "second");
+        }
+        let prepared = first.prepare(&work());
+        assert_eq!((found(&second, &prepared), found(&first, &prepared)), ("second".to_owned(), "first".to_owned()));
+    }
+}
+
+#[test]
 fn the_one_node_that_is_not_excluded_is_found_among_very_many() {
     let scheduler = scheduler();
     (0..40).for_each(|n| drop(add(&scheduler, worker(format!("n{n}"), 1).service(format!("s{}", n % 5)))));
@@ -83,6 +109,7 @@ fn without_nodes_nobody_can_do_it() {
     let refusal = refusal(&scheduler, &work());
     assert_eq!((kind(&scheduler, &work()), refusal.missing()), ("unsupported", &["service work".to_owned()][..]));
     assert_eq!((refusal.retry_after(), refusal.counts()), (None, ReasonCounts::default()));
+    assert_eq!(refusal.to_string(), "missing: service work");
 }
 
 #[test]
@@ -157,7 +184,8 @@ fn those_who_are_busy_are_counted_and_those_who_are_gone_beside_them() {
     fill(&scheduler, "r", &work());
     let refusal = refusal(&scheduler, &work());
     assert_eq!((refusal.counts().full, refusal.counts().draining), (2, 1));
-    assert!(refusal.to_string().contains("2 full, 1 draining"), "{refusal}");
+    assert_eq!(refusal.to_string().split(';').next(), Some("2 full, 1 draining"));
+    assert!(format!("{refusal:?}").contains("full: 2"), "{refusal:?}");
 }
 
 #[test]

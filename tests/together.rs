@@ -1,5 +1,6 @@
 //! The quick tests of the whole library in one program, which `cargo xtask mutants` links once a mutant rather than thirty
 //! times. Built only when it is asked for by name; elsewhere each file is a program of its own.
+#![allow(clippy::duplicate_mod, reason = "what they share is in each")]
 
 #[path = "bad_input.rs"]
 mod bad_input;

@@ -229,4 +229,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn freed_positions_come_again_in_their_order_and_in_a_large_pool_some_are_kept_back() {
+        let mut roster = Roster::default();
+        assert_eq!([0; 3].map(|_| roster.position()), [0, 1, 2]);
+        roster.free.extend([1, 0]);
+        assert_eq!([0; 3].map(|_| roster.position()), [1, 0, 3]);
+        roster.members = LARGE - 1;
+        roster.free.push_back(2);
+        assert_eq!([0; 2].map(|_| roster.position()), [2, 4]);
+        roster.members = LARGE;
+        roster.free.extend(100..100 + KEPT_BACK as u32);
+        assert_eq!(roster.position(), 5);
+        roster.free.push_back(3);
+        assert_eq!([0; 2].map(|_| roster.position()), [100, 6]);
+    }
 }

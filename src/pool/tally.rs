@@ -175,4 +175,17 @@ mod tests {
         tally.set_free(4);
         assert_eq!(tally.free(), 4);
     }
+
+    #[test]
+    fn a_duration_is_an_average_that_begins_with_the_first() {
+        let tally = Tally::default();
+        assert_eq!(tally.duration_ms(), 0);
+        for (ms, average) in [(160, 160), (320, 170), (10, 160), (160, 160), (0, 150)] {
+            tally.note_duration(ms);
+            assert_eq!(tally.duration_ms(), average);
+        }
+        let tally = Tally::default();
+        tally.note_duration(0);
+        assert_eq!(tally.duration_ms(), 1, "0 is none");
+    }
 }

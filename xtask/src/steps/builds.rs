@@ -15,6 +15,8 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
 
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // It is built when named, and not with all: the tests in it are programs of their own, too.
+    run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
     // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
     let mut targets =
         workspace.cargo(["clippy", "--locked", "--no-default-features", "--manifest-path", fuzz::MANIFEST]);
