@@ -34,6 +34,8 @@ mod policies;
 mod pools;
 #[path = "properties/main.rs"]
 mod properties;
+#[path = "regressions.rs"]
+mod regressions;
 #[path = "reproducible.rs"]
 mod reproducible;
 #[path = "retries.rs"]
