@@ -70,8 +70,6 @@ const ROUNDS: [Round; 3] = [
             "a_refusal_names_something_missing",
             "what_panicking_calls_have_seen",
             "a_cell_that_was_used_very_often",
-            "a_selection_that_is_kept_keeps",
-            "a_batch_pins_nothing",
             "whatever_the_time",
             "the_same_seed_gives",
             "a_node_is_found_however_often",
