@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::hint::black_box;
+use std::sync::Barrier;
 use std::thread;
 
 struct Unguarded(UnsafeCell<u64>);
@@ -13,7 +14,10 @@ unsafe impl Sync for Unguarded {}
 #[ignore = "wrong on purpose, for ThreadSanitizer to find"]
 fn two_threads_write_one_place() {
     static PLACE: Unguarded = Unguarded(UnsafeCell::new(0));
+    // Both are there before either writes: of one that is gone already, ThreadSanitizer may give the other the identity.
+    static BOTH: Barrier = Barrier::new(2);
     let write = |value: u64| {
+        BOTH.wait();
         for step in 0..1000 {
             // SAFETY: none. That is the flaw.
             unsafe { PLACE.0.get().write_volatile(value + step) };
