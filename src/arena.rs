@@ -8,7 +8,7 @@
 
 use std::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, Ordering, Zeroed, allocate, free, owned, sized_by_model};
+use crate::sync::{AtomicPtr, Ordering, Trail, Zeroed, allocate, free, owned, sized_by_model};
 
 /// Chunks of an arena: with this many even `FIRST = 1` goes to 2^27 items.
 const CHUNKS: usize = sized_by_model(27, 4, 12) as usize;
@@ -18,6 +18,8 @@ pub(crate) struct Arena<T, const FIRST: u32> {
     /// Of each chunk, where item 0 would be if the chunk went back that far: so that item `index` is `index` items on,
     /// with nothing to subtract. Null: not made yet.
     origins: [AtomicPtr<T>; CHUNKS],
+    /// Leads to the chunks themselves.
+    trail: Trail,
 }
 
 // SAFETY: it owns its items, as a `Box<[T]>` would.
@@ -29,7 +31,7 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
     const MASK: u32 = (1 << FIRST) - 1;
 
     pub(crate) fn new() -> Self {
-        Self { origins: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())) }
+        Self { origins: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())), trail: Trail::default() }
     }
 
     /// The chunk of item `index`.
@@ -88,9 +90,11 @@ impl<T: Zeroed, const FIRST: u32> Arena<T, FIRST> {
             assert!(!origin.is_null(), "memory is nowhere so low that the origin could be null");
             // Release: publishes the zeroed items to the Acquire in `get`.
             let won = slot.compare_exchange(std::ptr::null_mut(), origin, Ordering::Release, Ordering::Relaxed);
-            if won.is_err() {
+            match won {
+                // SAFETY: allocated just above; `drop` frees them.
+                Ok(_) => unsafe { self.trail.keep(items) },
                 // SAFETY: allocated just above, as many, and nobody else saw them.
-                unsafe { free(items, chunk_len(FIRST, chunk)) };
+                Err(_) => unsafe { free(items, chunk_len(FIRST, chunk)) },
             }
         }
         self.at(index)

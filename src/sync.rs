@@ -21,7 +21,7 @@ mod shipped {
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread_local;
 
-    pub(crate) use super::items::{allocate, free, zeroed_slice};
+    pub(crate) use super::items::{Trail, allocate, free, zeroed_slice};
     pub(crate) use arc_swap::ArcSwap;
     pub(crate) use crossbeam_channel as channel;
     pub(crate) use crossbeam_queue::SegQueue;
@@ -45,7 +45,7 @@ pub(crate) use imp::execution;
 #[cfg(slotyard_shuttle)]
 pub(crate) use imp::pin;
 pub(crate) use imp::{
-    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, allocate,
+    ArcSwap, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Map, Mutex, MutexGuard, OnceLock, SegQueue, Trail, allocate,
     channel, fence, free, owned, thread_local, zeroed_slice,
 };
 pub(crate) use std::sync::atomic::Ordering;

@@ -89,8 +89,7 @@ fn check_in_a_scheduler(languages: &[Language]) {
 /// A scheduler without nodes: the same one a few times, for making it takes as long as a hundred inputs.
 fn scheduler() -> Scheduler {
     thread_local!(static LAST: RefCell<(usize, Option<Scheduler>)> = const { RefCell::new((0, None)) });
-    /// A pool made takes a block of cells. After some more than this the cells' second chunk would come, which the leak
-    /// checker takes for lost: an arena keeps a pointer to before it.
+    /// Not for ever: an input that is found is to fail by itself.
     const TURNS: usize = 24;
     LAST.with_borrow_mut(|(turns, last)| {
         *turns += 1;

@@ -92,6 +92,16 @@ pub(crate) fn allocate<T: Zeroed>(len: usize) -> NonNull<T> {
     NonNull::from(Box::leak(zeroed_slice::<T>(len))).cast()
 }
 
+/// Nobody looks for what is lost here.
+#[derive(Debug, Default)]
+pub(crate) struct Trail;
+
+impl Trail {
+    /// # Safety
+    /// None is needed here.
+    pub(crate) unsafe fn keep<T>(&self, _: NonNull<T>) {}
+}
+
 /// Drops the items, and gives their memory back.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ mod counting;
 mod everything;
 mod flaws;
 mod holds;
+mod left;
 mod races;
 #[cfg(slotyard_sanitize_thread)]
 mod seen;

@@ -8,12 +8,12 @@
 //! before, and each only of what has gone unnoticed so far.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process;
 use crate::tools::{self, MUTANTS};
@@ -26,7 +26,7 @@ const CONFIG: &str = ".cargo/mutants.toml";
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Wish {
     /// Only these source files; all that `.cargo/mutants.toml` names, if none is named.
-    files: Vec<PathBuf>,
+    files: Vec<String>,
     /// So many mutants at a time. Each has a build of its own.
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
@@ -90,10 +90,22 @@ const ROUNDS: [Round; 3] = [
     Round { what: "all tests", programs: "--tests", skipped: &[], timeout: 600 },
 ];
 
-#[derive(Debug, Deserialize)]
+/// Of cargo-mutants.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Config {
+    /// The files that are changed.
+    examine_globs: Vec<String>,
     /// Mutants that no test notices.
     exclude_re: Vec<String>,
+}
+
+impl Config {
+    fn read(workspace: &Workspace) -> Result<Self> {
+        let path = workspace.root().join(CONFIG);
+        let text = fs::read_to_string(&path).with_context(|| format!("{CONFIG} could not be read"))?;
+        toml::from_str(&text).with_context(|| format!("{CONFIG} is not understood"))
+    }
 }
 
 /// Runs the rounds.
@@ -102,9 +114,17 @@ struct Config {
 /// When a mutant goes unnoticed in all of them, or one that is excused is not there.
 pub(crate) fn run(wish: &Wish, workspace: &Workspace) -> Result<()> {
     tools::ensure(&[&MUTANTS])?;
-    check_excuses(workspace)?;
+    let mut config = Config::read(workspace)?;
+    check_excuses(&config, workspace)?;
     let folder = workspace.target_dir().join("mutants");
     fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
+    // Named files would be added to those of the configuration.
+    if !wish.files.is_empty() {
+        config.examine_globs.clone_from(&wish.files);
+    }
+    let wished = folder.join("config.toml");
+    fs::write(&wished, toml::to_string(&config)?)
+        .with_context(|| format!("{} could not be written", wished.display()))?;
     for (number, round) in ROUNDS.iter().enumerate() {
         eprintln!("== round {} of {}: {}", number + 1, ROUNDS.len(), round.what);
         let unnoticed = go_round(round, wish, wish.iterate || number > 0, workspace, &folder)?;
@@ -124,9 +144,7 @@ fn go_round(round: &Round, wish: &Wish, iterate: bool, workspace: &Workspace, fo
     let mut cargo = workspace.cargo(["mutants", "--package", LIBRARY, "--no-shuffle", "--cap-lints=true"]);
     cargo.arg("--output").arg(folder).arg(format!("--jobs={}", wish.jobs));
     cargo.arg(format!("--timeout={}", round.timeout)).arg(format!("--cargo-arg={}", round.programs));
-    for file in &wish.files {
-        cargo.arg("--file").arg(file);
-    }
+    cargo.arg("--config").arg(folder.join("config.toml"));
     if iterate {
         cargo.arg("--iterate");
     }
@@ -150,10 +168,7 @@ fn go_round(round: &Round, wish: &Wish, iterate: bool, workspace: &Workspace, fo
 }
 
 /// Each excuse is for a mutant that there is: code that has gone takes its excuses with it.
-fn check_excuses(workspace: &Workspace) -> Result<()> {
-    let path = workspace.root().join(CONFIG);
-    let text = fs::read_to_string(&path).with_context(|| format!("{CONFIG} could not be read"))?;
-    let config: Config = toml::from_str(&text).with_context(|| format!("{CONFIG} is not understood"))?;
+fn check_excuses(config: &Config, workspace: &Workspace) -> Result<()> {
     let mut idle = Vec::new();
     for excuse in &config.exclude_re {
         let mut cargo = workspace.cargo(["mutants", "--list", "--no-config", "--package", LIBRARY, "--re", excuse]);
