@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use slotyard::{
-    Capabilities, ExclusionMode, Policy, PoolConfig, ResourceThresholds, Scheduler, SchedulerBuilder, SessionMode,
+    Candidate, Capabilities, Choose, Drawing, ExclusionMode, Policy, PoolConfig, ResourceThresholds, Scheduler,
+    SchedulerBuilder, SessionMode,
 };
 
 use super::ability::{Ability, TENANT};
@@ -77,6 +78,18 @@ impl Configured {
 
 const POLICIES: [&str; 4] = ["power of two", "random", "round robin", "least loaded"];
 
+/// A policy of one's own: the fullest of so many, so that it is the last slots that are found; or no preference.
+#[derive(Debug)]
+struct Fullest(u32);
+
+impl Choose for Fullest {
+    fn choose<'d>(&self, drawing: &mut Drawing<'d>) -> Option<Candidate<'d>> {
+        let drawn = (0..self.0).filter_map(|_| drawing.draw());
+        let fullest = drawn.max_by(|one, other| one.load().total_cmp(&other.load()));
+        fullest.filter(|candidate| candidate.capacity() != 1)
+    }
+}
+
 impl Setup {
     /// The setup that these bytes stand for; any do. The smaller they are, the plainer it is.
     pub(crate) fn of(bytes: [u8; SETUP_BYTES]) -> Self {
@@ -112,7 +125,7 @@ impl Setup {
             layout,
             zones: other & 1 == 1,
             max_pools,
-            policy: POLICIES[policy as usize % POLICIES.len()],
+            policy: if policy < 208 { POLICIES[policy as usize % POLICIES.len()] } else { "the fullest" },
             seed: seed.into(),
             fleet: [0, 1, 2, 3, 3, 4][seed as usize % 6],
             crowd: if attempts >= 240 { 40 } else { 0 },
@@ -156,6 +169,7 @@ impl Setup {
                 "random" => Policy::random(),
                 "round robin" => Policy::round_robin(),
                 "least loaded" => Policy::least_loaded(3),
+                "the fullest" => Policy::custom(Fullest(4)),
                 _ => Policy::power_of_two(),
             })
             .fallback(self.fallback)
