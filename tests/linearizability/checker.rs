@@ -135,6 +135,40 @@ fn an_attempt_ends_once_and_gives_its_slot_back_once() {
 }
 
 #[test]
+fn what_is_shown_of_a_job_was_so_at_an_instant() {
+    let shown = |attempt, state| Op::Shown { job: job(1), attempt, life: A, state };
+    let renew = Op::Renew { job: job(1), attempt: 1 };
+    let during =
+        |op: Op| explained_on_one_slot(&[(2, 9, create(0, 1, 1)), (8, 12, end(1, JobState::Failed)), (5, 6, op)]);
+    let after =
+        |op: Op| explained_on_one_slot(&[(2, 3, create(0, 1, 1)), (4, 5, end(1, JobState::Failed)), (6, 7, op)]);
+    assert!(during(Op::Unnamed(0)) && during(Op::Named(0, job(1))) && !during(Op::Named(0, job(2))));
+    assert!(during(shown(1, JobState::Reserved)));
+    assert!(!during(shown(2, JobState::Reserved)) && !during(shown(1, JobState::Failed)));
+    assert!(during(renew.clone()) && !after(renew));
+    assert!(!after(Op::Unnamed(0)) && after(Op::Named(0, job(1))));
+    assert!(after(shown(1, JobState::Failed)));
+    assert!(!after(shown(1, JobState::Reserved)) && !after(shown(1, JobState::Expired)));
+}
+
+#[test]
+fn a_job_is_moved_on_and_never_back() {
+    use JobState::{Dispatched, Reserved, Running};
+    let step = |state| Op::Move { job: job(1), attempt: 1, state };
+    let refused = |state, wanted| Op::NoMove { job: job(1), attempt: 1, state, wanted };
+    let one_then = |first: &Op, then: &Op| {
+        explained_on_one_slot(&[(2, 3, create(0, 1, 1)), (4, 5, first.clone()), (6, 7, then.clone())])
+    };
+    assert!(
+        one_then(&step(Dispatched), &step(Running)) && one_then(&step(Dispatched), &refused(Dispatched, Dispatched))
+    );
+    assert!(!one_then(&step(Running), &step(Dispatched)) && one_then(&step(Running), &refused(Running, Dispatched)));
+    assert!(!one_then(&step(Dispatched), &refused(Dispatched, Running)));
+    assert!(!one_then(&step(Dispatched), &refused(Reserved, Reserved)));
+    assert!(!one_then(&end(1, JobState::Failed), &step(Running)));
+}
+
+#[test]
 fn a_retry_has_both_slots_for_a_while_and_one_in_the_end() {
     let next = Slot::Attempt(job(1), 2);
     let (take, rebind) = (Op::Take(next, A), Op::Rebind { job: job(1), attempt: 2 });

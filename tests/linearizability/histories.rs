@@ -119,6 +119,10 @@ struct Seen {
     stale: u32,
     retried: u32,
     replaced: u32,
+    renewed: u32,
+    moved: u32,
+    shown_ended: u32,
+    named: u32,
 }
 
 impl Seen {
@@ -130,6 +134,10 @@ impl Seen {
                 Did::Tick(expired) => self.expired += expired.len() as u32,
                 Did::Stale(_) => self.stale += 1,
                 Did::Retry(..) => self.retried += 1,
+                Did::Renew(..) => self.renewed += 1,
+                Did::Move(..) => self.moved += 1,
+                Did::Shown(.., state) => self.shown_ended += u32::from(state.has_ended()),
+                Did::Named(_, job) => self.named += u32::from(job.is_some()),
                 _ => {}
             }
         }
@@ -163,6 +171,7 @@ fn jobs_on_one_node_are_explained_by_some_order() {
     let seen = explained(&kind, 1);
     assert!(seen.refused > 100 && seen.repeated > 100 && seen.denied > 100 && seen.expired > 10, "{seen:?}");
     assert!(seen.retried > 10, "{seen:?}");
+    assert!(seen.renewed > 100 && seen.moved > 100 && seen.shown_ended > 100 && seen.named > 100, "{seen:?}");
 }
 
 #[test]

@@ -41,6 +41,12 @@ pub(crate) enum Did {
     },
     CreateRefused(u8),
     End(JobId, u32, JobState),
+    Renew(JobId, u32),
+    Move(JobId, u32, JobState),
+    /// Looked up.
+    Shown(JobId, u32, Life, JobState),
+    /// Looked up by its request.
+    Named(u8, Option<JobId>),
     Denied(JobError),
     /// To this attempt.
     Retry(JobId, u32, Life),
@@ -151,9 +157,18 @@ pub(crate) fn steps(calls: &[Call], events: &[Event]) -> Vec<Step> {
                 add(Op::End { job: *job, attempt: *attempt, state: *state });
                 add(Op::Give(Slot::Attempt(*job, *attempt)));
             }
+            Did::Renew(job, attempt) => add(Op::Renew { job: *job, attempt: *attempt }),
+            Did::Move(job, attempt, state) => add(Op::Move { job: *job, attempt: *attempt, state: *state }),
+            Did::Shown(job, attempt, life, state) => {
+                add(Op::Shown { job: *job, attempt: *attempt, life: *life, state: *state });
+            }
+            Did::Named(request, job) => add(job.map_or(Op::Unnamed(*request), |job| Op::Named(*request, job))),
             Did::Denied(error) | Did::RetryDenied(error) => add(match *error {
                 JobError::StaleAttempt { job, attempt, current } => Op::StaleAttempt { job, attempt, current },
                 JobError::AlreadyEnded { job, attempt, state } => Op::AlreadyEnded { job, attempt, state },
+                JobError::InvalidTransition { job, attempt, state, wanted } => {
+                    Op::NoMove { job, attempt, state, wanted }
+                }
                 ref other => panic!("{other}: no call was to give that"),
             }),
             Did::Retry(job, attempt, life) => {

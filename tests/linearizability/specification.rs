@@ -69,6 +69,34 @@ pub(crate) enum Op {
         attempt: u32,
         state: JobState,
     },
+    Renew {
+        job: JobId,
+        attempt: u32,
+    },
+    /// Dispatched, or running.
+    Move {
+        job: JobId,
+        attempt: u32,
+        state: JobState,
+    },
+    /// Refused, because it is in this state.
+    NoMove {
+        job: JobId,
+        attempt: u32,
+        state: JobState,
+        wanted: JobState,
+    },
+    /// What a look-up of the job shows.
+    Shown {
+        job: JobId,
+        attempt: u32,
+        life: Life,
+        state: JobState,
+    },
+    /// The request id has a job, this one.
+    Named(u8, JobId),
+    /// The request id has none.
+    Unnamed(u8),
     /// Refused, because this is the job's attempt now.
     StaleAttempt {
         job: JobId,
@@ -94,7 +122,13 @@ pub(crate) struct Node {
 pub(crate) struct Job {
     attempt: u32,
     life: Life,
-    ended: Option<JobState>,
+    state: JobState,
+}
+
+impl Job {
+    fn is_active(&self, attempt: u32) -> bool {
+        self.attempt == attempt && !self.state.has_ended()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -155,7 +189,7 @@ impl State {
             Op::Give(slot) => {
                 if let Slot::Attempt(job, attempt) = slot {
                     let job = self.jobs.get(&job)?;
-                    ensure(job.attempt > attempt || job.ended.is_some())?;
+                    ensure(job.attempt > attempt || job.state.has_ended())?;
                 }
                 self.held.remove(&slot)?;
             }
@@ -168,7 +202,7 @@ impl State {
                     ensure(attempt == 1 && self.is_free(life) && !self.jobs.contains_key(&job))?;
                     self.requests.insert(request, job);
                     self.held.insert(Slot::Attempt(job, 1), life);
-                    self.jobs.insert(job, Job { attempt, life, ended: None });
+                    self.jobs.insert(job, Job { attempt, life, state: JobState::Reserved });
                 }
             },
             Op::CreateRefused { request, spare, excused } => {
@@ -177,24 +211,39 @@ impl State {
             Op::Rebind { job, attempt } => {
                 let life = *self.held.get(&Slot::Attempt(job, attempt))?;
                 let known = self.jobs.get_mut(&job)?;
-                let may = !matches!(known.ended, Some(JobState::Completed | JobState::Cancelled));
+                let may = !matches!(known.state, JobState::Completed | JobState::Cancelled);
                 ensure(known.attempt + 1 == attempt && may)?;
-                *known = Job { attempt, life, ended: None };
+                *known = Job { attempt, life, state: JobState::Reserved };
             }
             Op::End { job, attempt, state } => {
                 let life = self.jobs.get(&job)?.life;
                 // Orphaned is only who has lost his node.
                 ensure(state != JobState::Orphaned || !self.is_there(life))?;
                 let known = self.jobs.get_mut(&job)?;
-                ensure(known.attempt == attempt && known.ended.is_none())?;
-                known.ended = Some(state);
+                ensure(known.is_active(attempt))?;
+                known.state = state;
             }
+            Op::Renew { job, attempt } => ensure(self.jobs.get(&job)?.is_active(attempt))?,
+            Op::Move { job, attempt, state } => {
+                let known = self.jobs.get_mut(&job)?;
+                ensure(known.is_active(attempt) && known.state < state)?;
+                known.state = state;
+            }
+            Op::NoMove { job, attempt, state, wanted } => {
+                let known = self.jobs.get(&job)?;
+                ensure(known.is_active(attempt) && known.state == state && state >= wanted)?;
+            }
+            Op::Shown { job, attempt, life, state } => {
+                ensure(*self.jobs.get(&job)? == Job { attempt, life, state })?;
+            }
+            Op::Named(request, job) => ensure(self.requests.get(&request) == Some(&job))?,
+            Op::Unnamed(request) => ensure(!self.requests.contains_key(&request))?,
             Op::StaleAttempt { job, attempt, current } => {
                 ensure(attempt != current && self.jobs.get(&job)?.attempt == current)?;
             }
             Op::AlreadyEnded { job, attempt, state } => {
                 let known = self.jobs.get(&job)?;
-                ensure(known.attempt == attempt && known.ended == Some(state))?;
+                ensure(known.attempt == attempt && known.state == state && state.has_ended())?;
             }
         }
         Some(())

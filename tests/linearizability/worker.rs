@@ -141,7 +141,7 @@ impl<'s, 'a> Worker<'s, 'a> {
 
     fn change_a_job(&mut self) {
         let scheduler = self.shared.scheduler;
-        match self.random.u8(..20) {
+        match self.random.u8(..24) {
             0..8 => self.create(),
             8..13 if !self.seen.is_empty() => {
                 let (job, attempt) = self.seen[self.random.usize(..self.seen.len())];
@@ -157,6 +157,8 @@ impl<'s, 'a> Worker<'s, 'a> {
             }
             13 | 14 if !self.seen.is_empty() => self.retry(),
             15 if self.ticks.is_some() => self.tick(),
+            20 | 21 if !self.seen.is_empty() => self.keep_alive(),
+            22 | 23 if !self.seen.is_empty() => self.look_up(),
             16 | 17 if !self.held.is_empty() => self.give_back(),
             18 => self.timed(|_| match scheduler.select(&Demand::new()) {
                 Ok(chosen) => Did::Select((number(chosen.node_id()), chosen.incarnation())),
@@ -189,6 +191,31 @@ impl<'s, 'a> Worker<'s, 'a> {
             }
             Err(CreateJobError::NoNode(_)) => Did::CreateRefused(number),
             Err(error) => panic!("{error}"),
+        });
+    }
+
+    fn keep_alive(&mut self) {
+        let (job, attempt) = self.seen[self.random.usize(..self.seen.len())];
+        let (call, did): (fn(&Scheduler, JobId, u32) -> _, _) = match self.random.u8(..3) {
+            0 => (Scheduler::renew, Did::Renew(job, attempt)),
+            1 => (Scheduler::dispatched, Did::Move(job, attempt, JobState::Dispatched)),
+            _ => (Scheduler::running, Did::Move(job, attempt, JobState::Running)),
+        };
+        self.timed(|worker| call(worker.shared.scheduler, job, attempt).map_or_else(Did::Denied, |()| did));
+    }
+
+    fn look_up(&mut self) {
+        if self.random.bool() {
+            let request = self.random.u8(..self.shared.requests);
+            return self.timed(|worker| {
+                let found = worker.shared.scheduler.job_by_request(&request.to_string());
+                Did::Named(request, found.map(|view| view.id))
+            });
+        }
+        let (job, _) = self.seen[self.random.usize(..self.seen.len())];
+        self.timed(|worker| {
+            let view = worker.shared.scheduler.job(job).expect("none of so few is forgotten");
+            Did::Shown(job, view.attempt, (number(&view.node_id), view.incarnation), view.state)
         });
     }
 
