@@ -109,3 +109,23 @@ impl<T> Drop for WriterGuard<'_, T> {
         }
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::stats::{Gauges, Meters};
+
+    #[test]
+    fn of_locks_that_were_not_waited_for_the_first_is_measured_and_one_in_64_for_all() {
+        let (lock, meters) = (WriterLock::new("a", ()), Meters::new());
+        let counted = |turns: u32| {
+            (0..turns).for_each(|_| drop(lock.lock(&meters.locks)));
+            let stats = meters.read(Gauges::default());
+            (stats.writer_lock_wait.count, stats.writer_lock_hold.count)
+        };
+        assert_eq!(counted(1), (1, 1));
+        assert_eq!(counted(MEASURED - 1), (1, 1));
+        assert_eq!(counted(1), (65, 65));
+        assert_eq!(counted(MEASURED), (129, 129));
+    }
+}

@@ -323,11 +323,29 @@ mod tests {
 
     #[test]
     fn threads_draw_apart() {
-        let threads = Threads::new(Some(7));
-        let here = (draw(&threads), threads.ordinal());
-        let there = std::thread::scope(|scope| scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap());
-        assert_ne!(here, there);
-        assert_eq!((here.1, there.1), (0, 1));
+        for seed in [0, 7, u64::MAX] {
+            let threads = Threads::new(Some(seed));
+            let here = (draw(&threads), threads.ordinal());
+            let there = std::thread::scope(|scope| scope.spawn(|| (draw(&threads), threads.ordinal())).join().unwrap());
+            assert_ne!(here.0, there.0);
+            assert_eq!((here.1, there.1), (0, 1));
+        }
+    }
+
+    #[test]
+    fn schedulers_have_numbers_of_their_own() {
+        assert_ne!(Threads::new(Some(7)).scheduler(), Threads::new(Some(7)).scheduler());
+    }
+
+    #[test]
+    fn turns_come_round_as_rarely_as_is_asked() {
+        for rarity in 1..8 {
+            let mut random = Random::new(7);
+            let draws = 1 << 16;
+            let turns = (0..draws).filter(|_| (random.is_turn(rarity), random.next()).0).count();
+            let expected = draws >> rarity;
+            assert!(turns.abs_diff(expected) <= expected / 8, "{turns} in {draws}, not {expected}");
+        }
     }
 
     #[test]
@@ -357,6 +375,13 @@ mod tests {
             assert_eq!(Threads::new(Some(7)).ordinal(), 0);
         }
         assert!(KEPT.with_borrow(|kept| kept.others.len()) <= REMEMBERED);
+        // Nor do those hold it back that are there.
+        let there: Vec<Threads> = (0..2 * REMEMBERED).map(|_| Threads::new(Some(7))).collect();
+        for _ in 0..10 * REMEMBERED {
+            there.iter().for_each(|threads| assert_eq!(threads.ordinal(), 0));
+            assert_eq!(Threads::new(Some(7)).ordinal(), 0);
+        }
+        assert!(KEPT.with_borrow(|kept| kept.others.len()) <= there.len() + REMEMBERED);
     }
 
     #[test]

@@ -248,6 +248,15 @@ fn resource_use_is_a_number_from_0_to_1() {
             scheduler.heartbeat(&handle, &Heartbeat::alive().resources(of(good))).unwrap();
         }
     }
+    // Several at once: the first is named.
+    let pairs = [(2.0, 3.0, 0.0, 0.0), (0.0, 2.0, 0.0, 3.0), (2.0, 3.0, 4.0, 5.0)];
+    for (cpu, memory, gpu, gpu_memory) in pairs {
+        let beat = Heartbeat::alive().resources(ResourceUse { cpu, memory, gpu, gpu_memory });
+        let first = if cpu > 1.0 { "cpu" } else { "memory" };
+        let error = refuses(&scheduler, |s| s.heartbeat(&handle, &beat));
+        assert!(matches!(error, HeartbeatError::InvalidResource { resource, value: 2.0, .. } if resource == first));
+        refuses(&scheduler, |s| s.heartbeat_by_id("a", &beat));
+    }
 }
 
 #[test]

@@ -23,9 +23,12 @@ fn events_tell_the_life_of_a_node_in_order() {
     scheduler.heartbeat(&handle, &Heartbeat::ready()).unwrap();
     scheduler.undrain(&handle).unwrap();
     assert_eq!(drain(&events), []);
-    scheduler.drain(&handle).unwrap();
+    scheduler.set_capacity(&handle, 2).unwrap();
+    assert_eq!(drain(&events), []);
     scheduler.drain(&handle).unwrap();
     assert_eq!(drain(&events), [Event::NodeDrained { node: node.clone(), incarnation }]);
+    scheduler.drain(&handle).unwrap();
+    assert_eq!(drain(&events), []);
     scheduler.undrain(&handle).unwrap();
     assert_eq!(drain(&events), [up()]);
     scheduler.tick(secs(15));

@@ -254,11 +254,17 @@ fn the_time_that_a_policy_takes_is_not_taken_off_the_lease() {
         let job = scheduler.create_job(&request).unwrap();
         assert!(meanwhile.was_done());
         scheduler.heartbeat_by_id("a", &Heartbeat::ready()).unwrap();
+        scheduler.dispatched(job.id(), 1).unwrap();
         scheduler.tick(secs(number * 100 + 21));
-        assert_eq!(job.state(), JobState::Reserved);
+        assert_eq!(job.state(), JobState::Dispatched);
         scheduler.tick(secs(number * 100 + 22));
         assert_eq!(job.state(), JobState::Expired);
         scheduler.tick(secs(100));
         scheduler.heartbeat_by_id("a", &Heartbeat::ready()).unwrap();
     }
+    let latency = scheduler.stats().dispatch_latency;
+    assert!(
+        latency.count == 2 && latency.max < ms(1),
+        "nor does it count as time until the job was dispatched: {latency:?}"
+    );
 }

@@ -241,6 +241,15 @@ fn when_a_pool_is_dropped_the_next_kind_of_node_has_one_of_its_own_again() {
     scheduler.deregister(&a).unwrap();
     add(&scheduler, NodeSpec::new("c").service("third").ready());
     assert_eq!(peopled_pools(&scheduler), ["mixed", "third"]);
+    // One that can do nothing in particular is in the mixed pool, too, as long as there is no room for its own.
+    let d = add(&scheduler, NodeSpec::new("d").ready());
+    let c = handle(&scheduler, "c");
+    assert_eq!(scheduler.node("d").unwrap().pools, ["mixed"]);
+    scheduler.deregister(&c).unwrap();
+    scheduler.update(&d, Capabilities::new()).unwrap();
+    assert_eq!(peopled_pools(&scheduler), ["any", "mixed"]);
+    scheduler.deregister(&d).unwrap();
+    add(&scheduler, NodeSpec::new("c").service("third").ready());
     // Those in the mixed pool are found there all the while, and may leave it.
     assert_eq!(selected(&scheduler, &Demand::new().service("other")), "b");
     scheduler.update(&b, Capabilities::new().service("third")).unwrap();

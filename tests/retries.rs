@@ -110,6 +110,24 @@ fn every_node_is_tried_before_one_is_tried_again() {
 }
 
 #[test]
+fn of_the_nodes_tried_before_the_latest_32_are_kept_off() {
+    let ids: Vec<String> = (0..33).map(|n| n.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let configured = builder().max_attempts(100).retry_exclusion(ExclusionMode::Hard);
+    let (scheduler, _) = fleet(configured, &ids, 1);
+    let mut job = create(&scheduler, "r", work());
+    let mut nodes = vec![job.node_id().to_owned()];
+    for attempt in 1..100 {
+        scheduler.fail(job.id(), attempt).unwrap();
+        job = scheduler.retry(job.id(), attempt).unwrap();
+        nodes.push(job.node_id().to_owned());
+    }
+    assert_eq!(nodes[..33].iter().collect::<BTreeSet<_>>().len(), 33);
+    // Of all nodes that leaves one: that of 33 attempts ago.
+    assert!(nodes.windows(34).all(|window| window[0] == window[33]), "{nodes:?}");
+}
+
+#[test]
 fn a_hard_rule_against_nodes_tried_before_holds() {
     let (scheduler, _) = fleet(builder().retry_exclusion(ExclusionMode::Hard), &["a", "b"], 1);
     let job = create(&scheduler, "r", work());

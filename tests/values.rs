@@ -53,6 +53,18 @@ fn handles_and_jobs_are_shown_by_what_they_are_of() {
 }
 
 #[test]
+fn what_was_chosen_is_shown_with_its_slots() {
+    let scheduler = scheduler();
+    add(&scheduler, worker("a", 3));
+    let reservation = scheduler.reserve(&work()).unwrap();
+    let selection = scheduler.select(&work()).unwrap();
+    assert_eq!((selection.node_id(), selection.in_flight(), selection.capacity()), ("a", 1, 3));
+    assert_eq!(format!("{selection:?}"), "Selection { node_id: \"a\", in_flight: 1 }");
+    assert_eq!(format!("{reservation:?}"), format!("Reservation {{ node: {:?} }}", reservation.node()));
+    assert!(format!("{scheduler:?}").starts_with("Scheduler { stats: Stats {"));
+}
+
+#[test]
 fn capabilities_are_shown_with_all_that_they_are() {
     let shown = format!("{:?}", Capabilities::new().asr(["zh"]).label("zone", "eu"));
     assert_eq!(format!("{:?} {0}", Service::ASR), "asr asr");

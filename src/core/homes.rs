@@ -338,6 +338,40 @@ mod tests {
     }
 
     #[test]
+    fn who_stays_at_home_is_sooner_given_another_after_leaving_it() {
+        let absence = |stayed: u64| {
+            let mut stay = Stay { absent: 16, given: true, from: 0 };
+            (0..stayed).for_each(|_| assert!(stay.renew(100, true)));
+            assert!(!stay.renew(100, false));
+            stay.from - 100
+        };
+        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(absence), [32, 16, 8, 4, 2, 1, 1]);
+    }
+
+    #[test]
+    fn tests_are_frequent_while_a_home_seems_fuller() {
+        let (homes, _) = shared_out(&[BUSY, BUSY]);
+        assert_eq!([homes.rarity(0), homes.rarity(1)], [RARELY; 2]);
+        homes.note(0, Greater);
+        assert_eq!([homes.rarity(0), homes.rarity(1)], [OFTEN, RARELY]);
+        homes.note(0, Equal);
+        assert_eq!(homes.rarity(0), RARELY);
+    }
+
+    #[test]
+    fn homes_are_shared_out_by_what_was_selected_and_reserved() {
+        for homes in [true, false] {
+            let core = Core::new(crate::SchedulerBuilder::default().manual_maintenance().homes(homes).check().unwrap());
+            let mut census = Census::default();
+            for (thread, count) in [(0, Count::selected), (1, Count::reserved)] {
+                (0..BUSY).for_each(|_| core.meters.counts.add(thread, count));
+            }
+            core.share_out_homes(&mut census);
+            assert_eq!([0, 1, 2].map(|thread| !core.homes.of(thread).is_whole()), [homes, homes, false]);
+        }
+    }
+
+    #[test]
     fn homes_move_on() {
         let (homes, mut census) = (Homes::new(), Census::default());
         let origins: Vec<u32> = (1..=3 * STAY)

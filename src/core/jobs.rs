@@ -216,7 +216,7 @@ impl Core {
         };
         // The lease begins now, however long a policy has taken.
         let now = self.clock.now();
-        let (here, wish) = (Here { now, ..here }, Wish { now, deadline: self.deadline(now, wish.lease), ..wish });
+        let wish = Wish { now, deadline: self.deadline(now, wish.lease), ..wish };
         let (job, attempt) = self.begin(vacancy, held, wish, key, spot, here, pin)?;
         if let Some(conversation) = conversation {
             self.note(conversation, attempt, pin);
@@ -464,5 +464,12 @@ mod tests {
         let one = core.prehash("one");
         assert!(core.jobs.find(&one, &pin).is_ok());
         assert!(core.jobs.find(&Prehashed { hash: one.hash, text: "two" }, &pin).is_err());
+    }
+
+    #[test]
+    fn a_lease_lasts_a_tick_longer_where_the_clock_may_be_behind_by_one() {
+        let builder = || SchedulerBuilder::default().tick_interval(Duration::from_millis(70));
+        let ends = |builder: SchedulerBuilder| Core::new(builder.check().unwrap()).deadline(1000, 500);
+        assert_eq!((ends(builder()), ends(builder().manual_maintenance())), (1570, 1500));
     }
 }

@@ -250,18 +250,18 @@ impl Core {
         let share = Share { state: NodeState::of(cell.word().flags()), capacity: basis.capacity };
         let mut before = self.places(node, pin).to_vec();
         let had = before.len();
-        let mut joined = 0;
+        let mut has_joined = false;
         let places: Few<Place<'_>> = seats
             .iter()
             .map(|seat| match before.iter().position(|old| self.is_seated(old, seat)) {
                 Some(place) => before.swap_remove(place),
                 None => {
-                    joined += 1;
+                    has_joined = true;
                     self.join(*seat, &node.id, Some(node.cell), basis.weight, share, pin).0
                 }
             })
             .collect();
-        if joined == 0 && places.len() == had {
+        if !has_joined && places.len() == had {
             return;
         }
         let marks = places.clone();
