@@ -5,8 +5,9 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::*;
+use slotyard::limits::MAX_EXCLUSIONS;
 use slotyard::{
-    Event, ExclusionMode, Job, JobError, JobId, JobRequest, JobState, NodeHandle, RetryError, Scheduler,
+    Demand, Event, ExclusionMode, Job, JobError, JobId, JobRequest, JobState, NodeHandle, RetryError, Scheduler,
     SchedulerBuilder, SessionMode,
 };
 
@@ -125,6 +126,31 @@ fn of_the_nodes_tried_before_the_latest_32_are_kept_off() {
     assert_eq!(nodes[..33].iter().collect::<BTreeSet<_>>().len(), 33);
     // Of all nodes that leaves one: that of 33 attempts ago.
     assert!(nodes.windows(34).all(|window| window[0] == window[33]), "{nodes:?}");
+}
+
+#[test]
+fn excluded_nodes_those_tried_before_and_the_sessions_last_are_all_kept_off_at_once() {
+    let configured = builder()
+        .max_attempts(100)
+        .retry_exclusion(ExclusionMode::Hard)
+        .session_mode(SessionMode::Spread(ExclusionMode::Hard));
+    let scheduler = build(configured);
+    let excluded: Vec<String> = (0..MAX_EXCLUSIONS).map(|n| format!("excluded-{n}")).collect();
+    add_workers(&scheduler, &excluded, 1);
+    add_workers(&scheduler, (0..32).map(|n| format!("tried-{n}")), 1);
+    let demand = work().exclude(&excluded, ExclusionMode::Hard);
+    let job = scheduler.create_job(&JobRequest::new("r", demand).session("s")).unwrap();
+    for attempt in 1..32 {
+        scheduler.fail(job.id(), attempt).unwrap();
+        scheduler.retry(job.id(), attempt).unwrap();
+    }
+    scheduler.fail(job.id(), 32).unwrap();
+    add(&scheduler, worker("last", 2).service("special"));
+    scheduler.create_job(&JobRequest::new("q", Demand::new().service("special")).session("s")).unwrap();
+    let error = refuses(&scheduler, |s| s.retry(job.id(), 32));
+    assert!(matches!(error, RetryError::NoNode(no_node) if no_node.kind() == "busy"));
+    add(&scheduler, worker("new", 1));
+    assert_eq!(scheduler.retry(job.id(), 32).unwrap().node_id(), "new");
 }
 
 #[test]
