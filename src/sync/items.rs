@@ -10,9 +10,8 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::Zeroed;
+use super::{AtomicPtr, Ordering, Zeroed};
 
 /// What stands before the items.
 #[derive(Debug)]
