@@ -126,8 +126,10 @@ mod tests {
         assert_eq!(pace.step(ms(10)), (ms(10), None));
         assert_eq!(pace.step(year), (ms(1_010), Some(year - ms(10))));
         assert_eq!(pace.step(year + ms(10)), (ms(1_020), None));
+        // The longest that is not too long.
+        assert_eq!(pace.step(year + ms(1_010)), (ms(2_020), None));
         // A clock of the machine that stands still is no step.
-        assert_eq!(pace.step(year + ms(10)), (ms(1_020), None));
+        assert_eq!(pace.step(year + ms(1_010)), (ms(2_020), None));
         // With a short timeout it is half of that.
         assert_eq!(Pace::new(ms(10), ms(40)).step(year), (ms(20), Some(year)));
     }

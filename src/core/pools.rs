@@ -242,6 +242,16 @@ mod tests {
     use crate::node::NodeSpec;
 
     #[test]
+    fn threads_turn_at_a_few_places_each_at_the_same() {
+        let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
+        let pin = crate::sync::pin();
+        let pool = core.snapshot(&pin).table().iter().next().unwrap();
+        let places: Vec<_> = (0..64).chain([u32::MAX]).map(|thread| std::ptr::from_ref(pool.rotor(thread))).collect();
+        assert_eq!(places.iter().collect::<HashSet<_>>().len(), 16);
+        assert_eq!(places[..16], places[16..32]);
+    }
+
+    #[test]
     fn pools_are_made_and_dropped_when_the_count_of_those_ever_made_comes_round() {
         let core = Core::new(SchedulerBuilder::default().manual_maintenance().check().unwrap());
         core.topology.writer.lock(&core.meters.locks).births = u32::MAX - 2;

@@ -31,7 +31,8 @@ pub(super) struct Leaf {
 #[repr(align(64))]
 struct Line([Leaf; LINE]);
 
-const LINE: usize = 4;
+/// Leaves on a line.
+pub(super) const LINE: usize = 4;
 
 // SAFETY: atomic integers.
 unsafe impl Zeroed for Line {}

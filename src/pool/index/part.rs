@@ -5,6 +5,7 @@
 //! or frees a node there.) So a part may be half a line longer or shorter than the home, which is little beside it but in
 //! the smallest pools; there, a thread may find its home too full and leave it.
 
+use super::leaf;
 use super::word::FANOUT;
 use crate::random::{Random, Stretch};
 
@@ -13,7 +14,7 @@ use crate::random::{Random, Stretch};
 const WITH_HOMES: u32 = 512;
 
 /// Positions whose leaves are on one cache line.
-const LINE: u32 = FANOUT * 4;
+const LINE: u32 = FANOUT * leaf::LINE as u32;
 
 /// Positions in a row, going round. See the module's documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +139,14 @@ mod tests {
     fn small_pools_have_no_parts() {
         let home = Stretch::new(1 << 31, 3 << 30);
         assert_eq!(Part::of(WITH_HOMES - 1, home).len, WITH_HOMES - 1);
+        assert_eq!(Part::of(WITH_HOMES, home).len, WITH_HOMES / 4);
         assert_eq!((Part::of(1024, home).first, Part::of(1024, home).len), (512, 256));
+    }
+
+    #[test]
+    fn a_part_ends_at_the_line_that_is_nearest() {
+        let of = |hundredths: u64| Part::of(1280, Stretch::new(0, (hundredths << Stretch::BITS) / 100));
+        assert_eq!([24, 26, 34, 36].map(|end| of(end).len), [256, 384, 384, 512]);
+        assert!(!of(26).is_whole() && of(100).is_whole() && of(26).all() == 1280);
     }
 }
