@@ -21,6 +21,16 @@ fn total_in_flight(scheduler: &Scheduler) -> u32 {
     scheduler.nodes().iter().map(|view| view.in_flight).sum()
 }
 
+/// The nodes of so many attempts of a job, of which each fails but the last.
+fn nodes_of_attempts(scheduler: &Scheduler, job: &Job, attempts: u32) -> Vec<String> {
+    let mut nodes = vec![job.node_id().to_string()];
+    for attempt in 1..attempts {
+        scheduler.fail(job.id(), attempt).unwrap();
+        nodes.push(scheduler.retry(job.id(), attempt).unwrap().node_id().to_string());
+    }
+    nodes
+}
+
 type End = fn(&Scheduler, &Job);
 
 /// The ways in which an attempt may come to an end that allows another.
@@ -100,13 +110,7 @@ fn attempts_are_bounded() {
 #[test]
 fn every_node_is_tried_before_one_is_tried_again() {
     let (scheduler, _) = fleet(builder().max_attempts(10), &["a", "b", "c", "d", "e"], 1);
-    let mut job = create(&scheduler, "r", work());
-    let mut nodes = vec![job.node_id().to_string()];
-    for attempt in 1..10 {
-        scheduler.fail(job.id(), attempt).unwrap();
-        job = scheduler.retry(job.id(), attempt).unwrap();
-        nodes.push(job.node_id().to_string());
-    }
+    let nodes = nodes_of_attempts(&scheduler, &create(&scheduler, "r", work()), 10);
     assert_eq!(nodes[..5].iter().collect::<BTreeSet<_>>().len(), 5, "{nodes:?}");
 }
 
@@ -116,13 +120,7 @@ fn of_the_nodes_tried_before_the_latest_32_are_kept_off() {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let configured = builder().max_attempts(100).retry_exclusion(ExclusionMode::Hard);
     let (scheduler, _) = fleet(configured, &ids, 1);
-    let mut job = create(&scheduler, "r", work());
-    let mut nodes = vec![job.node_id().to_owned()];
-    for attempt in 1..100 {
-        scheduler.fail(job.id(), attempt).unwrap();
-        job = scheduler.retry(job.id(), attempt).unwrap();
-        nodes.push(job.node_id().to_owned());
-    }
+    let nodes = nodes_of_attempts(&scheduler, &create(&scheduler, "r", work()), 100);
     assert_eq!(nodes[..33].iter().collect::<BTreeSet<_>>().len(), 33);
     // Of all nodes that leaves one: that of 33 attempts ago.
     assert!(nodes.windows(34).all(|window| window[0] == window[33]), "{nodes:?}");
@@ -140,10 +138,7 @@ fn excluded_nodes_those_tried_before_and_the_sessions_last_are_all_kept_off_at_o
     add_workers(&scheduler, (0..32).map(|n| format!("tried-{n}")), 1);
     let demand = work().exclude(&excluded, ExclusionMode::Hard);
     let job = scheduler.create_job(&JobRequest::new("r", demand).session("s")).unwrap();
-    for attempt in 1..32 {
-        scheduler.fail(job.id(), attempt).unwrap();
-        scheduler.retry(job.id(), attempt).unwrap();
-    }
+    nodes_of_attempts(&scheduler, &job, 32);
     scheduler.fail(job.id(), 32).unwrap();
     add(&scheduler, worker("last", 2).service("special"));
     scheduler.create_job(&JobRequest::new("q", Demand::new().service("special")).session("s")).unwrap();
