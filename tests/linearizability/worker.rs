@@ -157,13 +157,13 @@ impl<'s, 'a> Worker<'s, 'a> {
             }
             13 | 14 if !self.seen.is_empty() => self.retry(),
             15 if self.ticks.is_some() => self.tick(),
-            20 | 21 if !self.seen.is_empty() => self.keep_alive(),
-            22 | 23 if !self.seen.is_empty() => self.look_up(),
             16 | 17 if !self.held.is_empty() => self.give_back(),
             18 => self.timed(|_| match scheduler.select(&Demand::new()) {
                 Ok(chosen) => Did::Select((number(chosen.node_id()), chosen.incarnation())),
                 Err(_) => Did::Refused,
             }),
+            20 | 21 if !self.seen.is_empty() => self.keep_alive(),
+            22 | 23 if !self.seen.is_empty() => self.look_up(),
             _ => {
                 let name = self.shared.names.fetch_add(1, Ordering::Relaxed);
                 self.timed(|worker| match scheduler.reserve(&Demand::new()) {
