@@ -20,10 +20,42 @@ pub(crate) struct Held {
     pub(crate) pool: Option<Arc<Lent>>,
 }
 
-/// Bits of the entry in [`Attempt::entered`]; above them are those of the lodging, then `AGAIN`.
-const ENTRY_BITS: u32 = 28;
-/// An earlier attempt had ended when this one was bound.
-const AGAIN: u32 = 1 << (ENTRY_BITS + Lodging::BITS);
+/// Where the node has entered an attempt, and what else fits into the word: from the lowest bit on 28 of the entry, two of
+/// the lodging, and one that says that an earlier attempt had ended when this one was bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entered(u32);
+
+impl Entered {
+    const ENTRY_BITS: u32 = 28;
+    const ENTRY: u32 = (1 << Self::ENTRY_BITS) - 1;
+    const LODGING: u32 = (1 << Lodging::BITS) - 1;
+    const AGAIN: u32 = 1 << (Self::ENTRY_BITS + Lodging::BITS);
+
+    #[inline(always)]
+    const fn new(entry: u32, lodging: Lodging) -> Self {
+        debug_assert!(entry <= Self::ENTRY, "a node has fewer slots");
+        Self(entry | lodging.bits() << Self::ENTRY_BITS)
+    }
+
+    #[inline(always)]
+    const fn entry(self) -> u32 {
+        self.0 & Self::ENTRY
+    }
+
+    #[inline(always)]
+    const fn lodging(self) -> Lodging {
+        Lodging::of(self.0 >> Self::ENTRY_BITS & Self::LODGING)
+    }
+
+    #[inline(always)]
+    const fn ends_again(self) -> bool {
+        self.0 & Self::AGAIN != 0
+    }
+
+    const fn with_again(self, again: bool) -> Self {
+        Self(if again { self.0 | Self::AGAIN } else { self.0 & !Self::AGAIN })
+    }
+}
 
 /// An attempt. Nothing but the deadline changes once it is bound. Aligned for the state in the low bits of its
 /// address, see [`binding`](super::binding).
@@ -32,8 +64,7 @@ const AGAIN: u32 = 1 << (ENTRY_BITS + Lodging::BITS);
 pub(crate) struct Attempt {
     /// From 1 on.
     pub(crate) number: u32,
-    /// Where the node has entered it, and which pool it is of: see [`Attempt::entry`].
-    entered: u32,
+    entered: Entered,
     pub(crate) node: Arc<Node>,
     /// Its own reference of its pool, if the node does not keep that.
     pool: Option<Arc<Lent>>,
@@ -68,11 +99,10 @@ impl Attempt {
     #[inline(always)]
     pub(super) unsafe fn write(to: *mut Self, number: u32, held: Held, reserved_at: u64, deadline: u64) {
         let Held { node, entry, lodging, pool } = held;
-        debug_assert!(entry < 1 << ENTRY_BITS, "a node has fewer slots");
         // SAFETY: the memory is the caller's, and these are all fields.
         unsafe {
             (&raw mut (*to).number).write(number);
-            (&raw mut (*to).entered).write(entry | lodging.bits() << ENTRY_BITS);
+            (&raw mut (*to).entered).write(Entered::new(entry, lodging));
             (&raw mut (*to).node).write(node);
             (&raw mut (*to).pool).write(pool);
             (&raw mut (*to).reserved_at).write(reserved_at);
@@ -84,26 +114,24 @@ impl Attempt {
     /// Where the node has entered it.
     #[inline(always)]
     pub(crate) fn entry(&self) -> u32 {
-        self.entered & ((1 << ENTRY_BITS) - 1)
+        self.entered.entry()
     }
 
     /// Whether an earlier attempt has ended, so that the job ends again with this one.
     #[inline(always)]
     pub(crate) fn ends_again(&self) -> bool {
-        self.entered & AGAIN != 0
+        self.entered.ends_again()
     }
 
     /// Before it is bound.
     pub(super) fn follows(&mut self, previous: &Self, has_ended: bool) {
-        let again = if has_ended || previous.ends_again() { AGAIN } else { 0 };
-        self.entered = self.entered & !AGAIN | again;
+        self.entered = self.entered.with_again(has_ended || previous.ends_again());
     }
 
     /// The pool in which the node was found.
     #[inline(always)]
     pub(crate) fn pool(&self) -> &Lent {
-        let lodging = Lodging::of(self.entered >> ENTRY_BITS & ((1 << Lodging::BITS) - 1));
-        let kept = self.pool.as_deref().or_else(|| self.node.jobs.lent(lodging));
+        let kept = self.pool.as_deref().or_else(|| self.node.jobs.lent(self.entered.lodging()));
         kept.expect("what is not the attempt's own is kept by the node")
     }
 
@@ -134,5 +162,26 @@ impl Attempt {
             unsafe { attempt.previous.as_ref() }
         })
         .map(|attempt| &attempt.node)
+    }
+}
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_the_word_are_apart_from_one_another() {
+        for entry in [0, 1, Entered::ENTRY - 1, Entered::ENTRY] {
+            for lodging in [0, 1, 2, 3].map(Lodging::of) {
+                let first = Entered::new(entry, lodging);
+                assert_eq!((first.entry(), first.lodging(), first.ends_again()), (entry, lodging, false));
+                let again = first.with_again(true);
+                assert_eq!((again.entry(), again.lodging(), again.ends_again()), (entry, lodging, true));
+                assert_eq!(
+                    (first.with_again(false), again.with_again(false), again.with_again(true)),
+                    (first, first, again)
+                );
+            }
+        }
     }
 }

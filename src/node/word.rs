@@ -288,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_set_and_taken_away_alone() {
+        let (registering, unready, overloaded) = (Flags::REGISTERING, Flags::UNREADY, Flags::OVERLOADED);
+        let (draining, offline, gone, weightless) = (Flags::DRAINING, Flags::OFFLINE, Flags::GONE, Flags::WEIGHTLESS);
+        let reasons = [registering, unready, overloaded, draining, offline, gone, weightless];
+        let all = reasons.iter().fold(Flags::NONE, |flags, reason| flags.with(*reason, true));
+        assert_eq!(all, Flags(Flags::ALL));
+        for reason in reasons {
+            let (alone, others) = (Flags::NONE.with(reason, true), all.with(reason, false));
+            assert_eq!(reasons.map(|other| alone.has(other)), reasons.map(|other| other == reason));
+            assert_eq!(reasons.map(|other| others.has(other)), reasons.map(|other| other != reason));
+            assert_eq!((alone.with(reason, true), others.with(reason, false)), (alone, others));
+        }
+    }
+
+    #[test]
     fn a_cell_never_used_is_not_selectable() {
         assert!(!SlotWord(0).selectable());
     }
