@@ -281,6 +281,17 @@ fn routing_keys_are_spread_by_slots_and_move_only_to_or_from_the_pool_that_comes
     assert!(third.iter().all(|id| id != "c"));
 }
 
+/// Gateways that are updated one by one have to agree with those that are not yet.
+#[test]
+fn routing_keys_lead_to_the_pools_that_earlier_builds_found() {
+    let scheduler = scheduler();
+    for (id, slots) in [("a", 10), ("b", 20), ("c", 30), ("d", 40)] {
+        add(&scheduler, worker(id, slots).service(id));
+    }
+    let found: String = (0..32).map(|key| selected(&scheduler, &work().routing_key(format!("tenant-{key}")))).collect();
+    assert_eq!(found, "dabbcaccdbcdbcdbdcbbddcbddcddcdb");
+}
+
 #[test]
 fn a_routing_key_keeps_to_one_pool_while_that_has_room() {
     let scheduler = scheduler();
