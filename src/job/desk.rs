@@ -7,7 +7,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::finished::Queue;
+use super::queue::Queue;
 use super::vacant::Stock;
 use crate::sync::{AtomicU64, Statistic, sized_by_model};
 

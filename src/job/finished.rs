@@ -1,8 +1,4 @@
-//! Jobs that have ended, in the order of their ends: a queue a desk, linked through the places.
-//!
-//! Each is Vyukov's queue of many producers and one consumer (2010). Whoever takes from it becomes the one consumer by
-//! setting a flag; if another is at it, he is not waited for. A thread that enters a job on its own desk and takes the oldest
-//! off for it does both as the consumer.
+//! Jobs that have ended, in the order of their ends: a [queue](super::queue) a desk, linked through the places.
 //!
 //! # Invariant
 //! A place is in one queue at most, and once. `listed` is the ending with which it was entered; or [`NEVER`], until the
@@ -16,19 +12,16 @@
 //! too: then whoever ended the job has entered it, and is done with the place.
 
 use super::desk::{At, Desk, Desks};
-use super::place::{Link, Place, Places};
+use super::place::{Place, Places};
+use super::queue::Queue;
 use crate::clock::END;
 use crate::id::JobId;
-use crate::sync::{AtomicU32, Ordering, SegQueue, Statistic};
+use crate::sync::{Ordering, SegQueue, Statistic};
 
 /// What is `listed` of a place whose job has never ended, or that is vacant.
 const NEVER: u64 = 0;
 /// What is `listed` of a place that was taken off, and whose job went on.
 const OFF: u64 = u64::MAX;
-/// The link to a queue's stub, which is in it when nothing else is.
-const STUB: Link = Link::MAX;
-/// How often the queues of all desks are looked at for the one whose jobs are the oldest.
-const LOOK_AROUND: u64 = 64;
 
 /// When and with which attempt a job has ended: the time, in ms, in the upper 44 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,23 +105,6 @@ pub(super) struct Finished {
     first_again: SegQueue<Again>,
     /// How many of them there are.
     agains: Statistic,
-}
-
-#[derive(Debug)]
-pub(super) struct Queue {
-    /// The last.
-    tail: AtomicU32,
-    /// 1: somebody is taking off.
-    taking: AtomicU32,
-    /// The first. Changed by the consumer only.
-    head: AtomicU32,
-    /// The stub's link.
-    stub: AtomicU32,
-    /// Calls for the oldest from this desk; and the queue from which they take it.
-    calls: Statistic,
-    from: Statistic,
-    /// Of the desk.
-    number: usize,
 }
 
 impl Finished {
@@ -216,9 +192,7 @@ impl Finished {
     fn look_for_oldest<'a>(&self, places: &'a Places, desks: &Desks, at: At<'_>, now: u64) -> Option<Oldest<'a>> {
         let first = |desk: &Desk| desk.queue.first(places).map(|place| places.at(place).listed_at());
         let oldest = desks.iter().enumerate().filter_map(|(number, desk)| Some((first(desk)?, number))).min();
-        if self.agains.load(Ordering::Relaxed) > 0
-            && let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at))
-        {
+        if let Some(again) = self.take_again(oldest.map_or(u64::MAX, |(at, _)| at)) {
             return Some(Oldest::Again(again));
         }
         let (since, mut number) = oldest?;
@@ -258,139 +232,6 @@ impl Finished {
                 see_to(place);
             }
         }
-    }
-}
-
-impl Queue {
-    pub(super) fn new(number: usize) -> Self {
-        Self {
-            tail: AtomicU32::new(STUB),
-            taking: AtomicU32::new(0),
-            head: AtomicU32::new(STUB),
-            stub: AtomicU32::new(0),
-            calls: Statistic::new(0),
-            from: Statistic::new(number as u64),
-            number,
-        }
-    }
-
-    /// `false`: it is time to look at those of all desks.
-    #[inline(always)]
-    fn counts_a_call(&self) -> bool {
-        let calls = self.calls.load(Ordering::Relaxed);
-        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        !calls.is_multiple_of(LOOK_AROUND)
-    }
-
-    /// Whether the next call takes from this queue itself, which it then counts.
-    #[inline(always)]
-    fn is_own_turn(&self) -> bool {
-        let calls = self.calls.load(Ordering::Relaxed);
-        let own = !calls.is_multiple_of(LOOK_AROUND) && self.from.load(Ordering::Relaxed) == self.number as u64;
-        if own {
-            self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        }
-        own
-    }
-
-    fn link<'a>(&'a self, places: &'a Places, item: Link) -> &'a AtomicU32 {
-        if item == STUB { &self.stub } else { &places.at(item - 1).link }
-    }
-
-    #[inline(always)]
-    fn push(&self, places: &Places, item: Link) {
-        self.link(places, item).store(0, Ordering::Relaxed);
-        // AcqRel: the item before is linked by whoever entered it, and only then handed out.
-        let before = self.tail.swap(item, Ordering::AcqRel);
-        // Release: pairs with `take`.
-        self.link(places, before).store(item, Ordering::Release);
-    }
-
-    /// As [`push`](Self::push), for the consumer, if nobody else pushes meanwhile: on the desk that a thread has alone, that
-    /// thread and the consumer are all who push, and it is both.
-    #[inline(always)]
-    fn push_alone(&self, places: &Places, item: Link) {
-        self.link(places, item).store(0, Ordering::Relaxed);
-        // Relaxed: who pushes next is this thread, or has become the consumer after it.
-        let before = self.tail.load(Ordering::Relaxed);
-        self.tail.store(item, Ordering::Relaxed);
-        // Release: pairs with `take`.
-        self.link(places, before).store(item, Ordering::Release);
-    }
-
-    /// The place that would come first; it may be gone already.
-    fn first(&self, places: &Places) -> Option<u32> {
-        match self.head.load(Ordering::Relaxed) {
-            STUB => self.stub.load(Ordering::Relaxed),
-            head => head,
-        }
-        .checked_sub(1)
-        .filter(|place| places.get(*place).is_some())
-    }
-
-    /// Takes the first off, if `wanted`. `None`, too, if another is at it, or in the middle of entering it.
-    #[inline(always)]
-    fn take_if<'a>(&self, places: &'a Places, wanted: impl Fn(&Place) -> bool) -> Option<&'a Place> {
-        if self.head.load(Ordering::Relaxed) == STUB && self.stub.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        if !self.begins() {
-            return None;
-        }
-        let taken = self.take(places, wanted, Self::push);
-        self.ends();
-        taken
-    }
-
-    /// Becomes the consumer. `false`: another is.
-    #[inline(always)]
-    fn begins(&self) -> bool {
-        // Acquire: pairs with `ends`, so head and tail are as the consumer before has left them.
-        self.taking.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    #[inline(always)]
-    fn ends(&self) {
-        // Release: pairs with `begins`.
-        self.taking.store(0, Ordering::Release);
-    }
-
-    /// For the consumer, who pushes like this.
-    #[inline(always)]
-    fn take<'a>(
-        &self,
-        places: &'a Places,
-        wanted: impl Fn(&Place) -> bool,
-        push: impl Fn(&Self, &Places, Link),
-    ) -> Option<&'a Place> {
-        let mut head = self.head.load(Ordering::Relaxed);
-        if head == STUB {
-            // Acquire: pairs with `push`.
-            head = self.stub.load(Ordering::Acquire);
-            if head == 0 {
-                return None;
-            }
-            self.head.store(head, Ordering::Relaxed);
-        }
-        let place = places.at(head - 1);
-        if !wanted(place) {
-            return None;
-        }
-        // Acquire: as above.
-        let mut next = place.link.load(Ordering::Acquire);
-        if next == 0 {
-            // It is the last, unless another is being entered behind it. The stub goes behind it, so that it can leave.
-            if self.tail.load(Ordering::Acquire) != head {
-                return None;
-            }
-            push(self, places, STUB);
-            next = place.link.load(Ordering::Acquire);
-            if next == 0 {
-                return None;
-            }
-        }
-        self.head.store(next, Ordering::Relaxed);
-        Some(place)
     }
 }
 
@@ -440,6 +281,124 @@ impl OwnDesk {
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
+    use crate::job::desk::DESKS;
+
+    /// What some threads have ended.
+    struct Ended {
+        places: Places,
+        desks: Desks,
+        finished: Finished,
+        number: u32,
+    }
+
+    impl Ended {
+        fn new() -> Self {
+            Self { places: Places::new(), desks: Desks::new(), finished: Finished::new(), number: 0 }
+        }
+
+        /// Its next job ends; when the one had ended that is forgotten for it at once, if one is to be `forgotten`.
+        fn end(&mut self, thread: u32, at: u64, forgotten: bool) -> Option<u64> {
+            let number = self.number;
+            self.number += 1;
+            self.places.ensure(number);
+            let (place, desk) = (self.places.at(number), self.desks.at(thread));
+            let oldest = self.finished.enter(&self.places, (place, number), Ending::new(1, at), desk, forgotten);
+            oldest.map(Place::listed_at)
+        }
+
+        fn end_again(&self, place: u32, at: u64) {
+            let again = Again { job: JobId::new(1, place, 1), ending: Ending::new(2, at) };
+            self.finished.enter_again(&self.places, place, again, self.desks.at(0));
+        }
+
+        /// When the one had ended that a thread is to forget; and that it has ended again, if it has.
+        fn oldest(&self, thread: u32, now: u64) -> Option<(u64, bool)> {
+            Some(match self.finished.take_oldest(&self.places, &self.desks, self.desks.at(thread), now)? {
+                Oldest::Place(place) => (place.listed_at(), false),
+                Oldest::Again(again) => (again.ending.at(), true),
+            })
+        }
+    }
+
+    #[test]
+    fn jobs_of_other_threads_go_first_if_they_are_older_by_more_than_an_eighth_of_their_age() {
+        for (own, first) in [(90, 90), (100, 100), (180, 180), (200, 200), (201, 100), (900, 100)] {
+            let mut ended = Ended::new();
+            ended.end(0, own, false);
+            ended.end(1, 100, false);
+            let oldest: Vec<u64> = (0..2).filter_map(|_| Some(ended.oldest(0, 900)?.0)).collect();
+            assert_eq!(oldest, [first, own + 100 - first]);
+            assert_eq!(ended.oldest(0, 900), None);
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_all_is_looked_for_at_every_64th_call() {
+        let mut ended = Ended::new();
+        for at in [[10, 20]].into_iter().chain([[500, 20]; 127]) {
+            (0..).zip(at).for_each(|(thread, at)| _ = ended.end(thread, at, false));
+        }
+        let oldest: Vec<u64> = (0..192).filter_map(|_| Some(ended.oldest(0, 520)?.0)).collect();
+        assert_eq!(oldest, [vec![10], vec![500; 63], vec![20; 128]].concat());
+    }
+
+    #[test]
+    fn a_thread_that_takes_from_its_own_takes_one_off_where_it_enters_one() {
+        let mut ended = Ended::new();
+        assert_eq!(ended.end(0, 1, true), None, "it is to look at all");
+        assert_eq!(ended.oldest(0, 1), Some((1, false)));
+        assert_eq!(ended.end(0, 2, false), None, "none is to be forgotten");
+        for at in 3..66 {
+            assert_eq!(ended.end(0, at, true), Some(at - 1));
+        }
+        assert_eq!(ended.end(0, 66, true), None, "it is to look at all again");
+        ended.end(1, 50, false);
+        assert_eq!(ended.oldest(0, 66), Some((50, false)));
+        assert_eq!(ended.end(0, 67, true), None, "it takes from another's");
+    }
+
+    #[test]
+    fn threads_with_one_desk_or_with_jobs_that_ended_again_take_none_off_where_they_enter_one() {
+        let mut ended = Ended::new();
+        let last = DESKS as u32 - 1;
+        for (thread, alone) in [(0, true), (last - 1, true), (last, false), (last + 1, false)] {
+            ended.end(thread, 1, false);
+            assert_eq!(ended.oldest(thread, 1), Some((1, false)));
+            assert_eq!(ended.end(thread, 1, true).is_some(), alone, "thread {thread}");
+            _ = ended.oldest(thread, 1);
+        }
+        let mut ended = Ended::new();
+        ended.end(0, 1, false);
+        ended.end(0, 2, false);
+        assert_eq!(ended.oldest(0, 2), Some((1, false)));
+        ended.end_again(1, 3);
+        assert_eq!(ended.end(0, 4, true), None);
+        assert_eq!([(); 4].map(|()| ended.oldest(0, 5)), [Some((2, false)), Some((3, true)), Some((4, false)), None]);
+    }
+
+    #[test]
+    fn what_ends_again_is_listed_if_it_was_off_and_else_goes_after_what_ended_at_the_same_time() {
+        let mut ended = Ended::new();
+        ended.end(0, 1, false);
+        ended.end_again(0, 5);
+        ended.end(1, 5, false);
+        assert_eq!([(); 4].map(|()| ended.oldest(0, 9)), [Some((1, false)), Some((5, false)), Some((5, true)), None]);
+        ended.places.at(0).set_off();
+        ended.end_again(0, 6);
+        assert_eq!([(); 2].map(|()| ended.oldest(0, 9)), [Some((6, false)), None]);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_again() {
+        let ended = Ended::new();
+        ended.places.ensure(1);
+        ended.end_again(0, 1);
+        ended.end_again(1, 2);
+        let first = ended.finished.take_again(9).unwrap();
+        ended.finished.put_back(first);
+        assert!(ended.finished.take_again(1).is_none());
+        assert_eq!([(); 3].map(|()| ended.oldest(0, 9)), [Some((1, true)), Some((2, true)), None]);
+    }
 
     #[test]
     fn endings_up_to_the_end_of_time_come_back_as_they_went_in() {

@@ -6,6 +6,7 @@ mod desk;
 mod finished;
 mod ids;
 mod place;
+mod queue;
 mod request;
 mod request_id;
 mod requests;

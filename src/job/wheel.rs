@@ -273,9 +273,29 @@ mod tests {
         let (wheel, places) = (Wheel::new(1), Places::new());
         places.ensure(0);
         wheel.note((places.at(0), 0), u64::MAX, 0, Fenced::here());
+        wheel.turn(&places, 2 * BUCKETS, |_| unreachable!());
         let mut looks = 0;
         (0..3).for_each(|_| wheel.turn(&places, u64::MAX, |_| looks += 1));
         assert_eq!(looks, 1);
+    }
+
+    #[test]
+    fn places_are_looked_at_once_each_when_their_leases_run_out_whichever_threads_began_them() {
+        let (wheel, places) = (Wheel::new(10), Places::new());
+        places.ensure(255);
+        let begun = 3 * 10 * BUCKETS;
+        wheel.turn(&places, begun, |_| unreachable!());
+        // From the grain of now on, and most of them further off than a revolution.
+        let deadline = |place: u32| begun + 5 + 1_000 * u64::from(place);
+        for place in 0..256 {
+            wheel.note((places.at(place), place), deadline(place), place, Fenced::here());
+        }
+        for place in 0..256 {
+            wheel.turn(&places, deadline(place) - 1, |_| unreachable!());
+            let mut looked = Vec::new();
+            wheel.turn(&places, deadline(place), |place| looked.push(place));
+            assert_eq!(looked, [place]);
+        }
     }
 
     #[test]
