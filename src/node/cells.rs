@@ -239,3 +239,56 @@ impl Cells {
         self.blocks.load(Ordering::Relaxed) as u32 * FANOUT
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn leave(cells: &Arc<Cells>, numbers: &[u32]) {
+        for cell in numbers.iter().map(|number| cells.at(*number)) {
+            let generation = cell.occupy(1, 100, Flags::NONE);
+            cell.change(generation, |word| word.with_flags(Flags::GONE)).unwrap();
+        }
+        cells.vacate(numbers.to_vec());
+    }
+
+    #[test]
+    fn a_node_is_found_by_its_name_until_it_is_gone() {
+        let (cells, [name, other]) = (Cells::new(), ["a", "b"].map(Name::of));
+        assert!(cells.named(0, name).is_none());
+        let number = cells.take();
+        cells.put_name(number, name);
+        let cell = cells.at(number);
+        let generation = cell.occupy(1, 100, Flags::NONE);
+        let (found, word) = cells.named(number, name).unwrap();
+        assert!(std::ptr::eq(found, cell) && word.generation() == generation);
+        assert!(cells.named(number, other).is_none());
+        cell.change(generation, |word| word.with_flags(Flags::GONE)).unwrap();
+        assert!(cells.named(number, name).is_none());
+    }
+
+    #[test]
+    fn loose_cells_that_were_left_are_given_out_again() {
+        let cells = Arc::new(Cells::new());
+        let take_all = || (0..FANOUT).map(|_| cells.take()).collect::<BTreeSet<u32>>();
+        let first = take_all();
+        assert_eq!((first.len() as u32, cells.high_water()), (FANOUT, FANOUT));
+        leave(&cells, &first.iter().copied().collect::<Vec<_>>());
+        assert_eq!((take_all(), cells.high_water()), (first, FANOUT));
+        assert!(!take_all().is_empty() && cells.high_water() == 2 * FANOUT);
+    }
+
+    #[test]
+    fn the_cells_of_a_block_are_given_out_by_their_numbers_only_and_one_by_one() {
+        let cells = Arc::new(Cells::new());
+        let first = cells.vacant_block() * FANOUT;
+        let loose: Vec<u32> = (0..FANOUT).map(|_| cells.take()).collect();
+        assert!(loose.iter().all(|number| !(first..first + FANOUT).contains(number)));
+        assert_eq!([first, first, first + 1].map(|number| cells.take_this(number)), [true, false, true]);
+        leave(&cells, &[first, loose[0]]);
+        assert_eq!([first, first + 1].map(|number| cells.take_this(number)), [true, false]);
+        assert_eq!(cells.take(), loose[0]);
+    }
+}
