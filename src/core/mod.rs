@@ -268,6 +268,17 @@ mod tests {
         assert!(come_to_it, "it never came to that");
     }
 
+    /// Waits until what was deferred has been done.
+    fn collect_all() {
+        let done = Arc::new(());
+        let deferred = done.clone();
+        let pin = crate::sync::pin();
+        pin.defer(move || drop(deferred));
+        pin.flush();
+        drop(pin);
+        collect_until(|| Arc::strong_count(&done) == 1);
+    }
+
     /// Two that pin all the time, and of which one hangs on how soon others' pins end: not at once.
     static BUSY: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
@@ -378,7 +389,9 @@ mod tests {
         let register = |id: usize| {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
             core.register(spec.replace_existing()).unwrap();
-            collect_a_little();
+            if id % 16 == 0 {
+                collect_all();
+            }
         };
         let elsewhere = || {
             (0..1000).for_each(register);
@@ -389,10 +402,9 @@ mod tests {
             members.filter(|(at, cell)| pool.index.own_cell(*at, &core.cells) != *cell).count()
         };
         assert_eq!(elsewhere(), 0);
-        // More than once, for other tests may be pinned for a while; and twice in a row, for who has come to a cell elsewhere
-        // may be lucky next time.
-        let rounds: Vec<_> = (0..20).map(|_| elsewhere()).collect();
-        assert!(rounds.windows(2).any(|two| two[0].max(two[1]) < 50), "{rounds:?} of 1000");
+        // More than once, for who has come to a cell elsewhere may be lucky next time.
+        let rounds: Vec<_> = (0..3).map(|_| elsewhere()).collect();
+        assert!(rounds.iter().all(|elsewhere| *elsewhere < 50), "{rounds:?} of 1000");
     }
 
     #[test]
