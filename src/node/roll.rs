@@ -397,6 +397,44 @@ mod tests {
     }
 
     #[test]
+    fn the_table_that_follows_is_another_one_each_time() {
+        let mut present = Present(0);
+        for (turns, size) in (1..).zip([0, 0, 0, 27, 27, 8, 16, 16, 0]) {
+            let next = present.followed_by(size);
+            assert_eq!((next.size(), next.0 >> 6), (size, turns));
+            assert_ne!((next.size(), next.twin()), (present.size(), present.twin()));
+            present = next;
+        }
+    }
+
+    #[test]
+    fn a_table_is_half_empty_when_it_comes_into_use_and_is_used_until_a_quarter_is() {
+        let (roll, mut tenancy) = (Roll::default(), Tenancy::default());
+        let mut sizes = Vec::new();
+        for number in 0..10_000_u32 {
+            let before = roll.present();
+            roll.enter(&mut tenancy, crate::id::stable_hash(number.to_le_bytes()), number);
+            let (present, places) = (roll.present(), roll.own_table().unwrap().words.len());
+            if present != before {
+                assert!(places >= 2 * tenancy.nodes, "{tenancy:?}");
+                sizes.push((present.size(), places));
+            }
+        }
+        assert_eq!(sizes, (0..11).map(|size| (size, SMALLEST << size)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn places_at_the_end_of_a_run_are_empty_again_when_they_are_left() {
+        let (roll, mut tenancy) = (Roll::default(), Tenancy::default());
+        (0..3).for_each(|cell| roll.enter(&mut tenancy, 5, cell));
+        let mut strike = |cell| {
+            roll.strike(&mut tenancy, 5, cell);
+            (tenancy.nodes, tenancy.used)
+        };
+        assert_eq!([strike(1), strike(1), strike(2), strike(0)], [(2, 3), (2, 3), (1, 1), (0, 0)]);
+    }
+
+    #[test]
     fn a_fleet_that_comes_and_goes_leaves_a_small_table() {
         let mut fixture = Fixture::default();
         for round in 0..1000 {
