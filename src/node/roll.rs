@@ -436,14 +436,15 @@ mod tests {
 
     #[test]
     fn a_fleet_that_comes_and_goes_leaves_a_small_table() {
-        let mut fixture = Fixture::default();
-        for round in 0..1000 {
-            fixture.put(&round.to_string());
-            if round >= 4 {
-                fixture.remove(&(round - 4).to_string());
+        for (staying, places) in [(4, SMALLEST), (8, 2 * SMALLEST)] {
+            let mut fixture = Fixture::default();
+            for round in 0..1000 {
+                fixture.put(&round.to_string());
+                if round >= staying {
+                    fixture.remove(&(round - staying).to_string());
+                }
             }
+            assert_eq!(fixture.roll.own_table().map(|table| table.words.len()), Some(places));
         }
-        let places = fixture.roll.own_table().map(|table| table.words.len());
-        assert_eq!(places, Some(SMALLEST));
     }
 }
