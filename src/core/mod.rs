@@ -389,7 +389,7 @@ mod tests {
         let register = |id: usize| {
             let spec = NodeSpec::new(id.to_string()).capabilities(Capabilities::new().service(Service::ASR));
             core.register(spec.replace_existing()).unwrap();
-            if id % 16 == 0 {
+            if id.is_multiple_of(16) {
                 collect_all();
             }
         };
