@@ -15,9 +15,8 @@ const ONE_PIN: usize = 1024;
 /// heartbeats, about as many as a processor has reads of memory under way.
 const TOGETHER: usize = 16;
 
-/// How often a create waits for others to end their pins. Sixteen threads on two cores that create and complete at the
-/// bound of `max_jobs` were refused for that 8,000 times in a million with no wait, 140 times with 16, 5 with 64, and
-/// never with 256.
+/// How often a create waits for others to end their pins: enough for threads that are in the middle of a call, of which
+/// there may be more than cores, and no more than a refusal may take where a pin is kept.
 const WAITS: u32 = 256;
 
 impl Scheduler {

@@ -9,7 +9,7 @@ use common::*;
 use slotyard::NodeHandle;
 
 #[test]
-fn a_fleet_whose_nodes_come_and_go_allocates_nothing_for_those_that_come() {
+fn a_fleet_whose_nodes_come_and_go_allocates_next_to_nothing_for_those_that_come() {
     let scheduler = scheduler();
     let names: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
     let mut handles = add_workers(&scheduler, names.iter().cloned(), 1);
