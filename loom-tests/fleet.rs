@@ -15,8 +15,8 @@ use crate::random::Random;
 use crate::select::Candidate;
 use crate::{Capabilities, NodeSpec, SchedulerBuilder, Service};
 
-/// A guard that pins nothing, for models in which no published value is replaced while threads run: then nothing that
-/// a reader has found is freed before all threads have ended.
+/// A guard that pins nothing, for models in which no published value is replaced while threads run, and no place of a job is
+/// used again: then nothing that a reader has found is freed, or becomes something else, before all threads have ended.
 pub(super) fn unpinned() -> &'static Guard {
     // SAFETY: by what the models that use it promise, see above.
     unsafe { crossbeam_epoch::unprotected() }
