@@ -457,4 +457,49 @@ mod tests {
         }
         assert!(drawn.iter().all(|&n| (9_500..10_500).contains(&n)), "{drawn:?}");
     }
+
+    #[test]
+    fn the_next_choice_from_a_large_pool_is_guessed() {
+        let (index, cells) = index(LARGE);
+        (0..LARGE).filter(|position| position % 3 < 2).for_each(|position| index.mark(position));
+        let part = Part::whole(index.high_water());
+        let mut random = Random::new(1);
+        for _ in 0..1_000 {
+            let guess = index.guess_next(&cells, part, &random).unwrap().number;
+            assert_eq!(index.draw_lighter(&cells, part, &mut random).unwrap().number, guess);
+        }
+    }
+
+    #[test]
+    fn no_choice_from_a_small_pool_is_guessed() {
+        let (index, cells) = index(LARGE - 1);
+        (0..LARGE - 1).for_each(|position| index.mark(position));
+        assert!(index.guess_next(&cells, Part::whole(index.high_water()), &Random::new(1)).is_none());
+    }
+
+    #[test]
+    fn words_are_dense_where_a_third_is_set_and_not_where_a_tenth_is() {
+        let mut random = Random::new(1);
+        let mut word = |of: u64| (0..FANOUT).fold(0, |word, bit| word | u32::from(random.next() % of == 0) << bit);
+        for (of, expected) in [(1, 1_000..=1_000), (3, 500..=999), (10, 0..=100), (u64::MAX, 0..=0)] {
+            let dense = (0..1_000).filter(|_| are_dense(word(of), word(of))).count();
+            assert!(expected.contains(&dense), "of {of}: {dense}");
+        }
+    }
+
+    /// So what is foreseen is what will be drawn.
+    #[test]
+    fn a_choice_takes_two_random_numbers_whatever_it_meets() {
+        let (index, cells) = index(LARGE);
+        let part = Part::whole(index.high_water());
+        let mut random = Random::new(1);
+        for marked in [1, 100, 1_000, LARGE] {
+            (0..marked).for_each(|one| index.mark(LARGE / marked * one));
+            for _ in 0..100 {
+                let mut after = random.further_on(2);
+                index.draw_lighter(&cells, part, &mut random).unwrap();
+                assert_eq!(random.clone().next(), after.next(), "{marked} are available");
+            }
+        }
+    }
 }
