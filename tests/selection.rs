@@ -272,6 +272,21 @@ fn a_reservation_holds_one_slot_until_it_is_dropped() {
 }
 
 #[test]
+fn a_reservation_knows_its_pool_however_it_was_found() {
+    let scheduler = scheduler();
+    // One after the other: each pool has the number of the one before.
+    for service in ["x", "y", "z"] {
+        let handle = add(&scheduler, NodeSpec::new("a").service(service).ready());
+        let demand = Demand::new().service(service);
+        for _ in 0..3 {
+            assert_eq!(scheduler.reserve(&demand).unwrap().pool().as_deref(), Some(service));
+        }
+        scheduler.deregister(&handle).unwrap();
+        assert!(peopled_pools(&scheduler).is_empty());
+    }
+}
+
+#[test]
 fn a_reservation_may_be_dropped_by_another_thread() {
     let scheduler = scheduler();
     add(&scheduler, worker("a", 1));

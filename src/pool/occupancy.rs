@@ -36,3 +36,23 @@ impl Occupancy {
         self.bits(pool / FANOUT) >> (pool % FANOUT) & 1 == 1
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pool_has_a_bit_of_its_own() {
+        let occupancy = Occupancy::new(70);
+        for pool in 0..70 {
+            occupancy.mark(pool);
+            assert!((0..70).all(|other| occupancy.is_marked(other) == (other <= pool)), "{pool} was marked");
+        }
+        assert_eq!([0, 1, 2].map(|word| occupancy.bits(word)), [u32::MAX, u32::MAX, 0b11_1111]);
+        for pool in 0..70 {
+            occupancy.clear(pool, || pool != 40);
+            let left = |other| other > pool || other == 40;
+            assert!((0..70).all(|other| occupancy.is_marked(other) == left(other)), "{pool} was cleared");
+        }
+    }
+}

@@ -46,6 +46,8 @@ mod found;
 mod leaf;
 mod part;
 mod rank;
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests;
 pub(crate) mod word;
 
 use crate::arena::Arena;
