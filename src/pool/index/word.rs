@@ -148,6 +148,27 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_told_from_when_it_is_settled_until_it_is_disowned_empty() {
+        let word = IndexWord::default();
+        let first = word.mark(3);
+        assert!(!first.is_told());
+        assert!(!word.mark(4).is_told());
+        // It has changed since.
+        word.settle(first);
+        let last = word.mark(5);
+        assert!(!last.is_told());
+        word.settle(last);
+        assert!(word.mark(4).is_told() && word.mark(6).is_told());
+        assert!(word.disown().is_none(), "it is not empty");
+        (3..7).for_each(|bit| word.clear(bit, || true));
+        assert!(word.mark(3).is_told(), "it stays told when it is empty");
+        word.clear(3, || true);
+        let disowned = word.disown().unwrap();
+        assert!(word.is_still(disowned) && word.is_still(word.disown().unwrap()));
+        assert!(!word.mark(3).is_told() && !word.is_still(disowned));
+    }
+
+    #[test]
     fn a_mark_makes_a_clear_under_way_fail() {
         let word = IndexWord::default();
         word.mark(3);
