@@ -169,6 +169,7 @@ fn a_leaf_has_a_cell_for_each_place_also_where_a_stranger_was_first() {
     let (index, cells) = index(0);
     let elsewhere = cells.vacant_block() * FANOUT + 5;
     index.set_member(0, Some(elsewhere));
+    assert_eq!(index.own_cell(7, &cells) % FANOUT, 7, "the first for which there has to be a block");
     let own: Vec<u32> = (0..FANOUT).map(|place| index.own_cell(place, &cells)).collect();
     assert!(own.iter().enumerate().all(|(place, &cell)| cell == own[0] + place as u32), "{own:?}");
     index.set_member(1, Some(own[1]));
@@ -181,4 +182,27 @@ fn a_leaf_has_a_cell_for_each_place_also_where_a_stranger_was_first() {
     index.set_member(2, None);
     index.set_member(0, Some(own[0]));
     assert_eq!([0, 1, 2].map(|position| index.member(position)), [Some(own[0]), Some(own[1]), None]);
+}
+
+#[test]
+fn a_cell_is_that_of_its_position_for_good() {
+    let (index, cells) = index(2_048);
+    assert!((0..2_048).all(|position| index.own_cell(position, &cells) == position));
+}
+
+#[test]
+fn a_stranger_is_chosen_as_any_other() {
+    for positions in [1, 100] {
+        let (index, cells) = index(positions);
+        let part = Part::whole(index.high_water());
+        let elsewhere = cells.vacant_block() * FANOUT + 5;
+        cells.at(elsewhere).occupy(1, 100, Flags::NONE);
+        index.set_member(0, Some(elsewhere));
+        index.mark(0);
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            assert_eq!(draw(&index, &cells, &mut random), Some(elsewhere));
+            assert_eq!(index.draw_lighter(&cells, part, &mut random).unwrap().number, elsewhere);
+        }
+    }
 }
