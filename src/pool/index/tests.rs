@@ -1,6 +1,6 @@
 //! Tests of the index as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -112,6 +112,14 @@ fn draws_are_uniform_while_most_are_free() {
     assert!(drawn.iter().all(|&n| (9_500..10_500).contains(&n)), "{drawn:?}");
 }
 
+/// A member that stands in a cell elsewhere, as one that came from another pool.
+fn make_a_stranger(index: &Index, cells: &Cells, position: u32) -> u32 {
+    let cell = cells.vacant_block() * FANOUT + (position + 5) % FANOUT;
+    cells.at(cell).occupy(2, 100, Flags::NONE);
+    index.set_member(position, Some(cell));
+    cell
+}
+
 #[test]
 fn the_lighter_of_two_is_chosen_and_those_that_are_alike_as_often() {
     let every = |nth: usize, below: u32| (0..below).step_by(nth).collect::<Vec<u32>>();
@@ -127,29 +135,69 @@ fn the_lighter_of_two_is_chosen_and_those_that_are_alike_as_often() {
         (16_384, every(3, 16_384)),
         (16_384, every(512, 16_384)),
     ];
-    for (positions, available) in fleets {
+    let strangers = fleets.clone().into_iter().filter(|(_, available)| available.len() <= 32);
+    let fleets = fleets.iter().cloned().map(|fleet| (fleet, false)).chain(strangers.map(|fleet| (fleet, true)));
+    for ((positions, available), are_strangers) in fleets {
+        let what = format!("{} of {positions}, strangers: {are_strangers}", available.len());
         let (index, cells) = index(positions);
         let part = Part::whole(index.high_water());
-        available.iter().for_each(|&position| index.mark(position));
+        let cell_of = |position| if are_strangers { make_a_stranger(&index, &cells, position) } else { position };
+        let available: Vec<u32> = available
+            .into_iter()
+            .map(|position| {
+                let cell = cell_of(position);
+                index.mark(position);
+                cell
+            })
+            .collect();
         for &busy in available.iter().skip(1).step_by(2) {
             cells.at(busy).reserve(cells.at(busy).word()).unwrap();
         }
-        let (mut random, mut chosen, draws) = (Random::new(1), vec![0; positions as usize], 20_000);
+        let (mut random, mut chosen, draws) = (Random::new(1), BTreeMap::new(), 20_000);
         for _ in 0..draws {
-            chosen[index.draw_lighter(&cells, part, &mut random).unwrap().number as usize] += 1;
+            *chosen.entry(index.draw_lighter(&cells, part, &mut random).unwrap().number).or_insert(0) += 1;
         }
-        let of_these = |first| available.iter().skip(first).step_by(2).map(|&number| chosen[number as usize]);
+        let of_these =
+            |first| available.iter().skip(first).step_by(2).map(|cell| chosen.get(cell).copied().unwrap_or(0));
         let (idle, busy) = (of_these(0).sum::<u32>(), of_these(1).sum::<u32>());
-        assert_eq!(idle + busy, draws, "{positions}: others were chosen, too");
-        assert!((draws / 5..draws * 3 / 10).contains(&busy), "{positions}: {busy} times a busy one");
+        assert_eq!(idle + busy, draws, "{what}: others were chosen, too");
+        assert!((draws / 5..draws * 3 / 10).contains(&busy), "{what}: {busy} times a busy one");
         if available.len() <= 32 {
             let even = idle / of_these(0).count() as u32;
             assert!(
                 of_these(0).all(|times| times.abs_diff(even) < even / 5),
-                "{positions}: {:?}",
+                "{what}: {:?}",
                 of_these(0).collect::<Vec<_>>()
             );
         }
+    }
+}
+
+#[test]
+fn bits_of_members_that_cannot_be_selected_are_passed_over_and_cleared() {
+    for (positions, strangers) in [(1, vec![]), (100, vec![]), (100, vec![0, 40, 70]), (2_000, vec![1_999])] {
+        let (index, cells) = index(positions);
+        for &position in &strangers {
+            make_a_stranger(&index, &cells, position);
+        }
+        (0..positions).for_each(|position| index.mark(position));
+        let fill = |position| {
+            let cell = cells.at(index.member(position).unwrap());
+            while cell.word().selectable() {
+                cell.reserve(cell.word()).unwrap();
+            }
+        };
+        let last = strangers.last().copied().unwrap_or(positions / 2);
+        (0..positions).filter(|&position| position != last).for_each(fill);
+        let part = Part::whole(index.high_water());
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            assert_eq!(draw(&index, &cells, &mut random), index.member(last));
+            assert_eq!(index.draw_lighter(&cells, part, &mut random).map(|found| found.number), index.member(last));
+        }
+        fill(last);
+        assert!(index.draw_lighter(&cells, part, &mut Random::new(1)).is_none());
+        assert!(index.is_empty(), "each that was met was mended, or there would be no end");
     }
 }
 
@@ -192,13 +240,11 @@ fn a_cell_is_that_of_its_position_for_good() {
 
 #[test]
 fn a_stranger_is_chosen_as_any_other() {
-    for positions in [1, 100] {
+    for (positions, position) in [(1, 0), (100, 0), (100, 70)] {
         let (index, cells) = index(positions);
         let part = Part::whole(index.high_water());
-        let elsewhere = cells.vacant_block() * FANOUT + 5;
-        cells.at(elsewhere).occupy(1, 100, Flags::NONE);
-        index.set_member(0, Some(elsewhere));
-        index.mark(0);
+        let elsewhere = make_a_stranger(&index, &cells, position);
+        index.mark(position);
         for seed in 0..20 {
             let mut random = Random::new(seed);
             assert_eq!(draw(&index, &cells, &mut random), Some(elsewhere));
