@@ -256,7 +256,7 @@ mod tests {
             let width = u64::MAX >> bits;
             let (first, parent) = (order_of_point(bucket), before(bucket));
             assert!(parent == 0 || order_of_point(parent) < first);
-            for hash in [first, first + width] {
+            for hash in [first, first + 1, first + width] {
                 assert!(first < order_of(hash));
                 assert_eq!(bucket_of(order_of(hash), bits), bucket);
                 assert_eq!(bucket_of(order_of(hash), bits - 1), parent);
@@ -264,6 +264,18 @@ mod tests {
             assert_eq!(bucket_of(order_of(first - 1), bits - 1), parent);
         }
         assert_eq!([0, 1 << 63].map(|hash| bucket_of(order_of(hash), 0)), [0, 0]);
+    }
+
+    #[test]
+    fn there_are_as_many_buckets_as_places_up_to_a_power_of_two() {
+        let requests = Requests::new();
+        for places in 1..=5_000u32 {
+            requests.grow(places);
+            let buckets = 1 << requests.bits.load(Ordering::Relaxed);
+            assert_eq!(buckets, places.next_power_of_two().max(64));
+            assert!(requests.buckets.get(buckets - 1).is_some(), "{places}");
+            assert!(buckets < 256 || requests.buckets.get(buckets).is_none(), "{places}");
+        }
     }
 
     proptest! {

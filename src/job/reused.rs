@@ -244,3 +244,95 @@ unsafe fn drop_last<T>(value: NonNull<T>) {
     // SAFETY: as the caller says.
     drop(unsafe { Box::from_raw(value.as_ptr()) });
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// Tells how many there are.
+    struct Value {
+        number: u32,
+        holders: Holders,
+        there_are: Rc<Cell<u32>>,
+    }
+
+    // SAFETY: a field of it, which nothing else here touches.
+    unsafe impl Counted for Value {
+        fn holders(&self) -> &Holders {
+            &self.holders
+        }
+    }
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            self.there_are.set(self.there_are.get() - 1);
+        }
+    }
+
+    fn fill(reused: &Reused<Value>, number: u32, there_are: &Rc<Cell<u32>>) -> (NonNull<Value>, Kept<Value>) {
+        let room = reused.room();
+        there_are.set(there_are.get() + 1);
+        // SAFETY: room for a value, which is this test's alone, as the place is; it was cleared if it was filled.
+        let kept = unsafe {
+            room.write(Value { number, holders: Holders::new(), there_are: there_are.clone() });
+            reused.fill(room, crossbeam_epoch::unprotected()).1
+        };
+        (room, kept)
+    }
+
+    fn found(reused: &Reused<Value>) -> Option<u32> {
+        // SAFETY: no other thread has it.
+        reused.load(unsafe { crossbeam_epoch::unprotected() }).map(|value| value.number)
+    }
+
+    #[test]
+    fn a_value_is_there_until_nobody_has_it_and_its_memory_is_used_again() {
+        let (reused, there_are) = (Reused::default(), Rc::new(Cell::new(0)));
+        assert_eq!(found(&reused), None);
+        let (room, kept) = fill(&reused, 1, &there_are);
+        assert_eq!((found(&reused), kept.number), (Some(1), 1));
+        drop(kept.clone());
+        drop(kept);
+        reused.put_away();
+        assert_eq!((found(&reused), there_are.get()), (None, 1));
+        // SAFETY: it was put away, and nobody else has looked.
+        unsafe { reused.clear() };
+        assert_eq!((found(&reused), there_are.get()), (None, 0));
+        let (same, kept) = fill(&reused, 2, &there_are);
+        assert_eq!((same, found(&reused)), (room, Some(2)));
+        // Who keeps it has it for longer than the place.
+        reused.put_away();
+        // SAFETY: as above.
+        unsafe { reused.clear() };
+        let (other, next) = fill(&reused, 3, &there_are);
+        assert!(other != room, "somebody has that");
+        assert_eq!((kept.number, next.number, there_are.get()), (2, 3, 2));
+        drop(kept);
+        assert_eq!((found(&reused), there_are.get()), (Some(3), 1));
+    }
+
+    #[test]
+    fn a_place_that_is_dropped_drops_what_nobody_keeps() {
+        let there_are = Rc::new(Cell::new(0));
+        for (away, clear, keep) in
+            [(false, false, false), (false, false, true), (true, false, false), (true, true, false), (true, true, true)]
+        {
+            let reused = Reused::default();
+            let (_, kept) = fill(&reused, 1, &there_are);
+            let kept = keep.then_some(kept);
+            if away {
+                reused.put_away();
+            }
+            if clear {
+                // SAFETY: it was put away, and nobody else has looked.
+                unsafe { reused.clear() };
+            }
+            drop(reused);
+            assert_eq!(there_are.get(), u32::from(keep), "{away} {clear}");
+            drop(kept);
+            assert_eq!(there_are.get(), 0, "{away} {clear} {keep}");
+        }
+    }
+}
