@@ -6,7 +6,7 @@ mod common;
 mod counting;
 
 use common::*;
-use slotyard::Scheduler;
+use slotyard::{Demand, NodeSpec, Scheduler};
 
 /// Everything that was deferred until now is done.
 fn held() -> i64 {
@@ -16,6 +16,11 @@ fn held() -> i64 {
 
 fn fleet() -> Scheduler {
     let scheduler = build(builder().max_finished_jobs(50));
+    // So that their pools stay: the memory of one that is dropped waits until its number is used again.
+    for service in ["s0", "s1"] {
+        add(&scheduler, NodeSpec::new(service).service(service));
+        add(&scheduler, NodeSpec::new(format!("{service}-more")).service(service).service("more"));
+    }
     add_workers(&scheduler, (0..40).map(|n| format!("n{n}")), 4);
     scheduler
 }
@@ -33,17 +38,37 @@ fn jobs(scheduler: &Scheduler, round: u32) {
     }
 }
 
+/// Creates that find no slot, and nodes that come, are replaced, and go.
+fn others(scheduler: &Scheduler, round: u32) {
+    let service = ["s0", "s1"][round as usize % 2];
+    for n in 0..20 {
+        add(scheduler, NodeSpec::new(format!("m{n}")).service(service).ready());
+        let spec = NodeSpec::new(format!("m{n}")).service(service).service("more").ready();
+        let handle = scheduler.register(spec.replace_existing()).unwrap();
+        let taken = scheduler.reserve(&Demand::new().service(service)).unwrap();
+        for _ in 0..100 {
+            try_create(scheduler, "refused", Demand::new().service("more")).unwrap_err();
+        }
+        drop(taken);
+        scheduler.deregister(&handle).unwrap();
+    }
+}
+
 #[test]
-fn what_jobs_have_taken_is_used_again_and_given_back_at_the_end() {
+fn what_jobs_and_nodes_have_taken_is_used_again_and_given_back_at_the_end() {
     // What is made once for all schedulers.
-    jobs(&fleet(), 0);
+    let run = |scheduler: &Scheduler, round| {
+        jobs(scheduler, round);
+        others(scheduler, round);
+    };
+    run(&fleet(), 0);
     let before = held();
     let scheduler = fleet();
-    (0..4).for_each(|round| jobs(&scheduler, round));
+    (0..4).for_each(|round| run(&scheduler, round));
     let warm = held();
-    (4..10).for_each(|round| jobs(&scheduler, round));
+    (4..10).for_each(|round| run(&scheduler, round));
     let later = held();
-    assert!(later - warm < 10_000, "{} bytes more are held after 3,000 jobs", later - warm);
+    assert!(later - warm < 10_000, "{} bytes more are held after 3,000 jobs and 240 nodes", later - warm);
     drop(scheduler);
     let after = held();
     assert!(after - before < 10_000, "{} bytes are held of a scheduler that was dropped", after - before);

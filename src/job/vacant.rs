@@ -245,6 +245,8 @@ impl<const N: usize> Shared<N> {
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
+    use crate::job::desk::Desks;
+    use proptest::prelude::*;
 
     #[test]
     fn a_list_is_as_it_was_when_its_count_of_changes_comes_round() {
@@ -283,5 +285,75 @@ mod tests {
             });
             assert_eq!([popped, pop(&head, below), pop(&head, below)], [Some(2), Some(0), None], "from {changes} on");
         }
+    }
+
+    /// What a caller may do next with places that he has, of which the `which`th is meant.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Take,
+        GiveBack(prop::sample::Index),
+        PutAway(prop::sample::Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let which = any::<prop::sample::Index>;
+        prop_oneof![
+            2 => Just(Step::Take),
+            1 => which().prop_map(Step::GiveBack),
+            2 => which().prop_map(Step::PutAway),
+        ]
+    }
+
+    proptest! {
+        /// On a desk of one's own, and on one that is shared.
+        #[test]
+        fn no_place_is_had_by_two_nor_lost(steps in proptest::collection::vec(step(), 1..1_000), alone in any::<bool>()) {
+            let (places, vacant, desks) = (Places::new(), Vacant::new(1_000), Desks::new());
+            let at = At { desk: desks.number(0), alone };
+            let (mut had, mut away) = (Vec::new(), 0);
+            let used_before = |at| {
+                vacant.take(&places, at).or_else(|| {
+                    vacant.clear(&places, vacant.ripe_lot(&places)?);
+                    vacant.take(&places, at)
+                })
+            };
+            for step in steps {
+                match step {
+                    Step::GiveBack(which) if !had.is_empty() => {
+                        let place: VacantPlace<'_> = had.swap_remove(which.index(had.len()));
+                        vacant.give_back(place, at);
+                    }
+                    Step::PutAway(which) if !had.is_empty() => {
+                        let place: VacantPlace<'_> = had.swap_remove(which.index(had.len()));
+                        vacant.put_away(place.place, place.number, at);
+                        away += 1;
+                    }
+                    _ => {
+                        let place = used_before(at).or_else(|| vacant.take_unused(&places)).expect("there are as many");
+                        prop_assert!(had.iter().all(|other| other.number != place.number), "two have {}", place.number);
+                        had.push(place);
+                    }
+                }
+            }
+            for place in had.drain(..) {
+                vacant.put_away(place.place, place.number, at);
+                away += 1;
+            }
+            let mut numbers = std::collections::BTreeSet::new();
+            while let Some(place) = used_before(at) {
+                prop_assert!(numbers.insert(place.number), "{} twice", place.number);
+            }
+            let used = vacant.unused.load(Ordering::Relaxed);
+            prop_assert_eq!(used - numbers.len() as u32, away % LOT, "all but those of a lot that is not full");
+        }
+    }
+
+    #[test]
+    fn so_many_places_are_had_and_no_more() {
+        let (places, vacant) = (Places::new(), Vacant::new(10));
+        let limit = 10 + (1 << 14);
+        assert!((0..limit).all(|number| vacant.take_unused(&places).is_some_and(|place| place.number == number)));
+        assert!((0..3).all(|_| vacant.take_unused(&places).is_none()));
+        assert_eq!([100_000, u32::MAX].map(|jobs| Vacant::new(jobs).limit), [150_000, MOST_PLACES]);
     }
 }
