@@ -445,4 +445,69 @@ mod tests {
             assert!((0..10).all(|bit| cell.usage(generation ^ 1 << bit).is_none()));
         }
     }
+
+    #[test]
+    fn a_release_in_one_step_does_what_any_release_does_or_nothing() {
+        for (capacity, held) in (1..4u16).flat_map(|capacity| (0..=capacity).map(move |held| (capacity, held))) {
+            for (now, flags, settled) in [
+                (capacity, Flags::NONE, true),
+                (capacity, Flags::NONE, false),
+                (capacity, Flags::DRAINING, true),
+                (1, Flags::NONE, true),
+            ] {
+                let cells = [Cell::default(), Cell::default()];
+                let generations = cells.each_ref().map(|cell| {
+                    let generation = cell.occupy(capacity, 100, Flags::NONE);
+                    (0..held).for_each(|_| _ = cell.reserve(cell.word()).unwrap());
+                    cell.change(generation, |word| word.with_capacity(now).with_flags(flags)).unwrap();
+                    if settled {
+                        cell.settle(cell.word());
+                    } else {
+                        cell.announce();
+                    }
+                    generation
+                });
+                let what = format!("{held} of {capacity}, then {now}, {flags:?}, {settled}");
+                let (before, is_ready) = (cells[0].word(), cells[0].word().is_settled_and_ready(generations[0]));
+                let at_once = cells[0].release_at_once(generations[0]);
+                let released = cells[1].release(generations[1]);
+                let expected = match released {
+                    Ok(change) if is_ready && held <= now => {
+                        assert_eq!(cells[0].word(), change.after, "{what}");
+                        if change.edge == Edge::Risen { AtOnce::Risen } else { AtOnce::Quiet }
+                    }
+                    _ => {
+                        assert_eq!(cells[0].word(), before, "{what}");
+                        AtOnce::No
+                    }
+                };
+                assert_eq!(at_once, expected, "{what}");
+                assert_eq!(cells[0].release_at_once(generations[0] + 1), AtOnce::No, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_index_is_told_of_what_makes_a_node_selectable_or_gives_it_more_slots() {
+        for capacity in [1, 2, 5] {
+            let cell = Cell::default();
+            let generation = cell.prepare(capacity, 100);
+            let helped = capacity > 1;
+            assert_eq!((cell.open(generation, capacity, Flags::NONE), cell.word().pending()), (Edge::Risen, helped));
+            let change = |to: &dyn Fn(SlotWord) -> SlotWord| {
+                cell.settle(cell.word());
+                let Change { after, edge, .. } = cell.change(generation, to).unwrap();
+                (edge, after.pending())
+            };
+            assert_eq!(change(&|word| word.with_flags(Flags::DRAINING)), (Edge::Fallen, false));
+            assert_eq!(change(&|word| word.with_capacity(capacity + 1)), (Edge::None, false));
+            assert_eq!(change(&|word| word.with_capacity(capacity)), (Edge::None, false));
+            assert_eq!(change(&|word| word.with_flags(Flags::NONE)), (Edge::Risen, helped));
+            assert_eq!(change(&|word| word), (Edge::None, false));
+            assert_eq!(change(&|word| word.with_capacity(capacity + 1)), (Edge::Risen, true));
+            let pending = cell.change(generation, |word| word.with_capacity(capacity)).unwrap();
+            assert_eq!(pending.edge, Edge::Pending(pending.after), "nobody has told the index yet");
+            assert_eq!(cell.open(generation, capacity, Flags::DRAINING), Edge::None);
+        }
+    }
 }
