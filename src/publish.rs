@@ -271,3 +271,78 @@ impl<T> std::fmt::Debug for Published<T> {
         f.debug_struct("Published").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::sync::pin;
+
+    /// The value is had by so many when everything has been done that waited for pins.
+    fn assert_had_by(value: &Arc<u32>, references: usize) {
+        // Other tests pin, too, so it may take a while.
+        for _ in 0..1_000_000 {
+            if Arc::strong_count(value) == references {
+                return;
+            }
+            pin().flush();
+            std::thread::yield_now();
+        }
+        panic!("{} have it, {references} were expected", Arc::strong_count(value));
+    }
+
+    #[test]
+    fn what_is_replaced_or_dropped_is_let_go_of_when_pins_have_ended() {
+        let (first, second) = (Arc::new(1), Arc::new(2));
+        let published = Published::new(first.clone());
+        let before = pin();
+        let found = published.load(&before).unwrap();
+        assert!(published.is(&first) && !published.is(&second));
+        published.swap(Some(second.clone()), &before);
+        assert!(published.is(&second) && !published.is(&first));
+        assert_eq!((*found, Arc::strong_count(&first)), (1, 2), "it may be followed");
+        drop(before);
+        assert_had_by(&first, 1);
+        assert_eq!(published.load_arc(&pin()), Some(second.clone()));
+        drop(published);
+        assert_eq!(Arc::strong_count(&second), 1);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_the_takers() {
+        let value = Arc::new(1);
+        let mut published = Published::default();
+        assert_eq!(published.take(), None);
+        published.put(value.clone());
+        assert_eq!(published.fill(Arc::new(2)).unwrap_err(), Arc::new(2));
+        assert_eq!((published.take(), published.take()), (Some(value.clone()), None));
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert!(published.fill(value.clone()).is_ok() && published.is(&value));
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_let_go_of_or_handed_over_when_pins_have_ended() {
+        let (first, second) = (Arc::new(1), Arc::new(2));
+        let published = [Published::new(first.clone()), Published::new(second.clone()), Published::default()];
+        let mut withdrawn = Withdrawn::default();
+        published.iter().for_each(|published| published.withdraw(&mut withdrawn));
+        published.iter().for_each(|published| published.withdraw(&mut withdrawn));
+        assert!(published.iter().all(|published| published.load(&pin()).is_none()));
+        let before = pin();
+        let (handed, seen) = std::sync::mpsc::channel();
+        withdrawn.after_pins(&before, move |values| handed.send(values).unwrap());
+        assert!(seen.try_recv().is_err());
+        drop(before);
+        assert_had_by(&first, 2);
+        let handed = std::iter::repeat_with(|| {
+            pin().flush();
+            seen.try_recv()
+        });
+        assert_eq!(handed.flatten().next(), Some(vec![first.clone(), second.clone()]));
+        assert_had_by(&first, 1);
+        published[0].put(second.clone());
+        let mut withdrawn = Withdrawn::default();
+        published[0].withdraw(&mut withdrawn);
+        drop(withdrawn);
+        assert_had_by(&second, 1);
+    }
+}
