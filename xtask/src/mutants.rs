@@ -96,6 +96,8 @@ const ROUNDS: [Round; 3] = [
 struct Config {
     /// The files that are changed.
     examine_globs: Vec<String>,
+    /// Files that are not, whatever the others say.
+    exclude_globs: Vec<String>,
     /// Mutants that no test notices.
     exclude_re: Vec<String>,
 }
