@@ -342,7 +342,10 @@ mod tests {
         published[0].put(second.clone());
         let mut withdrawn = Withdrawn::default();
         published[0].withdraw(&mut withdrawn);
+        let before = pin();
         drop(withdrawn);
+        assert_eq!(Arc::strong_count(&second), 2, "who has found it may still follow it");
+        drop(before);
         assert_had_by(&second, 1);
     }
 }
