@@ -301,3 +301,20 @@ fn an_orphan_may_be_tried_again_on_the_next_incarnation_of_its_node() {
     let next = scheduler.retry(job.id(), 1).unwrap();
     assert_eq!((next.incarnation(), job.incarnation() < next.incarnation()), (again.incarnation(), true));
 }
+
+#[test]
+fn a_job_that_was_retried_before_it_ended_is_forgotten_as_any_other() {
+    let scheduler = build(builder().max_finished_jobs(0));
+    add_workers(&scheduler, ["a", "b"], 4);
+    for retries in 0..3 {
+        for fails in [false, true] {
+            let job = create(&scheduler, "r", work());
+            (1..=retries).for_each(|attempt| _ = scheduler.retry(job.id(), attempt).unwrap());
+            let end = if fails { Scheduler::fail } else { Scheduler::complete };
+            end(&scheduler, job.id(), retries + 1).unwrap();
+            assert!(scheduler.job(job.id()).is_none(), "after {retries} retries");
+            let now = scheduler.stats().now;
+            assert_eq!((now.jobs, now.finished_jobs), (0, 0), "after {retries} retries");
+        }
+    }
+}
