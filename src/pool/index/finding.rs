@@ -394,7 +394,8 @@ mod tests {
     #[test]
     fn words_are_dense_where_a_third_is_set_and_not_where_a_tenth_is() {
         let mut random = Random::new(1);
-        let mut word = |of: u64| (0..FANOUT).fold(0, |word, bit| word | u32::from(random.next().is_multiple_of(of)) << bit);
+        let mut word =
+            |of: u64| (0..FANOUT).fold(0, |word, bit| word | u32::from(random.next().is_multiple_of(of)) << bit);
         for (of, expected) in [(1, 1_000..=1_000), (3, 500..=999), (10, 0..=100), (u64::MAX, 0..=0)] {
             let dense = (0..1_000).filter(|_| are_dense(word(of), word(of))).count();
             assert!(expected.contains(&dense), "of {of}: {dense}");
