@@ -275,19 +275,10 @@ impl<T> std::fmt::Debug for Published<T> {
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod tests {
     use super::*;
-    use crate::sync::pin;
+    use crate::sync::{collect_until, pin};
 
-    /// The value is had by so many when everything has been done that waited for pins.
     fn assert_had_by(value: &Arc<u32>, references: usize) {
-        // Other tests pin, too, so it may take a while.
-        for _ in 0..1_000_000 {
-            if Arc::strong_count(value) == references {
-                return;
-            }
-            pin().flush();
-            std::thread::yield_now();
-        }
-        panic!("{} have it, {references} were expected", Arc::strong_count(value));
+        collect_until(|| Arc::strong_count(value) == references);
     }
 
     #[test]

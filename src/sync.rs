@@ -114,3 +114,23 @@ unsafe impl Zeroed for AtomicU32 {}
 unsafe impl Zeroed for AtomicU64 {}
 // SAFETY: atomic integers.
 unsafe impl Zeroed for [AtomicU64; 3] {}
+
+/// Has what was deferred done until it comes to that. Other tests may be pinned for a while.
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+pub(crate) fn collect_until(done: impl Fn() -> bool) {
+    let come_to_it = (0..100_000).any(|_| {
+        let is_done = done();
+        if !is_done {
+            collect();
+            std::thread::yield_now();
+        }
+        is_done
+    });
+    assert!(come_to_it, "it never came to that");
+}
+
+/// Has the epoch go on as far as pins let it.
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+pub(crate) fn collect() {
+    (0..200).for_each(|_| pin().flush());
+}

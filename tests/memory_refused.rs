@@ -79,10 +79,6 @@ fn calmly() -> MutexGuard<'static, ()> {
     CALM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn free_what_was_retired() {
-    (0..1_000).for_each(|_| crossbeam_epoch::pin().flush());
-}
-
 #[test]
 fn without_memory_nodes_are_chosen_and_reserved_and_heard_of() {
     let _calm = calmly();

@@ -232,6 +232,7 @@ impl Drop for Core {
 mod tests {
     use super::*;
     use crate::error::{HeartbeatError, NodeError};
+    use crate::sync::{collect, collect_until};
     use crate::{Capabilities, Heartbeat, NodeSpec, NodeState, PoolConfig, SchedulerBuilder, Service};
 
     /// With two pools, in which a node can stand at once.
@@ -246,26 +247,6 @@ mod tests {
         let capabilities = services.iter().cloned().fold(Capabilities::new(), Capabilities::service);
         let handle = core.register(NodeSpec::new(id.to_string()).capabilities(capabilities)).unwrap();
         core.deregister(&handle).unwrap();
-    }
-
-    /// Has the epoch go on as far as pins let it.
-    fn collect() {
-        (0..200).for_each(|_| {
-            crate::sync::pin().flush();
-        });
-    }
-
-    /// Other tests may be pinned for a while.
-    fn collect_until(done: impl Fn() -> bool) {
-        let come_to_it = (0..100_000).any(|_| {
-            let is_done = done();
-            if !is_done {
-                collect();
-                std::thread::yield_now();
-            }
-            is_done
-        });
-        assert!(come_to_it, "it never came to that");
     }
 
     /// Waits until what was deferred has been done.
