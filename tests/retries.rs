@@ -318,3 +318,20 @@ fn a_job_that_was_retried_before_it_ended_is_forgotten_as_any_other() {
         }
     }
 }
+
+#[test]
+fn of_jobs_that_ended_in_the_same_millisecond_one_that_has_ended_again_is_forgotten_last() {
+    let scheduler = build(builder().max_finished_jobs(1));
+    add_workers(&scheduler, ["a", "b"], 4);
+    let again = create(&scheduler, "again", work());
+    scheduler.fail(again.id(), 1).unwrap();
+    complete(&scheduler, &scheduler.retry(again.id(), 1).unwrap());
+    let remembered = |request: &str| {
+        let job = create(&scheduler, request, work());
+        complete(&scheduler, &job);
+        [again.id(), job.id()].map(|id| scheduler.job(id).is_some())
+    };
+    assert_eq!(remembered("at the same time"), [true, false]);
+    scheduler.tick(ms(1));
+    assert_eq!(remembered("later"), [false, true]);
+}
