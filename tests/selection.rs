@@ -274,7 +274,7 @@ fn a_reservation_holds_one_slot_until_it_is_dropped() {
 #[test]
 fn a_reservation_knows_its_pool_however_it_was_found() {
     let scheduler = scheduler();
-    // One after the other: each pool has the number of the one before.
+    // One after the other, so that their pools have different numbers.
     for service in ["x", "y", "z"] {
         let handle = add(&scheduler, NodeSpec::new("a").service(service).ready());
         let demand = Demand::new().service(service);
