@@ -4,8 +4,11 @@
 mod common;
 #[path = "../benches/counting/mod.rs"]
 mod counting;
+#[path = "common/retired.rs"]
+mod retired;
 
 use common::*;
+use retired::free_what_was_retired;
 use slotyard::{Demand, NodeSpec, Scheduler};
 
 /// Bytes that this thread holds, and nobody waits for pins to free.

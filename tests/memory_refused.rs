@@ -2,6 +2,8 @@
 //! programs in Rust do, with the message that says so, and neither hangs nor goes on with half of something.
 
 mod common;
+#[path = "common/retired.rs"]
+mod retired;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -13,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::*;
+use retired::free_what_was_retired;
 use slotyard::{
     Capabilities, Demand, ExclusionMode, Heartbeat, Job, JobRequest, NodeSpec, ResourceUse, Scheduler, Service,
 };

@@ -178,8 +178,3 @@ pub(crate) fn refuses<T: std::fmt::Debug, E: std::fmt::Display>(
         Err(error) => error,
     }
 }
-
-/// Has everything freed that waits for pins, if there are none.
-pub(crate) fn free_what_was_retired() {
-    (0..1_000).for_each(|_| crossbeam_epoch::pin().flush());
-}
