@@ -222,19 +222,24 @@ fn a_job_that_is_tried_again_is_not_forgotten_by_its_earlier_end() {
 #[test]
 fn at_most_so_many_finished_jobs_are_remembered_the_latest() {
     for ticks in [false, true] {
-        let scheduler = with_node(builder().max_finished_jobs(3), 1);
-        let jobs: Vec<Job> = (0..10)
-            .map(|n| {
+        let scheduler = with_node(builder().max_finished_jobs(3).finished_retention(secs(900)), 1);
+        for since in [1_000, 2_000] {
+            // Those of before are forgotten, being old.
+            scheduler.tick(secs(since));
+            let mut jobs = Vec::new();
+            for n in 0..100 {
                 // A tick, once jobs can be old enough, looks at the oldest, and must not lose count of it.
                 if ticks {
-                    scheduler.tick(secs(1000 + n));
+                    scheduler.tick(secs(since + n));
                 }
-                finish(&scheduler, &n.to_string())
-            })
-            .collect();
-        let remembered: Vec<usize> = (0..10).filter(|n| scheduler.job(jobs[*n].id()).is_some()).collect();
-        assert_eq!(remembered, [7, 8, 9], "with ticks: {ticks}");
-        assert_eq!((scheduler.stats().now.jobs, scheduler.stats().now.finished_jobs), (3, 3));
+                jobs.push(finish(&scheduler, &format!("{since}-{n}")).id());
+                let remembered = jobs.iter().filter(|job| scheduler.job(**job).is_some());
+                let latest = &jobs[jobs.len().saturating_sub(3)..];
+                assert!(remembered.eq(latest), "after {} have ended, with ticks: {ticks}", jobs.len());
+                let now = scheduler.stats().now;
+                assert_eq!((now.jobs, now.finished_jobs), (latest.len(), latest.len()));
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use slotyard::limits::MAX_CAPACITY;
-use slotyard::{CreateJobError, Demand, Event, JobRequest, NodeSpec, RegisterError, RetryError};
+use slotyard::{CreateJobError, Demand, Event, Job, JobRequest, NodeSpec, RegisterError, RetryError};
 
 #[test]
 fn past_max_nodes_a_registration_is_refused_until_one_has_left() {
@@ -160,5 +160,19 @@ fn batches_of_any_length_are_completed_and_what_is_refused_is_told_by_its_place(
         let refused = scheduler.complete_jobs(twice).into_iter().map(|(place, _)| place);
         assert!(refused.eq((0..number).step_by(3).map(|n| n + n / 3 + 1)));
         assert_eq!(in_flight(&scheduler, "n"), 0);
+    }
+}
+
+#[test]
+fn past_max_jobs_a_create_is_refused_also_where_memory_for_it_is_at_hand() {
+    let scheduler = build(builder().max_jobs(100).max_finished_jobs(0).heartbeat_timeout(secs(99)));
+    add(&scheduler, worker("a", 200));
+    // Memory that jobs have left is handed on by the 64: soon there is some for 28 more.
+    for round in 0..10 {
+        let jobs: Vec<Job> = (0..100).map(|n| create(&scheduler, &format!("{round}-{n}"), work())).collect();
+        let error = refuses(&scheduler, |s| try_create(s, "one-more", work()));
+        assert!(matches!(error, CreateJobError::TooManyJobs { limit: 100 }), "{error}");
+        jobs.iter().for_each(|job| complete(&scheduler, job));
+        (0..3).for_each(|n| scheduler.tick(secs(round) + ms(n)));
     }
 }
