@@ -169,7 +169,7 @@ fn past_max_jobs_a_create_is_refused_also_where_memory_for_it_is_at_hand() {
     add(&scheduler, worker("a", 200));
     // Memory that jobs have left is handed on by the 64: soon there is some for 28 more.
     for round in 0..10 {
-        let jobs: Vec<Job> = (0..100).map(|n| create(&scheduler, &format!("{round}-{n}"), work())).collect();
+        let jobs: Vec<Job> = (0..100).map(|n| create(&scheduler, format!("{round}-{n}"), work())).collect();
         let error = refuses(&scheduler, |s| try_create(s, "one-more", work()));
         assert!(matches!(error, CreateJobError::TooManyJobs { limit: 100 }), "{error}");
         jobs.iter().for_each(|job| complete(&scheduler, job));
