@@ -282,14 +282,10 @@ impl Cell {
         is_vacant
     }
 
-    /// Which of the three it is can be told by whoever has the cell.
-    pub(super) fn vacancy(&self) -> Vacancy {
+    /// Whether it is of no block. For whoever has the cell.
+    pub(super) fn is_loose(&self) -> bool {
         // Relaxed: a cell stays loose, or of a block, as it was made.
-        match self.vacancy.load(Ordering::Relaxed) {
-            0 => Vacancy::Loose,
-            1 => Vacancy::Vacant,
-            _ => Vacancy::Taken,
-        }
+        self.vacancy.load(Ordering::Relaxed) == Vacancy::Loose as u32
     }
 
     /// For whoever makes the block, or vacates the cell.

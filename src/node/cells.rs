@@ -219,7 +219,7 @@ impl Cells {
             let cell = self.at(*number);
             cell.node.withdraw(&mut records);
             cell.vacate();
-            let is_loose = cell.vacancy() == Vacancy::Loose;
+            let is_loose = cell.is_loose();
             if !is_loose {
                 cell.set_vacancy(Vacancy::Vacant);
             }

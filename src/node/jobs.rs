@@ -240,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn a_table_has_room_to_spare_but_not_much() {
+        for capacity in [100, 1_000, 10_000] {
+            let (rows, node) = (Rows::new(), node());
+            rows.add(&node, 7, capacity);
+            let table = node.jobs.tables.get().expect("it is no row");
+            let spare = table.entries.len() - capacity as usize;
+            assert!((capacity / 4..=capacity).contains(&(spare as u32)), "{spare} more entries than {capacity} slots");
+        }
+    }
+
+    #[test]
     fn of_the_pools_the_first_are_kept_and_found_and_further_ones_are_not() {
         let jobs = NodeJobs::default();
         let pool = |key| Arc::new(Lent { key, name: "pool".into(), tally: Arc::default() });
