@@ -267,6 +267,18 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_share_a_stripe_lose_nothing() {
+        let counts = Striped::new();
+        std::thread::scope(|scope| {
+            for thread in 32..36 {
+                let counts = &counts;
+                scope.spawn(move || (0..1_000_000).for_each(|_| counts.add(thread, Count::created)));
+            }
+        });
+        assert_eq!(counts.sum(Count::created), 4_000_000);
+    }
+
+    #[test]
     fn every_time_is_recorded_the_longest_as_13_days() {
         let times = Times::new();
         for time in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
