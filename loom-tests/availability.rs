@@ -13,7 +13,7 @@
 //! | a find meets an empty word and clears the bit above, a release fills it | 2 | 4 |
 //! | the same, and the word is told, and empty, once more in between | 2 | 4 |
 //! | all of this at once, in a word of three levels | 3 | 1 |
-//! | the last bits of a pool: a find goes by the occupancy, over two pools | 2 | 4 |
+//! | the last bits of a pool: a find goes by the occupancy, over two pools | 2 | 3 |
 //!
 //! Seen to fail by `cargo xtask mutants-loom availability`: the first of it is the obvious protocol, "clear the bit, look
 //! again, mark it if there is room", by which a find between the two misses the slot.

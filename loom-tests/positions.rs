@@ -4,6 +4,7 @@
 //! | model | threads | preemptions |
 //! |---|---|---|
 //! | a node becomes full, moves to another pool, and a new one comes to its position, before its bit is cleared | 2 | 2 |
+//! | a node becomes full, and moves to another pool, where it has a position that another has here, before its bit is cleared | 2 | 2 |
 //! | a find has seen that a node cannot be selected, which goes, and a new one comes to its position | 2 | 1 |
 //!
 //! Seen to fail by `cargo xtask mutants-loom positions`.
@@ -27,23 +28,24 @@ fn assert_found(fleet: &Fleet, new: &NodeHandle) {
     assert_eq!(found.number, new.cell);
 }
 
+/// Takes a slot of the node, which stood in the fleet's pool and was selectable when it was found.
+fn take_as_found_before(fleet: &Arc<Fleet>, node: usize) -> thread::JoinHandle<bool> {
+    let (fleet, word) = (fleet.clone(), fleet.word(node));
+    thread::spawn(move || {
+        fleet.stir();
+        let number = fleet.nodes[node].cell;
+        let found = Found { number, cell: fleet.core.cells.at(number), word };
+        let taken = fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0);
+        fleet.stir();
+        taken
+    })
+}
+
 #[test]
 fn one_that_has_moved_hides_nobody() {
     explore(2, &["it became full", "it moved before"], |seen| {
         let fleet = fleet();
-        let taker = thread::spawn({
-            let fleet = fleet.clone();
-            // As it was found before.
-            let word = fleet.word(0);
-            move || {
-                fleet.stir();
-                let number = fleet.nodes[0].cell;
-                let found = Found { number, cell: fleet.core.cells.at(number), word };
-                let taken = fleet.core.reserve_on(&Candidate { pool: &fleet.pool, found }, 0);
-                fleet.stir();
-                taken
-            }
-        });
+        let taker = take_as_found_before(&fleet, 0);
         fleet.stir();
         fleet.core.update(&fleet.nodes[0], asr().service(Service::TTS)).unwrap();
         let new = add_node(&fleet.core, "new", 1);
@@ -51,6 +53,22 @@ fn one_that_has_moved_hides_nobody() {
         assert_found(&fleet, &new);
         seen.note(if taker.join().unwrap() { "it became full" } else { "it moved before" });
         assert_found(&fleet, &new);
+        assert_told(&fleet.core);
+    });
+}
+
+#[test]
+fn one_that_has_moved_hides_nobody_by_its_new_position() {
+    explore(2, &["it became full", "it moved before"], |seen| {
+        let fleet = Fleet::new([1, 1]);
+        let taker = take_as_found_before(&fleet, 1);
+        fleet.stir();
+        // There it has the position that the other one has here.
+        fleet.core.update(&fleet.nodes[1], asr().service(Service::TTS)).unwrap();
+        fleet.stir();
+        seen.note(if taker.join().unwrap() { "it became full" } else { "it moved before" });
+        let found = fleet.find().expect("nobody takes its slot");
+        assert_eq!(found.number, fleet.nodes[0].cell);
         assert_told(&fleet.core);
     });
 }
