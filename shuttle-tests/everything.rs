@@ -3,6 +3,13 @@
 //! the same in all of them.
 //!
 //! Six threads, two of them for the nodes, one for maintenance, three for jobs of four request ids and two sessions.
+//!
+//! Seen to fail with, in the iteration said:
+//! - `Pool::join` not looking whether the pool is closed: first scenario, 58;
+//! - `Core::begin` without `let_go` for whoever enters second: first scenario, 1.
+//!
+//! Not seen to fail with `Cell::release` without the look at the generation (`slot_word` does), `Core::bound` not looking at
+//! the flags (`one_job`), nor `Core::take_offline` orphaning no jobs (loom's `heartbeat`).
 
 use std::time::Duration;
 
