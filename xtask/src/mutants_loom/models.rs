@@ -6,12 +6,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cargo_metadata::Message;
 use wait_timeout::ChildExt as _;
 
 use super::tree::ACTIVE;
 use crate::process;
-use crate::steps::loom_tests;
+use crate::steps::{loom_tests, test_program};
 use crate::workspace::Workspace;
 
 /// What the models' paths begin with.
@@ -54,13 +53,7 @@ impl Program {
     pub(super) fn build(workspace: &Workspace, copy: &Path, logs: PathBuf) -> Result<Self> {
         let mut cargo = loom_tests(workspace);
         cargo.current_dir(copy).args(["--config", "profile.release.package.slotyard.debug=false"]);
-        cargo.args(["--no-run", "--message-format=json-render-diagnostics"]);
-        let messages = process::read(&mut cargo)?;
-        let built = Message::parse_stream(messages.as_bytes()).filter_map(|message| match message {
-            Ok(Message::CompilerArtifact(artifact)) if artifact.profile.test => artifact.executable,
-            _ => None,
-        });
-        let path = built.last().map(PathBuf::from).context("cargo did not say where it has put the program")?;
+        let path = test_program(&mut cargo)?;
         let list = process::read(process::command(&path.to_string_lossy()).args(["--list", BELOW]))?;
         let models = models_in(&list);
         ensure!(!models.is_empty(), "{} has no models", path.display());

@@ -1,11 +1,15 @@
 //! The steps that are calls of cargo.
 
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use cargo_metadata::Message;
 
 use crate::fuzz;
-use crate::process::{read, run};
+use crate::process::{command, read, run};
 use crate::workspace::{LIBRARY, Workspace};
 
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
@@ -36,13 +40,44 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY]))
 }
 
-/// Of the project's own cfg, and crossbeam's.
+/// Each model in a process of its own, as many at a time as there are cores. Loom makes its threads' stacks anew for each
+/// execution, and two models of one process wait for one another when they do.
 pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
-    models(|| loom_tests(workspace), "loom")
+    let program = test_program(&mut loom_tests(workspace))?.to_string_lossy().into_owned();
+    let listed = read(command(&program).args(["loom_tests::", "--list"]))?;
+    let models: Vec<&str> = tests_in(&listed).collect();
+    ensure!(!models.is_empty(), "no model was found");
+    let left = Mutex::new(models.into_iter());
+    let next = || left.lock().ok()?.next();
+    // With one thread, it would be the main one, which is not named after the model.
+    let one = |model| run(command(&program).args(["--exact", model, "--nocapture", "--test-threads=2"]));
+    let work = || std::iter::from_fn(next).try_for_each(one);
+    let at_a_time = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
+        // All are waited for, also when one has failed.
+        ended.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
+/// The scenarios are tests of the library, in a module of the checker's name.
 pub(crate) fn shuttle(workspace: &Workspace) -> Result<()> {
-    models(|| tests_with(workspace, "shuttle", "--cfg slotyard_shuttle"), "shuttle")
+    let cargo = || tests_with(workspace, "shuttle", "--cfg slotyard_shuttle");
+    // A filter that matches nothing passes; so the scenarios are counted first.
+    let listed = read(cargo().args(["shuttle_tests", "--", "--list"]))?;
+    ensure!(tests_in(&listed).next().is_some(), "no scenario was found");
+    run(cargo().args(["shuttle_tests", "--", "--nocapture"]))
+}
+
+/// Builds the one program of a `cargo test`, and says where it is.
+pub(crate) fn test_program(cargo: &mut Command) -> Result<PathBuf> {
+    let messages = read(cargo.args(["--no-run", "--message-format=json-render-diagnostics"]))?;
+    let built = Message::parse_stream(messages.as_bytes()).filter_map(|message| match message {
+        Ok(Message::CompilerArtifact(artifact)) if artifact.profile.test => artifact.executable,
+        _ => None,
+    });
+    built.last().map(PathBuf::from).context("cargo did not say where it has put the program")
 }
 
 /// `cargo test` of the library as loom has it.
@@ -62,18 +97,9 @@ fn tests_with(workspace: &Workspace, checker: &str, flags: &str) -> Command {
     cargo
 }
 
-/// The models are tests of the library, in a module of the checker's name.
-fn models(cargo: impl Fn() -> Command, checker: &str) -> Result<()> {
-    let module = format!("{checker}_tests");
-    // A filter that matches nothing passes; so the models are counted first.
-    let found = count_tests(&read(cargo().args([&module, "--", "--list"]))?);
-    ensure!(found > 0, "no model was found");
-    run(cargo().args([&module, "--", "--nocapture"]))
-}
-
-/// How many tests a list of cargo's test runner names.
-fn count_tests(list: &str) -> usize {
-    list.lines().filter(|line| line.ends_with(": test")).count()
+/// The tests that a list of cargo's test runner names.
+fn tests_in(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().filter_map(|line| line.strip_suffix(": test"))
 }
 
 pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
@@ -86,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_tests_is_told_from_one_with_tests() {
-        assert_eq!(count_tests("0 tests, 0 benchmarks\n"), 0);
-        assert_eq!(count_tests("a::b: test\na::c: test\n\n2 tests, 0 benchmarks\n"), 2);
+        assert_eq!(tests_in("0 tests, 0 benchmarks\n").count(), 0);
+        assert!(tests_in("a::b: test\na::c: test\n\n2 tests, 0 benchmarks\n").eq(["a::b", "a::c"]));
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
 use crate::{fuzz, mutants_loom, stress};
-pub(crate) use builds::loom_tests;
+pub(crate) use builds::{loom_tests, test_program};
 
 /// One check.
 #[derive(Debug)]
