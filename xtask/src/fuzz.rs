@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::MetadataCommand;
@@ -72,23 +71,15 @@ fn run_all(wish: &Wish, workspace: &Workspace) -> Result<()> {
     let folder = workspace.target_dir().join("fuzz");
     build(workspace, &triple, &folder)?;
     let programs = folder.join(&triple).join("release");
-    let waiting = Mutex::new(chosen.iter());
-    let next = || waiting.lock().ok().and_then(|mut waiting| waiting.next());
-    let failures = std::thread::scope(|scope| {
-        let worker = || {
-            let mut failures = Vec::new();
-            while let Some(name) = next() {
-                match fuzz(workspace, &folder, &programs, name, wish) {
-                    Ok(outcome) => eprintln!("{name}: {outcome}"),
-                    Err(error) => failures.push(format!("{error:#}")),
-                }
-            }
-            failures
-        };
-        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(worker)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
-        joined.flatten().collect::<Vec<_>>()
-    });
+    // All are run, also when one fails.
+    let one = |name: &String| match fuzz(workspace, &folder, &programs, name, wish) {
+        Ok(outcome) => {
+            eprintln!("{name}: {outcome}");
+            Ok(None)
+        }
+        Err(error) => Ok(Some(format!("{error:#}"))),
+    };
+    let failures: Vec<String> = process::in_parallel(AT_A_TIME, &chosen, one)?.into_iter().flatten().collect();
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! Running other programs, with what is run said beforehand.
+//! Running other programs, with what is run said beforehand, and several at a time.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 /// A command for `program`, where `cargo` is the cargo that runs us: the one of a `+toolchain`, too.
 pub(crate) fn command(program: &str) -> Command {
@@ -57,6 +59,30 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// As many as there are cores.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does `each` of these, so many at a time; what came of them, in no order. All that were begun are waited for.
+///
+/// # Errors
+/// One of those of `each`, after which fewer are done at a time.
+pub(crate) fn in_parallel<T, R: Send>(
+    at_a_time: usize,
+    items: impl IntoIterator<Item = T, IntoIter: Send>,
+    each: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let left = Mutex::new(items.into_iter());
+    let next = || left.lock().ok()?.next();
+    let work = || std::iter::from_fn(next).map(&each).collect::<Result<Vec<_>>>();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_a_time.max(1)).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a thread has panicked"))?);
+        Ok(ended.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })
+}
+
 /// The command as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
@@ -80,6 +106,17 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command.args(["test", "--lib"]).env("RUSTFLAGS", "--cfg a --cfg b").env_remove("HOME");
         assert_eq!(shown(&command), "RUSTFLAGS=\"--cfg a --cfg b\" cargo test --lib");
+    }
+
+    #[test]
+    fn each_is_done_once_and_what_fails_is_told() {
+        for at_a_time in [0, 1, 3, 100] {
+            let mut done = in_parallel(at_a_time, 0..20, |number| Ok(2 * number)).unwrap();
+            done.sort_unstable();
+            assert!(done.into_iter().eq((0..20).map(|number| 2 * number)));
+        }
+        let odd = |number| if number == 7 { Err(anyhow!("seven")) } else { Ok(number) };
+        assert_eq!(in_parallel(2, 0..20, odd).unwrap_err().to_string(), "seven");
     }
 
     #[test]

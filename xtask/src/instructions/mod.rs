@@ -14,10 +14,8 @@ pub(crate) mod record;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use cargo_metadata::Message;
 
 use crate::process;
@@ -88,18 +86,8 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
 
 /// On as many threads as there are cores.
 fn in_parallel<T: Copy + Send>(wanted: BTreeMap<String, T>, count: impl Fn(T) -> Result<f64> + Sync) -> Result<Counts> {
-    let left = Mutex::new(wanted.into_iter());
-    let next = || left.lock().ok()?.next();
-    let work = || std::iter::from_fn(next).map(|(key, what)| Ok((key, count(what)?))).collect::<Result<Vec<_>>>();
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut counts = Counts::new();
-        for worker in workers {
-            counts.extend(worker.join().map_err(|_| anyhow!("a thread that counts has panicked"))??);
-        }
-        Ok(counts)
-    })
+    let counts = process::in_parallel(process::cores(), wanted, |(key, what)| Ok((key, count(what)?)))?;
+    Ok(counts.into_iter().collect())
 }
 
 fn count_one(program: &Path, folder: &Path, operation: &str, slots: u32) -> Result<f64> {
@@ -145,7 +133,7 @@ mod tests {
         let counts = in_parallel(wanted(), |number| Ok(f64::from(number))).unwrap();
         assert_eq!(counts.len(), 20);
         assert!(counts.iter().all(|(key, count)| *key == count.to_string()));
-        let failing = |number| if number == 7 { Err(anyhow!("seven")) } else { Ok(0.0) };
+        let failing = |number| if number == 7 { Err(anyhow::anyhow!("seven")) } else { Ok(0.0) };
         assert_eq!(in_parallel(wanted(), failing).unwrap_err().to_string(), "seven");
     }
 }

@@ -14,14 +14,13 @@ mod schemata;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
 use self::list::List;
 use self::models::{LIMIT, Outcome, Program};
+use crate::process;
 use crate::workspace::Workspace;
 
 /// Preemptions of the runs without a mutant. Not even one, which is all that some models have: with that they take minutes.
@@ -86,7 +85,7 @@ pub(crate) fn run(wish: &Wish, workspace: &Workspace) -> Result<()> {
     });
     let with: Vec<_> = with.collect();
     let runs: Vec<_> = without_mutants(&with).into_iter().chain(with).collect();
-    let jobs = wish.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let jobs = wish.jobs.unwrap_or_else(process::cores);
     let begin = Instant::now();
     let mut bad = in_parallel(jobs, &runs, |run| program.run(run.model, run.mutant, run.preemptions))?;
     eprintln!("{} runs of {} mutants in {:.1?}", runs.len(), selected.len(), begin.elapsed());
@@ -115,34 +114,18 @@ fn in_parallel(
     runs: &[Run<'_>],
     run: impl Fn(&Run<'_>) -> Result<(Outcome, Duration)> + Sync,
 ) -> Result<Vec<String>> {
-    let left = Mutex::new(runs.iter());
-    let next = || left.lock().ok()?.next();
-    let work = || {
-        let mut bad = Vec::new();
-        for one in std::iter::from_fn(next) {
-            let (outcome, took) = run(one)?;
-            let verdict = verdict(one, &outcome);
-            let name = one.mutant.map_or("(no mutant)", |(_, name)| name);
-            let (mark, said) = match &verdict {
-                Ok(said) => ("ok  ", said),
-                Err(wrong) => ("BAD ", wrong),
-            };
-            eprintln!("{mark} {name:<44} {} {:.1} s: {said}", one.model, took.as_secs_f64());
-            if let Err(wrong) = verdict {
-                bad.push(format!("{name}, {}: {wrong}", one.model));
-            }
-        }
-        Ok(bad)
+    let judge = |one: &Run<'_>| {
+        let (outcome, took) = run(one)?;
+        let verdict = verdict(one, &outcome);
+        let name = one.mutant.map_or("(no mutant)", |(_, name)| name);
+        let (mark, said) = match &verdict {
+            Ok(said) => ("ok  ", said),
+            Err(wrong) => ("BAD ", wrong),
+        };
+        eprintln!("{mark} {name:<44} {} {:.1} s: {said}", one.model, took.as_secs_f64());
+        Ok(verdict.err().map(|wrong| format!("{name}, {}: {wrong}", one.model)))
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        let mut bad = Vec::new();
-        for worker in workers {
-            let found: Result<Vec<_>> = worker.join().map_err(|_| anyhow!("a thread that runs models has panicked"))?;
-            bad.extend(found?);
-        }
-        Ok(bad)
-    })
+    Ok(process::in_parallel(jobs, runs, judge)?.into_iter().flatten().collect())
 }
 
 /// Whether it went as it must, and how.

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::Message;
 
 use crate::fuzz;
-use crate::process::{command, read, run};
+use crate::process::{command, cores, in_parallel, read, run};
 use crate::workspace::{LIBRARY, Workspace};
 
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
@@ -47,18 +45,9 @@ pub(crate) fn loom(workspace: &Workspace) -> Result<()> {
     let listed = read(command(&program).args(["loom_tests::", "--list"]))?;
     let models: Vec<&str> = tests_in(&listed).collect();
     ensure!(!models.is_empty(), "no model was found");
-    let left = Mutex::new(models.into_iter());
-    let next = || left.lock().ok()?.next();
     // With one thread, it would be the main one, which is not named after the model.
     let one = |model| run(command(&program).args(["--exact", model, "--nocapture", "--test-threads=2"]));
-    let work = || std::iter::from_fn(next).try_for_each(one);
-    let at_a_time = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(work)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
-        // All are waited for, also when one has failed.
-        ended.collect::<Vec<_>>().into_iter().collect()
-    })
+    in_parallel(cores(), models, one).map(|_| ())
 }
 
 /// The scenarios are tests of the library, in a module of the checker's name.
