@@ -372,6 +372,11 @@ pub(crate) fn invalid(knob: &'static str, value: impl std::fmt::Debug, allowed: 
     ConfigError::Invalid { knob, value: format!("{value:?}"), allowed: allowed.to_owned() }
 }
 
-fn within<T: PartialOrd + std::fmt::Debug>(knob: &'static str, value: T, min: T, max: T) -> Result<(), ConfigError> {
+pub(crate) fn within<T: PartialOrd + std::fmt::Debug>(
+    knob: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<(), ConfigError> {
     if value >= min && value <= max { Ok(()) } else { Err(invalid(knob, value, &format!("{min:?} to {max:?}"))) }
 }

@@ -42,6 +42,8 @@ mod clock;
 mod config;
 mod core;
 mod error;
+#[cfg(feature = "redis")]
+mod escape;
 mod event;
 mod explain;
 mod few;
@@ -54,6 +56,8 @@ mod pool;
 mod prefetch;
 mod publish;
 mod random;
+#[cfg(feature = "redis")]
+mod redis;
 mod scheduler;
 mod select;
 mod session;
@@ -83,6 +87,11 @@ pub use id::{JobId, NodeId, ParseJobIdError};
 pub use job::{Job, JobRequest, JobState, JobView, SessionMode};
 pub use node::{DEFAULT_WEIGHT, Heartbeat, NodeHandle, NodeSpec, NodeState, NodeView, Readiness, ResourceUse};
 pub use pool::{PoolConfig, PoolKind, PoolView};
+#[cfg(feature = "redis")]
+pub use redis::{
+    CoordinatorError, Fence, SharedBuilder, SharedConfig, SharedConfigError, SharedError, SharedJob, SharedNode,
+    SharedScheduler,
+};
 pub use scheduler::{Reservation, Scheduler, Selection};
 pub use select::{Candidate, Choose, Drawing, Policy, PreparedDemand, ReasonCounts, Refusal};
 pub use snapshot::Snapshot;

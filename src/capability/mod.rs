@@ -5,6 +5,8 @@ mod described;
 mod language;
 mod matching;
 mod service;
+#[cfg(feature = "redis")]
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -28,12 +28,12 @@ use crate::stats::Count;
 use crate::sync::Fenced;
 
 /// What a session wants of its next job's node.
-struct Conversation<'a> {
+pub(super) struct Conversation<'a> {
     id: Prehashed<&'a str>,
     /// The session, if it has begun.
     session: Option<Arc<Session>>,
     mode: SessionMode,
-    pool: Option<u64>,
+    pub(super) pool: Option<u64>,
 }
 
 impl Core {
@@ -118,7 +118,7 @@ impl Core {
     }
 
     #[inline(always)]
-    fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
+    pub(super) fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
         let limit = self.config.max_lease;
         match asked {
             None => Ok(self.default_lease),
@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// What the session wants, as far as there is one.
-    fn converse<'a>(&self, id: Option<&'a str>, mode: SessionMode) -> Option<Conversation<'a>> {
+    pub(super) fn converse<'a>(&self, id: Option<&'a str>, mode: SessionMode) -> Option<Conversation<'a>> {
         let id = self.prehash(id?);
         let session = self.sessions.find(&id, self.clock.now());
         let pool = session.as_ref().filter(|_| mode == SessionMode::Affinity).and_then(|session| session.pool());
@@ -136,7 +136,7 @@ impl Core {
     }
 
     /// The cell of the session's last node, if the session spreads, and whether it must be kept off.
-    fn spread(&self, conversation: &Conversation<'_>, pin: &Guard) -> Option<(u32, ExclusionMode)> {
+    pub(super) fn spread(&self, conversation: &Conversation<'_>, pin: &Guard) -> Option<(u32, ExclusionMode)> {
         let SessionMode::Spread(mode) = conversation.mode else { return None };
         // One that is gone needs no keeping off, whoever is in its cell by now.
         let present = |node: &&Node| self.is_current(node);
@@ -157,15 +157,15 @@ impl Core {
         self.sessions.find(&self.prehash(session), self.clock.now());
     }
 
-    /// The session has a job on this attempt's node now.
-    fn note(&self, conversation: &Conversation<'_>, attempt: &Attempt, pin: &Guard) {
+    /// The session has a job on this node now, which was found in the pool of this number and key.
+    pub(super) fn note(&self, conversation: &Conversation<'_>, node: &Node, at: u64, pin: &Guard) {
         let Conversation { id, mode, pool, .. } = conversation;
         // Full by now, or full when the session of an earlier attempt was forgotten: the job goes without.
         let Some(session) = self.sessions.used(id, self.clock.now()) else { return };
-        session.note_node(attempt.node.cell, attempt.node.incarnation);
+        session.note_node(node.cell, node.incarnation);
         let lost = pool.is_some_and(|key| !self.pool_exists(key, pin));
         if *mode == SessionMode::Affinity && (pool.is_none() || lost) {
-            session.bind(*pool, attempt.pool().key);
+            session.bind(*pool, at);
         }
     }
 
@@ -219,7 +219,7 @@ impl Core {
         let wish = Wish { now, deadline: self.deadline(now, wish.lease), ..wish };
         let (job, attempt) = self.begin(vacancy, held, wish, key, spot, here, pin)?;
         if let Some(conversation) = conversation {
-            self.note(conversation, attempt, pin);
+            self.note(conversation, &attempt.node, attempt.pool().key, pin);
         }
         Some(Ok(job))
     }
@@ -374,7 +374,7 @@ impl Core {
                     }
                     self.bound((self.jobs.places().at(record.place), &record), next, here, &pin);
                     if let Some(conversation) = &conversation {
-                        self.note(conversation, next, &pin);
+                        self.note(conversation, &next.node, next.pool().key, &pin);
                     }
                     self.count(Count::retried);
                     return Ok(Job::of_binder(record.keep(), next));

@@ -3,6 +3,8 @@
 //! `nodes`, `heartbeats`, `pools`, `selecting`, `holding`, `jobs`, `ending`, `upkeep` and `views` are its operations, by
 //! what they are about.
 
+#[cfg(feature = "redis")]
+mod coordinated;
 mod ending;
 mod heartbeats;
 mod holding;
@@ -43,6 +45,8 @@ use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use crate::stats::{Count, Meters};
 use crate::sync::{AtomicU64, Ordering, Sequence};
+#[cfg(feature = "redis")]
+pub(crate) use coordinated::Pick;
 use homes::Homes;
 use pools::Topology;
 pub(crate) use reserving::Slot;

@@ -35,7 +35,7 @@ pub(super) fn check_id(kind: &'static str, id: &str, limit: usize) -> Result<(),
     }
 }
 
-fn slots(capacity: u32) -> Option<u16> {
+pub(super) fn slots(capacity: u32) -> Option<u16> {
     u16::try_from(capacity).ok().filter(|slots| (1..=MAX_CAPACITY).contains(&u32::from(*slots)))
 }
 
@@ -118,7 +118,7 @@ impl Core {
     }
 
     /// What nodes that can do this share; made, if these are the first.
-    fn profile<'g>(&self, capabilities: Capabilities, pin: &'g Guard) -> Result<Known<'g>, CapabilityError> {
+    pub(super) fn profile<'g>(&self, capabilities: Capabilities, pin: &'g Guard) -> Result<Known<'g>, CapabilityError> {
         match self.profiles.find(&capabilities, pin) {
             Some(profile) => Ok(profile),
             None => {

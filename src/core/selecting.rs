@@ -228,7 +228,7 @@ impl Core {
     }
 
     /// The route, computed if it is not known yet; `Err` when it cannot be kept.
-    fn route<'g>(&self, asked: Asked<'_>, pin: &'g Guard) -> Result<Shared<'g, Route>, Arc<Route>> {
+    pub(super) fn route<'g>(&self, asked: Asked<'_>, pin: &'g Guard) -> Result<Shared<'g, Route>, Arc<Route>> {
         let snapshot = self.snapshot(pin);
         if let Some(route) = self.known_route(asked, snapshot, pin) {
             return Ok(route);

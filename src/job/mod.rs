@@ -68,15 +68,26 @@ pub enum JobState {
 }
 
 impl JobState {
+    #[cfg(feature = "redis")]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Reserved,
+        Self::Dispatched,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Orphaned,
+    ];
+
     /// Whether the job has ended, so that it holds no slot.
     pub fn has_ended(self) -> bool {
         !matches!(self, Self::Reserved | Self::Dispatched | Self::Running)
     }
-}
 
-impl fmt::Display for JobState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name, as it is displayed.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
             Self::Reserved => "reserved",
             Self::Dispatched => "dispatched",
             Self::Running => "running",
@@ -85,7 +96,13 @@ impl fmt::Display for JobState {
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Orphaned => "orphaned",
-        })
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -148,6 +148,17 @@ impl NodeState {
     pub(crate) const ALL: [Self; 5] = [Self::Registering, Self::Ready, Self::Degraded, Self::Draining, Self::Offline];
     pub(crate) const COUNT: usize = Self::ALL.len();
 
+    /// Its name, as it is displayed.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Registering => "registering",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Offline => "offline",
+        }
+    }
+
     pub(crate) fn of(flags: Flags) -> Self {
         if flags.has(Flags::GONE) || flags.has(Flags::OFFLINE) {
             Self::Offline
@@ -165,13 +176,7 @@ impl NodeState {
 
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Registering => "registering",
-            Self::Ready => "ready",
-            Self::Degraded => "degraded",
-            Self::Draining => "draining",
-            Self::Offline => "offline",
-        })
+        f.write_str(self.as_str())
     }
 }
 

@@ -1,0 +1,165 @@
+//! What can be set of a scheduler that is shared.
+
+use std::time::Duration;
+
+use super::error::CoordinatorError;
+use super::scheduler::SharedScheduler;
+use crate::config::{SchedulerBuilder, invalid, within};
+use crate::error::ConfigError;
+
+/// Every knob of a scheduler that shares a server with others, beside those of the scheduler itself. Instances that
+/// share a prefix must have the same `prefix`, `max_lease` and pools.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SharedConfig {
+    /// Where the server is: `redis://user:password@host:port/database`; what else a URL may say is in the crate `redis`.
+    pub url: String,
+    /// What the names of all keys begin with. Default `slotyard:`.
+    pub prefix: String,
+    /// Where other gateways reach this one, for people and programs that look an owner up: any text. Default empty.
+    pub address: String,
+    /// The lease of a job that asks for none. Leases are renewed while the instance lives, so it is not how long a job may
+    /// take, but how long a slot stays held when its instance has died. Default 30 s.
+    pub default_lease: Duration,
+    /// The longest lease that a job may ask for, and so how long slots stay closed after the server has lost what it
+    /// knew. Default 60 s.
+    pub max_lease: Duration,
+    /// How long a call may take in all, waiting for a connection included. Default 500 ms.
+    pub call_timeout: Duration,
+    /// How long it may take to connect. Default 2 s.
+    pub connect_timeout: Duration,
+    /// How long a request is bound to its job, from the last attempt on: longer than the longest job and its retries.
+    /// Default 24 h.
+    pub binding_retention: Duration,
+    /// How many nodes are offered for a job at once, of which the server takes the first that has room. Default 3.
+    pub candidates: usize,
+    /// How often heartbeats are passed on and other nodes' loads are fetched. At most a third of the scheduler's
+    /// `heartbeat_timeout`. Default 1 s.
+    pub flush_interval: Duration,
+    /// How often changes of other instances' nodes are fetched. Default 50 ms.
+    pub poll_interval: Duration,
+    /// How often all nodes are fetched, whatever changes were heard of. Default 30 s.
+    pub reconcile_interval: Duration,
+    /// Ends of jobs that wait for the server to come back, at most. Default 65,536.
+    pub max_outbox: usize,
+}
+
+/// Sets up a [`SharedScheduler`]: each method sets the field of [`SharedConfig`] of its name, which documents it.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until build() is called"]
+pub struct SharedBuilder {
+    config: SharedConfig,
+    scheduler: SchedulerBuilder,
+}
+
+/// Why a shared scheduler was not built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SharedConfigError {
+    /// A knob is out of its bounds, or the scheduler could not be built.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The URL is malformed.
+    #[error(transparent)]
+    Url(CoordinatorError),
+    /// The threads that talk to the server could not be started.
+    #[error("the threads that talk to the coordinator could not be started: {0}")]
+    Threads(String),
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        $(
+            #[doc = concat!("Sets [`SharedConfig::", stringify!($name), "`].")]
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.config.$name = $name;
+                self
+            }
+        )*
+    };
+}
+
+impl SharedBuilder {
+    pub(super) fn new(url: &str) -> Self {
+        let config = SharedConfig {
+            url: url.to_owned(),
+            prefix: "slotyard:".to_owned(),
+            address: String::new(),
+            default_lease: Duration::from_secs(30),
+            max_lease: Duration::from_secs(60),
+            call_timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(2),
+            binding_retention: Duration::from_secs(24 * 3600),
+            candidates: 3,
+            flush_interval: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(50),
+            reconcile_interval: Duration::from_secs(30),
+            max_outbox: 1 << 16,
+        };
+        Self { config, scheduler: SchedulerBuilder::default() }
+    }
+
+    setters! {
+        default_lease: Duration,
+        max_lease: Duration,
+        call_timeout: Duration,
+        connect_timeout: Duration,
+        binding_retention: Duration,
+        candidates: usize,
+        flush_interval: Duration,
+        poll_interval: Duration,
+        reconcile_interval: Duration,
+        max_outbox: usize,
+    }
+
+    /// Sets [`SharedConfig::prefix`].
+    pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        self.config.prefix = prefix.as_ref().to_owned();
+        self
+    }
+
+    /// Sets [`SharedConfig::address`].
+    pub fn address(mut self, address: impl AsRef<str>) -> Self {
+        self.config.address = address.as_ref().to_owned();
+        self
+    }
+
+    /// Sets up the scheduler that selects: pools, policies, limits. Its leases are those set here.
+    pub fn scheduler(mut self, scheduler: SchedulerBuilder) -> Self {
+        self.scheduler = scheduler;
+        self
+    }
+
+    /// Builds it, and begins to connect. It does not wait for the connection: see
+    /// [`SharedScheduler::wait_connected`].
+    ///
+    /// # Errors
+    /// [`SharedConfigError`] names what is wrong, and with what value.
+    pub fn build(self) -> Result<SharedScheduler, SharedConfigError> {
+        let Self { config, scheduler } = self;
+        let scheduler = scheduler.default_lease(config.default_lease).max_lease(config.max_lease).build()?;
+        config.check(scheduler.config().heartbeat_timeout)?;
+        SharedScheduler::start(config, scheduler)
+    }
+}
+
+impl SharedConfig {
+    fn check(&self, heartbeat_timeout: Duration) -> Result<(), ConfigError> {
+        let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3600));
+        // A third of a lease is when it is renewed, half of one when it is too old to start from.
+        within("default_lease", self.default_lease, 100 * ms, self.max_lease)?;
+        within("max_lease", self.max_lease, 100 * ms, 24 * hour)?;
+        within("call_timeout", self.call_timeout, ms, hour)?;
+        within("connect_timeout", self.connect_timeout, ms, hour)?;
+        within("binding_retention", self.binding_retention, self.max_lease, 24 * 366 * hour)?;
+        within("candidates", self.candidates, 1, 16)?;
+        within("flush_interval", self.flush_interval, ms, heartbeat_timeout / 3)?;
+        within("poll_interval", self.poll_interval, ms, hour)?;
+        within("reconcile_interval", self.reconcile_interval, ms, 24 * hour)?;
+        within("max_outbox", self.max_outbox, 1, 1 << 24)?;
+        if self.prefix.contains(['{', '}']) {
+            return Err(invalid("prefix", &self.prefix, "without braces, which have a meaning of their own in keys"));
+        }
+        within("prefix", self.prefix.len(), 0, 256)
+    }
+}

@@ -1,0 +1,165 @@
+//! What an instance has: its scheduler, its link to the server, and what it knows of nodes and jobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use papaya::HashMap;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::call::Call;
+use super::config::SharedConfig;
+use super::error::CoordinatorError;
+use super::held::HeldJob;
+use super::keys::Keys;
+use super::lease::Instance;
+use super::link::{Link, Target};
+use super::node_call::Kept;
+use super::nodes::KnownNode;
+use super::outbox::Outbox;
+use super::protocol::{Moment, Server, Terms};
+use crate::clock::millis;
+use crate::core::Core;
+use crate::id::{JobId, NodeId};
+use crate::scheduler::Scheduler;
+use crate::sync::{Ordering, Sequence, Statistic};
+
+/// See the module's documentation.
+pub(super) struct Engine {
+    pub(super) config: SharedConfig,
+    pub(super) scheduler: Scheduler,
+    pub(super) link: Link,
+    pub(super) keys: Keys,
+    pub(super) instance: Instance,
+    /// Nodes of all instances.
+    pub(super) nodes: HashMap<NodeId, Arc<KnownNode>>,
+    /// Jobs of which this instance holds the lease.
+    pub(super) held: HashMap<JobId, Arc<HeldJob>>,
+    pub(super) outbox: Outbox,
+    /// Held while nodes are changed here, so that what the server says of them is applied in the order in which it was said.
+    pub(super) managing: Mutex<()>,
+    pub(super) meters: Meters,
+    began: Instant,
+    jobs: Sequence,
+}
+
+/// What an instance counts of itself.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    pub(super) creates: Statistic,
+    pub(super) rounds: Statistic,
+    pub(super) lost_leases: Statistic,
+    pub(super) reconciliations: Statistic,
+    pub(super) gaps: Statistic,
+    pub(super) undone: Statistic,
+    /// When other instances' nodes were last looked at.
+    pub(super) followed: Statistic,
+}
+
+impl Engine {
+    pub(super) fn new(config: SharedConfig, scheduler: Scheduler) -> Result<Self, CoordinatorError> {
+        let keys = Keys::new(&config.prefix, false);
+        let target = Target {
+            client: Target::client(&config.url)?,
+            keys: keys.clone(),
+            connect_timeout: config.connect_timeout,
+            longest_lease: millis(config.max_lease),
+            epoch_kept: kept_long(&config),
+        };
+        Ok(Self {
+            scheduler,
+            link: Link::new(target),
+            keys,
+            instance: Instance(fastrand::u64(..)),
+            nodes: HashMap::new(),
+            held: HashMap::new(),
+            outbox: Outbox::new(config.max_outbox),
+            managing: Mutex::new(()),
+            meters: Meters::default(),
+            began: Instant::now(),
+            jobs: Sequence::new(1),
+            config,
+        })
+    }
+
+    pub(super) fn core(&self) -> &Core {
+        self.scheduler.core()
+    }
+
+    /// An id that no other job has: the instance's, and a number.
+    pub(super) fn next_job(&self) -> JobId {
+        // Relaxed: only distinctness matters.
+        let number = self.jobs.fetch_add(1, Ordering::Relaxed);
+        JobId::from_u128(u128::from(self.instance.0) << 64 | u128::from(number))
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        millis(self.began.elapsed())
+    }
+
+    /// A call that may take so long as the configuration says.
+    pub(super) fn within(&self) -> Within<'_> {
+        self.until(Instant::now() + self.config.call_timeout)
+    }
+
+    pub(super) fn until(&self, deadline: Instant) -> Within<'_> {
+        Within { engine: self, deadline }
+    }
+
+    /// Waits until the server can be asked, and the nodes of the other instances are known.
+    pub(super) async fn wait_connected(&self, within: Duration) -> Result<(), CoordinatorError> {
+        let deadline = Instant::now() + within;
+        self.link.connected(deadline).await?;
+        let from = self.now();
+        while self.meters.followed.load(Ordering::Relaxed) <= from {
+            if Instant::now() >= deadline {
+                return Err(CoordinatorError::TimedOut { after: within });
+            }
+            tokio::time::sleep(self.config.poll_interval / 4).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn terms(&self, lease: u64) -> Terms {
+        let ended = millis(self.scheduler.config().finished_retention).max(1);
+        Terms { lease, binding: millis(self.config.binding_retention), ended }
+    }
+
+    pub(super) fn kept(&self) -> Kept {
+        // A node whose heartbeats have stopped is offline first, and then forgotten.
+        let timeout = self.scheduler.config().heartbeat_timeout;
+        let node = millis(timeout.saturating_mul(2).saturating_add(self.config.flush_interval.saturating_mul(2)));
+        Kept { node, slots: kept_long(&self.config) }
+    }
+}
+
+/// How long what outlives nodes is kept, in ms: longer than any lease, and than a node may be away.
+fn kept_long(config: &SharedConfig) -> u64 {
+    millis(config.binding_retention.max(config.max_lease.saturating_mul(4)).max(Duration::from_secs(3600)))
+}
+
+/// The server, for a call that must be done by a time.
+pub(super) struct Within<'e> {
+    engine: &'e Engine,
+    deadline: Instant,
+}
+
+impl Within<'_> {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl Server for Within<'_> {
+    async fn call<C: Call + Sync>(&self, call: &C) -> Result<C::Answer, CoordinatorError> {
+        self.engine.link.call(call, self.deadline).await
+    }
+
+    fn now(&self) -> Moment {
+        self.engine.now()
+    }
+
+    fn may_ask_again(&self) -> bool {
+        Instant::now() < self.deadline
+    }
+}

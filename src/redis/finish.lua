@@ -1,0 +1,33 @@
+-- Ends a job: frees its slot, once, and remembers how it ended.
+--
+-- KEYS  1 the request's binding  2 the slots of the job's node
+-- ARGV  1 job  2 attempt  3 how it ends  4 the node's id, as in keys  5 how long an ended job is remembered, ms
+-- Answers {"DONE"}
+--         {"UNKNOWN"}: no such job is bound here
+--         {"STALE", the attempt that there is}
+--         {"ENDED", how}: before; or, just now found, that its lease is gone
+--         {"MOVED", node}: the job is on another node than the caller says
+local binding = redis.call('GET', KEYS[1])
+if not binding then
+  return { 'UNKNOWN' }
+end
+local fingerprint, state, job, attempt, where, node, earlier = parts(binding)
+if job ~= ARGV[1] then
+  return { 'UNKNOWN' }
+elseif attempt ~= ARGV[2] then
+  return { 'STALE', attempt }
+elseif has_ended(state) then
+  return { 'ENDED', state }
+elseif node ~= ARGV[4] then
+  return { 'MOVED', node }
+end
+local lease = job .. ':' .. attempt .. ':' .. where
+local answer, ends = { 'DONE' }, ARGV[3]
+if redis.call('ZREM', KEYS[2], lease) == 1 then
+  free(KEYS[2], where)
+else
+  ends = lost(KEYS[2], where)
+  answer = { 'ENDED', ends }
+end
+redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. node .. earlier, 'PX', ARGV[5])
+return answer

@@ -1,0 +1,388 @@
+//! Jobs: created, moved on, tried again, whichever instance has created them.
+
+use std::sync::Arc;
+
+use super::call::{Create, Created, Moved, Refused};
+use super::engine::Engine;
+use super::error::CoordinatorError;
+use super::held::HeldJob;
+use super::keys::NodeText;
+use super::lease::{Binding, Fence, Fingerprint};
+use super::protocol::{self, Again, JobAt, NewJob, Outcome, Server, Terms};
+use super::shared_error::SharedError;
+use crate::capability::{Demand, ExclusionMode};
+use crate::core::Pick;
+use crate::error::{CreateJobError, JobError, NoNode, RetryError};
+use crate::escape::unescape;
+use crate::id::{JobId, NodeId};
+use crate::job::{JobRequest, JobState};
+use crate::sync::Ordering;
+
+/// So often nodes are chosen for one job before it is refused: each time the server has refused those before.
+const ROUNDS: u32 = 4;
+/// So many nodes that are thought full for others' jobs are looked at before a job is refused.
+const LOOKED_AT: usize = 256;
+
+/// A job that all instances know: one attempt of it, as it was when asked. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedJob {
+    binding: Arc<Binding>,
+    request_id: Arc<str>,
+}
+
+impl SharedJob {
+    fn new(request_id: &str, binding: Binding) -> Self {
+        Self { binding: Arc::new(binding), request_id: request_id.into() }
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.binding.lease.job
+    }
+
+    /// Which attempt this is, from 1 on.
+    pub fn attempt(&self) -> u32 {
+        self.binding.lease.attempt
+    }
+
+    /// The node on which the slot is reserved.
+    pub fn node_id(&self) -> NodeId {
+        NodeId::from(&*self.binding.node.id())
+    }
+
+    /// Which of the node's slots it is, from 0 on.
+    pub fn slot(&self) -> u32 {
+        self.binding.lease.slot
+    }
+
+    /// What the node tells by whether the job still has its slot.
+    pub fn fence(&self) -> Fence {
+        self.binding.lease.fence
+    }
+
+    /// The request id.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The state that it was in.
+    pub fn state(&self) -> JobState {
+        self.binding.state
+    }
+}
+
+/// What a demand is told apart by, in every process alike.
+fn fingerprint(demand: &Demand) -> Fingerprint {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(demand.text());
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&digest[..16]);
+    Fingerprint(u128::from_be_bytes(bits))
+}
+
+/// A job, as the server has it.
+pub(super) struct Found {
+    at: JobAt,
+    binding: Binding,
+    /// `None`: it was written by a later version.
+    demand: Option<Demand>,
+}
+
+/// What came of a create: the job, and whether it is this call's own.
+pub(super) type Made = Result<(SharedJob, bool), SharedError<CreateJobError>>;
+
+impl Engine {
+    /// Creates a job, or finds that of the request.
+    pub(super) async fn create_job(&self, request: &JobRequest) -> Made {
+        let lease = self.core().check_request(request)?;
+        self.meters.creates.fetch_add(1, Ordering::Relaxed);
+        let terms = self.terms(lease);
+        let (id, fingerprint) = (&*request.request_id, fingerprint(&request.demand));
+        let server = self.within();
+        let note = request.demand.whole_text();
+        let job = self.next_job();
+        let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
+        let mut tried: Vec<NodeId> = Vec::new();
+        let mut warm_up = None;
+        for round in 0..ROUNDS {
+            let mut picks = match self.pick(request, &tried, round == 0).await {
+                Ok(picks) => picks,
+                Err(no_node) => return self.find_or_refuse(new, no_node, warm_up).await,
+            };
+            self.meters.rounds.fetch_add(1, Ordering::Relaxed);
+            let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
+            let outcome = protocol::create(&server, new, &candidates, &mut None).await;
+            match self.created(request, new, outcome, &mut picks, terms) {
+                Ok(Some(made)) => return made,
+                Ok(None) => {}
+                Err(refused) => {
+                    warm_up = self.note_refused(&picks, &refused).or(warm_up);
+                    tried.extend(picks.iter().map(|pick| pick.id().clone()));
+                }
+            }
+        }
+        let no_node = self.core().refusal(&request.demand);
+        self.find_or_refuse(new, no_node, warm_up).await
+    }
+
+    /// Chooses candidates. Where all who could are busy, it is asked first how busy they are by now.
+    async fn pick(&self, request: &JobRequest, tried: &[NodeId], asks: bool) -> Result<Vec<Pick>, NoNode> {
+        let pick = || self.core().pick(request, tried, ExclusionMode::Hard, self.config.candidates);
+        match pick() {
+            Err(NoNode::Busy(_)) if asks => {
+                let busy = self.core().busy_for_others(&request.demand, LOOKED_AT);
+                if !busy.is_empty() {
+                    // Not known is not changed: then it is refused.
+                    let _ = self.glance(&busy).await;
+                }
+                pick()
+            }
+            picked => picked,
+        }
+    }
+
+    /// What follows from the server's answer. `Ok(None)`: it is to be tried anew; `Err`: why the candidates were refused.
+    fn created(
+        &self,
+        request: &JobRequest,
+        new: NewJob<'_>,
+        outcome: Result<Outcome, CoordinatorError>,
+        picks: &mut [Pick],
+        terms: Terms,
+    ) -> Result<Option<Made>, Vec<Refused>> {
+        let id = new.request;
+        let made = match outcome {
+            Ok(Outcome::Ours(granted)) => {
+                let chosen = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node);
+                let (lease, node) = (granted.lease, granted.node.clone());
+                if let Some(pick) = chosen {
+                    self.core().hold_pick(pick);
+                    self.core().note_pick(request, pick);
+                    let held = HeldJob::new(id, granted, terms, pick.take());
+                    self.held.pin().insert(lease.job, Arc::new(held));
+                }
+                let (state, earlier) = (JobState::Reserved, Vec::new());
+                let binding = Binding { fingerprint: new.fingerprint, state, lease, node, earlier };
+                Ok(Some(Ok((SharedJob::new(id, binding), true))))
+            }
+            Ok(Outcome::Theirs(binding)) => Ok(Some(Ok((SharedJob::new(id, binding), false)))),
+            Ok(Outcome::Mismatch(binding)) => Ok(Some(Err(mismatch(id, &binding)))),
+            Ok(Outcome::Refused(refused)) => Err(refused),
+            Ok(Outcome::LeaseLost(_)) => Ok(None),
+            Ok(Outcome::Not(_) | Outcome::Limit) => {
+                let detail = "a create was answered as a retry is".to_owned();
+                Ok(Some(Err(CoordinatorError::Malformed { detail }.into())))
+            }
+            Err(error) => {
+                if error.outcome_is_unknown() {
+                    self.undo(new, picks, terms);
+                }
+                Ok(Some(Err(error.into())))
+            }
+        };
+        picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
+        made
+    }
+
+    /// A job that may have been created, and nobody waits for: it is called off when the server can be asked.
+    fn undo(&self, new: NewJob<'_>, picks: &[Pick], terms: Terms) {
+        let Some(node) = picks.first().map(|pick| NodeText::of(pick.id())) else { return };
+        let at = JobAt { request: new.request.to_owned(), job: new.job, attempt: 1, node };
+        self.meters.undone.fetch_add(1, Ordering::Relaxed);
+        // Full: then its lease runs out.
+        let _ = self.outbox.put(at, JobState::Cancelled, terms);
+    }
+
+    /// No node was found for it: but the request may have its job.
+    async fn find_or_refuse(&self, new: NewJob<'_>, no_node: NoNode, warm_up: Option<u64>) -> Made {
+        let NewJob { request, note, fingerprint, job, instance, terms } = new;
+        let (lease, kept) = (terms.lease, terms.binding);
+        let call = Create { request, note, fingerprint, job, instance, lease, kept, candidates: &[] };
+        match (self.within().call(&call).await?, warm_up) {
+            (Created::Existing(binding), _) => Ok((SharedJob::new(request, binding), false)),
+            (Created::Mismatch(binding), _) => Err(mismatch(request, &binding)),
+            (_, Some(ms)) => Err(SharedError::WarmingUp { retry_after: std::time::Duration::from_millis(ms) }),
+            (_, None) => Err(SharedError::Refused(no_node.into())),
+        }
+    }
+
+    /// What the server has said of candidates. The shortest time after which slots may be known to be free again, if it was
+    /// for want of that.
+    fn note_refused(&self, picks: &[Pick], refused: &[Refused]) -> Option<u64> {
+        let mut warm_up: Option<u64> = None;
+        for (pick, refused) in picks.iter().zip(refused) {
+            let known = self.nodes.pin().get(pick.id()).cloned();
+            match refused {
+                Refused::Full(_) => self.core().note_leases(&pick.node, u32::MAX),
+                Refused::WarmUp(ms) => warm_up = Some(warm_up.map_or(*ms, |least| least.min(*ms))),
+                Refused::Unknown | Refused::Closed(_) => {
+                    known.iter().for_each(|known| known.is_doubtful.store(1, Ordering::Relaxed));
+                }
+            }
+        }
+        warm_up
+    }
+
+    /// A job that is known by its id alone.
+    pub(super) async fn find(&self, job: JobId) -> Result<Found, SharedError<JobError>> {
+        let unknown = || SharedError::Refused(JobError::UnknownJob { job });
+        let noted = self.link.get(&self.keys.job(job), self.within().deadline()).await?.ok_or_else(unknown)?;
+        let (request, note) = noted.split_once('\n').ok_or_else(unknown)?;
+        let request = unescape(request).into_owned();
+        let binding = self.binding(&request).await?.filter(|binding| binding.lease.job == job).ok_or_else(unknown)?;
+        let (attempt, node) = (binding.lease.attempt, binding.node.clone());
+        Ok(Found { at: JobAt { request, job, attempt, node }, binding, demand: Demand::from_text(note) })
+    }
+
+    /// What a request is bound to.
+    pub(super) async fn binding(&self, request: &str) -> Result<Option<Binding>, CoordinatorError> {
+        let text = self.link.get(&self.keys.request(request), self.within().deadline()).await?;
+        let malformed = |super::lease::Malformed(detail)| CoordinatorError::Malformed { detail };
+        text.map(|text| text.parse().map_err(malformed)).transpose()
+    }
+
+    /// The job of a request.
+    pub(super) async fn job_by_request(&self, request: &str) -> Result<Option<SharedJob>, CoordinatorError> {
+        Ok(self.binding(request).await?.map(|binding| SharedJob::new(request, binding)))
+    }
+
+    /// Where an attempt is, as far as is known here, else on the server.
+    async fn place(&self, job: JobId, attempt: u32) -> Result<JobAt, SharedError<JobError>> {
+        let held = self.held.pin().get(&job).cloned();
+        match held {
+            Some(held) => Ok(JobAt { attempt, ..held.at() }),
+            None => Ok(JobAt { attempt, ..self.find(job).await?.at }),
+        }
+    }
+
+    /// Moves a job on, or only has its lease begin anew.
+    pub(super) async fn advance(
+        &self,
+        job: JobId,
+        attempt: u32,
+        to: Option<JobState>,
+    ) -> Result<(), SharedError<JobError>> {
+        let at = self.place(job, attempt).await?;
+        let held = self.held.pin().get(&job).cloned();
+        let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
+        let asked = self.now();
+        let moved = protocol::advance(&self.within(), &at, to, terms).await?;
+        if let (Moved::Done, Some(held)) = (&moved, held) {
+            held.renewed(asked);
+        }
+        self.moved(&at, moved, to.unwrap_or(JobState::Reserved))
+    }
+
+    /// Ends a job. Where the server cannot be asked now, that is done when it can, in the order in which jobs were ended here.
+    pub(super) async fn finish(&self, job: JobId, attempt: u32, end: JobState) -> Result<(), SharedError<JobError>> {
+        let at = self.place(job, attempt).await?;
+        let held = self.held.pin().get(&job).cloned().filter(|held| held.lease.attempt == attempt);
+        let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
+        let outcome = if self.outbox.is_empty() {
+            protocol::finish(&self.within(), &at, end, terms).await
+        } else {
+            Err(CoordinatorError::Unreachable { detail: "ends of other jobs wait for it".to_owned() })
+        };
+        match outcome {
+            Ok(moved) => {
+                self.let_go(job, attempt);
+                self.moved(&at, moved, end)
+            }
+            // Ours to end: nobody else does but by mistake.
+            Err(error) if held.is_some() && error.is_transient() => {
+                self.outbox.put(at, end, terms)?;
+                self.let_go(job, attempt);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An attempt of which the lease is no longer held here.
+    pub(super) fn let_go(&self, job: JobId, attempt: u32) {
+        let held = self.held.pin();
+        if let Ok(Some((_, held))) = held.remove_if(&job, |_, held| held.lease.attempt == attempt) {
+            held.let_go(self);
+        }
+    }
+
+    /// What a caller is told of a step.
+    fn moved(&self, at: &JobAt, moved: Moved, wanted: JobState) -> Result<(), SharedError<JobError>> {
+        let JobAt { job, attempt, .. } = *at;
+        if let Moved::Ended(_) | Moved::Stale(_) | Moved::Unknown = moved {
+            self.let_go(job, attempt);
+        }
+        Err(SharedError::Refused(match moved {
+            Moved::Done => return Ok(()),
+            Moved::Unknown => JobError::UnknownJob { job },
+            Moved::Stale(current) => JobError::StaleAttempt { job, attempt, current },
+            Moved::Ended(state) => JobError::AlreadyEnded { job, attempt, state },
+            Moved::Invalid(state) => JobError::InvalidTransition { job, attempt, state, wanted },
+            Moved::Elsewhere(_) => {
+                let after = self.config.call_timeout;
+                return Err(CoordinatorError::TimedOut { after }.into());
+            }
+        }))
+    }
+
+    /// The next attempt of a job.
+    pub(super) async fn retry(&self, job: JobId, attempt: u32) -> Result<SharedJob, SharedError<RetryError>> {
+        let Found { at, binding, demand } = self.find(job).await.map_err(SharedError::map)?;
+        let at = JobAt { attempt, ..at };
+        let Some(demand) = demand else {
+            let detail = format!("the demand of job {job}");
+            return Err(CoordinatorError::Malformed { detail }.into());
+        };
+        let request = &JobRequest::new(&at.request, demand);
+        let lease = self.core().default_lease();
+        let terms = self.terms(lease);
+        let earlier = [&binding.node].into_iter().chain(&binding.earlier).map(|node| NodeId::from(&*node.id()));
+        let earlier: Vec<_> = earlier.collect();
+        let mode = self.scheduler.config().retry_exclusion;
+        let mut picks =
+            self.core().pick(request, &earlier, mode, self.config.candidates).map_err(RetryError::NoNode)?;
+        let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
+        let most_attempts = self.scheduler.config().max_attempts;
+        let again = Again { at: &at, instance: self.instance, most_attempts, terms };
+        let outcome = protocol::retry(&self.within(), again, &candidates, &mut None).await;
+        let retried = match outcome {
+            Ok(Outcome::Ours(granted)) => {
+                let (lease, node) = (granted.lease, granted.node.clone());
+                self.let_go(job, attempt);
+                if let Some(pick) = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node) {
+                    self.core().hold_pick(pick);
+                    let held = HeldJob::new(&at.request, granted, terms, pick.take());
+                    self.held.pin().insert(job, Arc::new(held));
+                }
+                let mut earlier = binding.earlier.clone();
+                earlier.insert(0, binding.node.clone());
+                let state = JobState::Reserved;
+                let fingerprint = binding.fingerprint;
+                Ok(SharedJob::new(&at.request, Binding { fingerprint, state, lease, node, earlier }))
+            }
+            Ok(Outcome::Refused(refused)) => {
+                let warm_up = self.note_refused(&picks, &refused);
+                Err(match warm_up {
+                    Some(ms) => SharedError::WarmingUp { retry_after: std::time::Duration::from_millis(ms) },
+                    None => SharedError::Refused(RetryError::NoNode(self.core().refusal(&request.demand))),
+                })
+            }
+            Ok(Outcome::Limit) => Err(SharedError::Refused(RetryError::TooManyAttempts { job, limit: most_attempts })),
+            Ok(Outcome::Not(moved)) => match self.moved(&at, moved, JobState::Reserved) {
+                Err(error) => Err(error.map()),
+                Ok(()) => Err(SharedError::Refused(JobError::UnknownJob { job }.into())),
+            },
+            Ok(Outcome::LeaseLost(_) | Outcome::Theirs(_) | Outcome::Mismatch(_)) => {
+                Err(CoordinatorError::TimedOut { after: self.config.call_timeout }.into())
+            }
+            Err(error) => Err(error.into()),
+        };
+        picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
+        retried
+    }
+}
+
+fn mismatch(request: &str, binding: &Binding) -> SharedError<CreateJobError> {
+    let (request_id, job) = (request.to_owned(), binding.lease.job);
+    SharedError::Refused(CreateJobError::RequestMismatch { request_id, job })
+}

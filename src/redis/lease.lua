@@ -1,0 +1,31 @@
+-- What becomes of leases. Shared by finish.lua, advance.lua, retry.lua and give.lua.
+
+-- The parts of a binding: fingerprint, state, job, attempt, the rest of the lease ("<instance>:<slot>:<fence>:<epoch>"),
+-- node, and what comes after, earlier nodes of the job, each with a space before it.
+local function parts(binding)
+  return string.match(binding, '^(%x+) (%a+) (%x+):(%d+):(%S+) (%S+)(.*)$')
+end
+
+-- Whether a job in this state has ended.
+local function has_ended(state)
+  return state ~= 'reserved' and state ~= 'dispatched' and state ~= 'running'
+end
+
+-- Gives a slot back whose lease has just been taken out of l; a slot more than the node has by now is let go.
+local function free(l, where)
+  local capacity = string.match(redis.call('ZRANGE', l, -1, -1)[1] or '', '^node:%d+:(%d+)$')
+  if capacity and redis.call('ZCOUNT', l, 0, '(inf') < tonumber(capacity) then
+    redis.call('ZADD', l, 0, 'free' .. string.match(where, ':%d+:%d+:%d+$'))
+  end
+end
+
+-- How a job has ended whose lease is not in l any more: with its node's incarnation, or by running out.
+local function lost(l, where)
+  local incarnation = string.match(redis.call('ZRANGE', l, -1, -1)[1] or '', '^node:(%d+):%d+$')
+  local fence = string.match(where, ':(%d+):%d+$')
+  if not incarnation or tonumber(fence) <= tonumber(incarnation) then
+    return 'orphaned'
+  end
+  return 'expired'
+end
+

@@ -1,0 +1,27 @@
+//! Many gateways, one scheduler: coordination through Redis.
+
+mod call;
+mod config;
+mod engine;
+mod error;
+mod held;
+mod jobs;
+mod keys;
+mod lease;
+mod link;
+mod mirror;
+mod node_call;
+mod nodes;
+mod outbox;
+mod protocol;
+mod scheduler;
+mod script;
+mod shared_error;
+mod upkeep;
+
+pub use config::{SharedBuilder, SharedConfig, SharedConfigError};
+pub use error::CoordinatorError;
+pub use jobs::SharedJob;
+pub use lease::Fence;
+pub use scheduler::{SharedNode, SharedScheduler};
+pub use shared_error::SharedError;

@@ -1,0 +1,255 @@
+//! Nodes of all instances: each is registered with the scheduler of every one, and owned by that which receives its
+//! heartbeats. Only the owner says how it is.
+
+use std::sync::Arc;
+
+use super::call::Fields;
+use super::engine::Engine;
+use super::error::CoordinatorError;
+use super::keys::NodeText;
+use super::lease::Instance;
+use super::node_call::{Beat, Changed, Deregister, Glance, Register, Registered, Restore, Restored, Update};
+use super::protocol::Server;
+use super::shared_error::SharedError;
+use crate::error::{NodeError, RegisterError};
+use crate::id::NodeId;
+use crate::node::{NodeHandle, NodeSpec, NodeState, NodeView};
+use std::sync::PoisonError;
+
+use crate::sync::{Mutex, Ordering, Statistic};
+
+/// A node that is registered with the server.
+#[derive(Debug)]
+pub(super) struct KnownNode {
+    /// As our own scheduler knows it.
+    pub(super) handle: NodeHandle,
+    pub(super) text: NodeText,
+    /// As the server counts.
+    pub(super) incarnation: u64,
+    /// The instance that receives its heartbeats.
+    owner: Statistic,
+    /// The server said something of it that we did not know.
+    pub(super) is_doubtful: Statistic,
+    /// When it had last been heard of, as far as the server has been told.
+    told: Statistic,
+    /// What the server was last told of it.
+    published: Mutex<Option<Described>>,
+}
+
+/// What there is to say of a node, beside its load.
+#[derive(Debug, Clone, PartialEq)]
+struct Described {
+    state: NodeState,
+    capacity: u32,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl KnownNode {
+    pub(super) fn new(handle: NodeHandle, incarnation: u64, owner: Instance) -> Self {
+        let text = NodeText::of(handle.id());
+        let [is_doubtful, told] = std::array::from_fn(|_| Statistic::new(0));
+        let (owner, published) = (Statistic::new(owner.0), Mutex::new(None));
+        Self { handle, text, incarnation, owner, is_doubtful, told, published }
+    }
+
+    pub(super) fn owner(&self) -> Instance {
+        Instance(self.owner.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_owner(&self, owner: Instance) {
+        self.owner.store(owner.0, Ordering::Relaxed);
+    }
+
+    fn is_published(&self, described: &Described) -> bool {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(described)
+    }
+
+    fn set_published(&self, described: Option<Described>) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = described;
+    }
+}
+
+/// What is told of a node.
+fn describe(view: &NodeView, owner: Instance, address: &str) -> Described {
+    let off = |service: &crate::Service| !view.services_off.contains(service);
+    let capabilities = view.capabilities.retain(off);
+    let services: Vec<_> = capabilities.services().map(|service| service.name().to_owned()).collect();
+    let languages: Vec<_> = capabilities.languages().into_iter().map(|language| language.tag().to_owned()).collect();
+    let fields = vec![
+        ("owner", owner.to_string()),
+        ("address", address.to_owned()),
+        ("weight", view.weight.to_string()),
+        ("services", services.join(",")),
+        ("languages", languages.join(",")),
+        ("capabilities", capabilities.services_text()),
+        ("labels", capabilities.labels_text()),
+        ("pools", view.pools.join(",")),
+    ];
+    Described { state: view.state, capacity: view.capacity, fields }
+}
+
+impl Engine {
+    fn described(&self, view: &NodeView) -> Described {
+        describe(view, self.instance, &self.config.address)
+    }
+
+    /// Registers a node here and with the server.
+    pub(super) async fn register(&self, spec: NodeSpec) -> Result<Arc<KnownNode>, SharedError<RegisterError>> {
+        let _managing = self.managing.lock().await;
+        self.core().check_spec(&spec)?;
+        let text = NodeText::of(&spec.id);
+        // How it will be when it is registered here, which is only then to be seen.
+        let register = Register {
+            node: &text,
+            replace: spec.replace,
+            capacity: spec.capacity,
+            state: NodeState::Registering.as_str(),
+            kept: self.kept(),
+            fields: &[("owner", self.instance.to_string())],
+        };
+        let incarnation = match self.within().call(&register).await? {
+            Registered::Registered(incarnation) => incarnation,
+            Registered::Exists(incarnation, _) => {
+                return Err(RegisterError::AlreadyRegistered { id: spec.id, incarnation }.into());
+            }
+        };
+        let handle = match self.scheduler.register(spec.replace_existing()) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let deregister = Deregister { node: &text, incarnation, kept: self.kept() };
+                let _ = self.within().call(&deregister).await;
+                return Err(error.into());
+            }
+        };
+        let known = Arc::new(KnownNode::new(handle, incarnation, self.instance));
+        self.nodes.pin().insert(known.handle.id().clone(), known.clone());
+        self.publish(&known).await.map_err(|error| match error {
+            SharedError::Coordinator(error) => SharedError::Coordinator(error),
+            _ => SharedError::Stopped,
+        })?;
+        Ok(known)
+    }
+
+    /// Tells the server how a node of ours is, if it has not been told.
+    pub(super) async fn publish(&self, known: &KnownNode) -> Result<(), SharedError<NodeError>> {
+        let stale = || NodeError::StaleHandle { id: known.handle.id().clone(), incarnation: known.incarnation };
+        let Some(view) = self.core().view_of(&known.handle) else { return Err(stale().into()) };
+        let described = self.described(&view);
+        if known.is_published(&described) {
+            return Ok(());
+        }
+        let update = Update {
+            node: &known.text,
+            incarnation: known.incarnation,
+            state: Some(described.state.as_str()),
+            capacity: Some(described.capacity),
+            kept: self.kept(),
+            fields: &described.fields,
+        };
+        match self.within().call(&update).await? {
+            Changed::Done => {
+                known.set_owner(self.instance);
+                known.set_published(Some(described));
+                Ok(())
+            }
+            Changed::Unknown => self.restore(known).await.map_err(SharedError::from),
+            Changed::Stale(_) | Changed::Owned(_) => {
+                known.is_doubtful.store(1, Ordering::Relaxed);
+                Err(stale().into())
+            }
+        }
+    }
+
+    /// Removes a node here and from the server.
+    pub(super) async fn deregister(&self, known: &KnownNode) -> Result<(), SharedError<NodeError>> {
+        let _managing = self.managing.lock().await;
+        self.scheduler.deregister(&known.handle)?;
+        let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
+        let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
+        // Gone is gone, whoever was first.
+        self.within().call(&deregister).await?;
+        Ok(())
+    }
+
+    /// Passes the heartbeats of a node of ours on, if there were any since.
+    pub(super) async fn beat(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
+        let Some(glimpse) = self.core().glimpse(&known.handle.node) else { return Ok(()) };
+        if glimpse.heard <= known.told.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let resources = glimpse.resources.named().map(|(name, share)| (name, format!("{share:.3}")));
+        let mut fields = resources.to_vec();
+        fields.push(("running", glimpse.running.to_string()));
+        let beat = Beat {
+            node: &known.text,
+            incarnation: known.incarnation,
+            owner: self.instance,
+            kept: self.kept(),
+            fields: &fields,
+        };
+        match self.within().call(&beat).await? {
+            (Changed::Done, leases) => {
+                known.told.store(glimpse.heard, Ordering::Relaxed);
+                self.core().note_leases(&known.handle.node, leases);
+            }
+            (Changed::Unknown, _) => self.restore(known).await?,
+            // It has come to us from another.
+            (Changed::Owned(_), _) => known.set_published(None),
+            (Changed::Stale(_), _) => known.is_doubtful.store(1, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+
+    /// Tells the server again of a node, and of our leases on it.
+    pub(super) async fn restore(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
+        let Some(view) = self.core().view_of(&known.handle) else { return Ok(()) };
+        let described = self.described(&view);
+        let now = self.now();
+        let held: Vec<_> = self.held.pin().values().filter(|held| held.node == known.text).cloned().collect();
+        let leases: Vec<_> =
+            held.iter().filter(|held| held.runs_out() > now).map(|held| (held.lease, held.runs_out() - now)).collect();
+        let restore = Restore {
+            node: &known.text,
+            incarnation: known.incarnation,
+            capacity: described.capacity,
+            state: described.state.as_str(),
+            kept: self.kept(),
+            longest_lease: crate::clock::millis(self.config.max_lease),
+            leases: &leases,
+            fields: &described.fields as &Fields,
+        };
+        match self.within().call(&restore).await? {
+            Restored::Restored { held, .. } => {
+                let lost = leases.iter().zip(held).filter(|(_, held)| !held);
+                lost.for_each(|((lease, _), _)| self.lost(lease.job, lease.attempt));
+                known.set_published(Some(described));
+            }
+            Restored::Stale(_) => known.is_doubtful.store(1, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+
+    /// A lease of ours is gone from the server.
+    pub(super) fn lost(&self, job: crate::JobId, attempt: u32) {
+        self.meters.lost_leases.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%job, attempt, "the lease of a job is lost");
+        self.let_go(job, attempt);
+    }
+
+    /// Asks how busy nodes are, and whether they were heard of.
+    pub(super) async fn glance(&self, ids: &[NodeId]) -> Result<(), CoordinatorError> {
+        let timeout = crate::clock::millis(self.scheduler.config().heartbeat_timeout);
+        for ids in ids.chunks(256) {
+            let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
+            let seen = self.within().call(&Glance { nodes: &nodes }).await?;
+            let known = self.nodes.pin();
+            for (known, seen) in ids.iter().zip(seen).filter_map(|(id, seen)| Some((known.get(id)?, seen?))) {
+                self.core().note_leases(&known.handle.node, seen.leases);
+                if known.owner() != self.instance && seen.age < timeout {
+                    self.core().note_alive(&known.handle);
+                }
+            }
+        }
+        Ok(())
+    }
+}

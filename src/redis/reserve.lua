@@ -1,0 +1,33 @@
+-- Takes a slot of a node. Shared by create.lua, retry.lua and take.lua.
+--
+-- l: the key of the node's slots. holder: "<job>:<attempt>:<instance>". lease: in ms.
+-- epoch, warm_until: what the caller knows of the server; see docs/redis.
+-- Answers the lease that was written, and when it runs out by the server's clock in ms;
+-- or nil, then why there is none: "UNKNOWN", "CLOSED" and the node's state, "FULL" or "WARMUP" and in how many ms to look again.
+local function reserve(l, holder, now, lease, epoch, warm_until)
+  local first = redis.call('ZPOPMIN', l)
+  local member, score = first[1], tonumber(first[2])
+  if not member then
+    return nil, 'UNKNOWN', ''
+  end
+  local slot, fence, since = string.match(member, ':(%d+):(%d+):(%d+)$')
+  since = tonumber(since)
+  if score >= 0 and score <= now and (since >= epoch or now >= warm_until) then
+    -- Free, or of a lease that has run out: whoever had it finds that it is gone. Another may know of a later epoch.
+    local taken = string.format('%s:%s:%.0f:%.0f', holder, slot, fence + 1, math.max(since, epoch))
+    redis.call('ZADD', l, now + lease, taken)
+    return taken, now + lease
+  end
+  redis.call('ZADD', l, first[2], member)
+  if score < 0 then
+    return nil, 'CLOSED', string.match(member, '^closed:(.*)$')
+  elseif score <= now then
+    return nil, 'WARMUP', warm_until - now
+  elseif score == math.huge then
+    return nil, 'FULL', lease
+  elseif string.sub(member, 1, 5) == 'lost:' then
+    return nil, 'WARMUP', score - now
+  end
+  return nil, 'FULL', score - now
+end
+

@@ -1,0 +1,45 @@
+//! The scripts that run on the server: each with the pieces that it shares with others before it.
+
+use std::sync::LazyLock;
+
+/// A script, and the hash that the server knows it by.
+pub(super) struct Script {
+    #[cfg_attr(not(test), expect(dead_code, reason = "what goes wrong is told by it"))]
+    pub(super) name: &'static str,
+    pub(super) source: &'static str,
+    pub(super) hash: LazyLock<String>,
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $shown:literal, $head:literal, [$($file:literal),*];)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) static $name: Script = Script {
+                name: $shown,
+                source: concat!($head, "\n", $(include_str!($file)),*),
+                hash: LazyLock::new(|| redis::Script::new($name.source).get_hash().to_owned()),
+            };
+        )*
+
+        /// All of them.
+        #[cfg(test)]
+        pub(super) const ALL: &[&Script] = &[$(&$name),*];
+    };
+}
+
+// What takes memory for what is new is refused by a server that has reached its limit; what lets go of some, or keeps
+// what there is alive, is not.
+scripts! {
+    HELLO = "hello", "#!lua flags=allow-oom", ["hello.lua"];
+    CREATE = "create", "#!lua", ["reserve.lua", "time.lua", "create.lua"];
+    RETRY = "retry", "#!lua", ["lease.lua", "reserve.lua", "time.lua", "retry.lua"];
+    ADVANCE = "advance", "#!lua flags=allow-oom", ["lease.lua", "time.lua", "advance.lua"];
+    FINISH = "finish", "#!lua flags=allow-oom", ["lease.lua", "finish.lua"];
+    RENEW = "renew", "#!lua flags=allow-oom", ["time.lua", "renew.lua"];
+    REGISTER = "register", "#!lua", ["slots.lua", "register.lua"];
+    UPDATE = "update", "#!lua", ["slots.lua", "update.lua"];
+    BEAT = "beat", "#!lua flags=allow-oom", ["time.lua", "beat.lua"];
+    GLANCE = "glance", "#!lua flags=no-writes", ["time.lua", "glance.lua"];
+    DEREGISTER = "deregister", "#!lua flags=allow-oom", ["slots.lua", "deregister.lua"];
+    RESTORE = "restore", "#!lua", ["time.lua", "slots.lua", "restore.lua"];
+}

@@ -1,0 +1,165 @@
+//! Several instances, each with its own scheduler, in one process.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pollster::block_on;
+use slotyard::{Capabilities, Demand, Heartbeat, JobRequest, NodeSpec, NodeState, SharedError};
+use slotyard_servers::{Server, wait_until};
+
+use crate::{instance, instance_with, ready_node};
+
+fn request(id: impl AsRef<str>) -> JobRequest {
+    JobRequest::new(id, Demand::new().service("embed"))
+}
+
+#[test]
+fn each_knows_the_nodes_of_the_others_as_they_are() {
+    let server = Server::start();
+    let (a, b) = (instance(&server), instance(&server));
+    let node = ready_node(&a, "gpu 7", 4);
+    let seen = || b.scheduler().node("gpu 7");
+    wait_until("the other knows the node", || seen().is_some_and(|view| view.state == NodeState::Ready));
+    let view = seen().unwrap();
+    assert_eq!((view.capacity, view.capabilities), (4, Capabilities::new().service("embed")));
+    block_on(a.set_capacity(&node, 2)).unwrap();
+    let wider = Capabilities::new().asr(["zh", "en"]).label("zone", "a");
+    block_on(a.update(&node, wider.clone())).unwrap();
+    block_on(a.drain(&node)).unwrap();
+    let is_as_it_is = |view: slotyard::NodeView| {
+        (view.capacity, view.state) == (2, NodeState::Draining) && view.capabilities == wider
+    };
+    wait_until("the other knows of all changes", || seen().is_some_and(is_as_it_is));
+    block_on(a.undrain(&node)).unwrap();
+    wait_until("the other uses it again", || seen().is_some_and(|view| view.state == NodeState::Ready));
+    block_on(a.deregister(&node)).unwrap();
+    wait_until("the other has forgotten it", || seen().is_none());
+}
+
+#[test]
+fn a_request_has_one_job_whichever_is_asked() {
+    let server = Server::start();
+    let instances = [(); 4].map(|()| instance(&server));
+    ready_node(&instances[0], "node", 64);
+    for shared in &instances {
+        wait_until("all know the node", || shared.scheduler().select(&Demand::new()).is_ok());
+    }
+    for id in 0..50 {
+        let jobs: BTreeSet<_> = std::thread::scope(|scope| {
+            let creating = instances.each_ref().map(|shared| {
+                scope.spawn(move || block_on(shared.create_job(&request(format!("request {id}")))).unwrap())
+            });
+            creating.map(|thread| thread.join().unwrap()).map(|job| (job.id(), job.fence())).into_iter().collect()
+        });
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+    }
+    assert_eq!(server.command(&["ZCOUNT", "slotyard:l:node", "1", "(inf"]), "50");
+}
+
+#[test]
+fn no_more_slots_are_held_than_there_are_and_none_is_refused_that_is_free() {
+    let server = Server::start();
+    let instances = [(); 4].map(|()| instance(&server));
+    let nodes = 5;
+    for node in 0..nodes {
+        ready_node(&instances[node % 4], &format!("node {node}"), 2);
+    }
+    for shared in &instances {
+        wait_until("all know all nodes", || {
+            shared.scheduler().nodes().iter().filter(|n| n.state == NodeState::Ready).count() == nodes
+        });
+    }
+    let created = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (number, shared) in instances.iter().enumerate() {
+            let created = &created;
+            scope.spawn(move || {
+                for turn in 0..8 {
+                    if let Ok(job) = block_on(shared.create_job(&request(format!("{number} {turn}")))) {
+                        created.lock().unwrap().push(job);
+                    }
+                }
+            });
+        }
+    });
+    let created = created.into_inner().unwrap();
+    let slots: BTreeSet<_> = created.iter().map(|job| (job.node_id(), job.slot())).collect();
+    assert_eq!(slots.len(), created.len(), "a slot is held twice");
+    assert_eq!(created.len(), 10, "slots were refused that were free");
+    // What one ends another finds free, though it was full for all it knew.
+    for (turn, job) in created.iter().enumerate() {
+        block_on(instances[turn % 4].complete(job.id(), 1)).unwrap();
+        let next = block_on(instances[(turn + 1) % 4].create_job(&request(format!("next {turn}")))).unwrap();
+        assert_eq!((next.node_id(), next.slot()), (job.node_id(), job.slot()));
+    }
+}
+
+#[test]
+fn a_job_is_moved_on_by_one_that_has_not_created_it() {
+    let server = Server::start();
+    let (a, b) = (instance(&server), instance(&server));
+    ready_node(&a, "node", 1);
+    let job = block_on(a.create_job(&request("one"))).unwrap();
+    assert_eq!(block_on(b.job_by_request("one")).unwrap().unwrap().id(), job.id());
+    block_on(b.dispatched(job.id(), 1)).unwrap();
+    block_on(b.running(job.id(), 1)).unwrap();
+    block_on(b.renew(job.id(), 1)).unwrap();
+    block_on(b.fail(job.id(), 1)).unwrap();
+    wait_until("its creator has given the slot back", || {
+        a.scheduler().node("node").unwrap().in_flight == 0 || {
+            block_on(a.renew(job.id(), 1)).unwrap_err();
+            false
+        }
+    });
+    wait_until("the other knows the node", || b.scheduler().select(&Demand::new()).is_ok());
+    let second = block_on(b.retry(job.id(), 1)).unwrap();
+    assert_eq!((second.id(), second.attempt()), (job.id(), 2));
+    block_on(a.complete(job.id(), 2)).unwrap();
+}
+
+#[test]
+fn a_lease_is_renewed_while_its_instance_lives_and_runs_out_when_that_has_died() {
+    let server = Server::start();
+    let lease = Duration::from_millis(600);
+    let a = instance_with(&server, |builder| builder.default_lease(lease).max_lease(lease));
+    let b = instance_with(&server, |builder| builder.default_lease(lease).max_lease(lease));
+    ready_node(&b, "node", 1);
+    wait_until("the other knows the node", || a.scheduler().select(&Demand::new()).is_ok());
+    let job = block_on(a.create_job(&request("one"))).unwrap();
+    let score = || server.command(&["ZRANGE", "slotyard:l:node", "0", "0", "WITHSCORES"]);
+    let before = score();
+    wait_until("the lease is renewed", || score() != before);
+    let refused = block_on(b.create_job(&request("two"))).unwrap_err();
+    assert!(matches!(refused, SharedError::Refused(_)), "{refused:?}");
+    drop(a);
+    wait_until("the slot comes free", || block_on(b.create_job(&request("two"))).is_ok());
+    let ended = block_on(b.complete(job.id(), 1)).unwrap_err();
+    let state = slotyard::JobState::Expired;
+    assert_eq!(ended, SharedError::Refused(slotyard::JobError::AlreadyEnded { job: job.id(), attempt: 1, state }));
+}
+
+#[test]
+fn a_node_that_comes_back_to_another_instance_is_that_ones() {
+    let server = Server::start();
+    let (a, b) = (instance(&server), instance(&server));
+    ready_node(&a, "node", 1);
+    let job = block_on(a.create_job(&request("one"))).unwrap();
+    let owner = || server.command(&["HGET", "slotyard:n:node", "owner"]);
+    let before = owner();
+    wait_until("the other knows the node", || b.node("node").is_some());
+    let node = b.node("node").unwrap();
+    b.heartbeat(&node, &Heartbeat::ready()).unwrap();
+    wait_until("it has another owner", || owner() != before);
+    // Its jobs run on.
+    block_on(a.complete(job.id(), 1)).unwrap();
+    // One that has been restarted has lost them.
+    let job = block_on(a.create_job(&request("two"))).unwrap();
+    let spec = NodeSpec::new("node").service("embed").ready();
+    let refused = block_on(b.register(spec.clone())).unwrap_err();
+    assert!(matches!(refused, SharedError::Refused(slotyard::RegisterError::AlreadyRegistered { .. })), "{refused:?}");
+    let later = block_on(b.register(spec.replace_existing())).unwrap();
+    assert!(later.incarnation() > node.incarnation());
+    let ended = block_on(a.complete(job.id(), 1)).unwrap_err();
+    let state = slotyard::JobState::Orphaned;
+    assert_eq!(ended, SharedError::Refused(slotyard::JobError::AlreadyEnded { job: job.id(), attempt: 1, state }));
+}

@@ -1,0 +1,76 @@
+//! Jobs of one instance.
+
+use pollster::block_on;
+use slotyard::{CreateJobError, Demand, JobError, JobRequest, JobState, NoNode, SharedError};
+use slotyard_servers::Server;
+
+use crate::{instance, ready_node};
+
+fn request(id: &str) -> JobRequest {
+    JobRequest::new(id, Demand::new().service("embed"))
+}
+
+#[test]
+fn a_job_takes_a_slot_once_and_gives_it_back_once() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 1);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    assert_eq!((job.node_id().as_str(), job.attempt(), job.state()), ("node", 1, JobState::Reserved));
+    let again = block_on(shared.create_job(&request("one"))).unwrap();
+    assert_eq!((again.id(), again.fence()), (job.id(), job.fence()));
+    let refused = block_on(shared.create_job(&request("two"))).unwrap_err();
+    assert!(matches!(refused, SharedError::Refused(CreateJobError::NoNode(NoNode::Busy(_)))), "{refused:?}");
+    block_on(shared.dispatched(job.id(), 1)).unwrap();
+    block_on(shared.running(job.id(), 1)).unwrap();
+    block_on(shared.complete(job.id(), 1)).unwrap();
+    let ended = block_on(shared.complete(job.id(), 1)).unwrap_err();
+    let expected = JobError::AlreadyEnded { job: job.id(), attempt: 1, state: JobState::Completed };
+    assert_eq!(ended, SharedError::Refused(expected));
+    let two = block_on(shared.create_job(&request("two"))).unwrap();
+    assert!(two.slot() == job.slot() && two.fence() > job.fence());
+}
+
+#[test]
+fn another_demand_under_the_same_request_id_is_refused() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 2);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    let other = JobRequest::new("one", Demand::new());
+    let refused = block_on(shared.create_job(&other)).unwrap_err();
+    let SharedError::Refused(CreateJobError::RequestMismatch { request_id, job: found }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((request_id.as_str(), found), ("one", job.id()));
+}
+
+#[test]
+fn a_job_is_tried_again_on_another_node_and_no_more_often_than_may_be() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ["a", "b"].map(|id| ready_node(&shared, id, 1));
+    let first = block_on(shared.create_job(&request("one"))).unwrap();
+    block_on(shared.fail(first.id(), 1)).unwrap();
+    let second = block_on(shared.retry(first.id(), 1)).unwrap();
+    assert_eq!((second.id(), second.attempt()), (first.id(), 2));
+    assert_ne!(second.node_id(), first.node_id());
+    let stale = block_on(shared.complete(first.id(), 1)).unwrap_err();
+    let expected = JobError::StaleAttempt { job: first.id(), attempt: 1, current: 2 };
+    assert_eq!(stale, SharedError::Refused(expected));
+    // While it is under way, too: then the slot of the attempt before comes free.
+    let third = block_on(shared.retry(first.id(), 2)).unwrap();
+    let refused = block_on(shared.retry(first.id(), 3)).unwrap_err();
+    assert!(matches!(refused, SharedError::Refused(slotyard::RetryError::TooManyAttempts { limit: 3, .. })));
+    block_on(shared.complete(third.id(), 3)).unwrap();
+    ["two", "three"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+}
+
+#[test]
+fn a_job_nobody_knows_is_not_known() {
+    let server = Server::start();
+    let shared = instance(&server);
+    let job = slotyard::JobId::from_u128(42);
+    assert_eq!(block_on(shared.complete(job, 1)), Err(SharedError::Refused(JobError::UnknownJob { job })));
+    assert_eq!(block_on(shared.job_by_request("none")), Ok(None));
+}

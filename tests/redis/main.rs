@@ -1,0 +1,34 @@
+//! Several instances of a scheduler on a real server.
+
+mod instances;
+mod jobs;
+mod people;
+
+use std::time::Duration;
+
+use pollster::block_on;
+use slotyard::{Heartbeat, NodeSpec, SharedBuilder, SharedNode, SharedScheduler};
+use slotyard_servers::Server;
+
+/// Long enough for a machine that is busy; nothing waits for so long that goes well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An instance, connected.
+fn instance(server: &Server) -> SharedScheduler {
+    instance_with(server, |builder| builder)
+}
+
+fn instance_with(server: &Server, with: impl FnOnce(SharedBuilder) -> SharedBuilder) -> SharedScheduler {
+    let builder = SharedScheduler::builder(server.url()).call_timeout(PATIENCE).connect_timeout(PATIENCE);
+    let builder = builder.poll_interval(Duration::from_millis(5)).flush_interval(Duration::from_millis(20));
+    let shared = with(builder).build().unwrap();
+    block_on(shared.wait_connected(PATIENCE)).unwrap();
+    shared
+}
+
+/// A node that is ready, as far as this instance is asked.
+fn ready_node(shared: &SharedScheduler, id: &str, capacity: u32) -> SharedNode {
+    let node = block_on(shared.register(NodeSpec::new(id).capacity(capacity).service("embed").ready())).unwrap();
+    shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+    node
+}

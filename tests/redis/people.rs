@@ -1,0 +1,57 @@
+//! What is on the server can be read by people and other programs.
+
+use std::collections::BTreeMap;
+
+use pollster::block_on;
+use slotyard::{Demand, JobRequest, NodeSpec};
+use slotyard_servers::{Server, wait_until};
+
+use crate::instance_with;
+
+fn hash(server: &Server, key: &str) -> BTreeMap<String, String> {
+    let listed = server.command(&["HGETALL", key]);
+    let lines: Vec<_> = listed.lines().collect();
+    lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+}
+
+#[test]
+fn a_node_is_described() {
+    let server = Server::start();
+    let shared = instance_with(&server, |builder| builder.prefix("speech:").address("10.0.0.7:8080"));
+    let spec = NodeSpec::new("gpu-7").capacity(2).asr(["zh", "en"]).tts(["en"]).label("zone", "a").ready();
+    block_on(shared.register(spec)).unwrap();
+    block_on(shared.create_job(&JobRequest::new("one", Demand::new()))).unwrap();
+    let node = || hash(&server, "speech:n:gpu-7");
+    wait_until("its load is told", || node().get("load").is_some_and(|load| load == "1"));
+    let node = node();
+    let expected = [
+        ("state", "ready"),
+        ("capacity", "2"),
+        ("services", "asr,tts"),
+        ("languages", "en,zh"),
+        ("labels", "zone=a"),
+        ("address", "10.0.0.7:8080"),
+        ("weight", "100"),
+    ];
+    for (field, value) in expected {
+        assert_eq!(node.get(field).map(String::as_str), Some(value), "{field} of {node:?}");
+    }
+}
+
+#[test]
+fn every_key_ends_by_itself() {
+    let server = Server::start();
+    let shared = instance_with(&server, |builder| builder);
+    let node = crate::ready_node(&shared, "node", 2);
+    let job = block_on(shared.create_job(&JobRequest::new("one", Demand::new()))).unwrap();
+    block_on(shared.create_job(&JobRequest::new("two", Demand::new()))).unwrap();
+    block_on(shared.dispatched(job.id(), 1)).unwrap();
+    block_on(shared.complete(job.id(), 1)).unwrap();
+    block_on(shared.set_capacity(&node, 1)).unwrap();
+    let keys = server.command(&["KEYS", "*"]);
+    assert!(keys.lines().count() >= 8, "{keys}");
+    for key in keys.lines() {
+        let left: i64 = server.command(&["PTTL", key]).parse().unwrap();
+        assert!(left > 0, "{key} is kept for ever");
+    }
+}
