@@ -212,15 +212,17 @@ impl Core {
         })
     }
 
-    /// Ids of up to `most` nodes that could do this if others did not hold their slots.
-    pub(crate) fn busy_for_others(&self, demand: &Demand, most: usize) -> Vec<NodeId> {
+    /// Up to `most` nodes that could do this if no slot of theirs were held, each with how many are by us.
+    pub(crate) fn busy(&self, demand: &Demand, most: usize) -> Vec<(NodeId, u32)> {
         let pin = crate::sync::pin();
         let mut busy = Vec::new();
         for shard in &self.shards {
             shard.for_each(&pin, |node| {
-                let is_wanted = || self.cells.at(node.cell).basis().external > 0;
-                if busy.len() < most && is_wanted() && node.effective(&pin).satisfies(&demand.requirements).is_ok() {
-                    busy.push(node.id.clone());
+                let cell = self.cells.at(node.cell);
+                let word = cell.word();
+                let is_busy = word.is_unflagged() && !word.selectable();
+                if busy.len() < most && is_busy && node.effective(&pin).satisfies(&demand.requirements).is_ok() {
+                    busy.push((node.id.clone(), word.in_flight()));
                 }
             });
         }

@@ -365,7 +365,7 @@ pub(super) struct Renew<'a> {
 }
 
 impl Call for Renew<'_> {
-    /// For each lease whether it is there yet.
+    /// For each lease whether it is there yet; nothing, if the server does not know the node.
     type Answer = Vec<bool>;
     const SCRIPT: &'static Script = &script::RENEW;
 

@@ -52,6 +52,8 @@ pub(super) struct Meters {
     pub(super) reconciliations: Statistic,
     pub(super) gaps: Statistic,
     pub(super) undone: Statistic,
+    /// The epoch of the server that has been told of our leases.
+    pub(super) restored: Statistic,
     /// When other instances' nodes were last looked at.
     pub(super) followed: Statistic,
 }

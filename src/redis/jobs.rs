@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::NodeText;
-use super::lease::{Binding, Fence, Fingerprint};
+use super::lease::{Binding, Fence, Fingerprint, Instance};
 use super::protocol::{self, Again, JobAt, NewJob, Outcome, Server, Terms};
 use super::shared_error::SharedError;
 use crate::capability::{Demand, ExclusionMode};
@@ -19,7 +19,9 @@ use crate::job::{JobRequest, JobState};
 use crate::sync::Ordering;
 
 /// So often nodes are chosen for one job before it is refused: each time the server has refused those before.
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 16;
+/// So often it is asked anew which of the nodes that seem full are.
+const LOOKS: u32 = 4;
 /// So many nodes that are thought full for others' jobs are looked at before a job is refused.
 const LOOKED_AT: usize = 256;
 
@@ -103,11 +105,22 @@ impl Engine {
         let job = self.next_job();
         let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
         let mut tried: Vec<NodeId> = Vec::new();
-        let mut warm_up = None;
-        for round in 0..ROUNDS {
-            let mut picks = match self.pick(request, &tried, round == 0).await {
-                Ok(picks) => picks,
+        let (mut warm_up, mut looks) = (None, 0);
+        for _ in 0..ROUNDS {
+            let pick = || self.core().pick(request, &tried, ExclusionMode::Hard, self.config.candidates);
+            let mut picks = match pick() {
+                // Full for all that is known here, or those that were tried are.
+                Err(NoNode::Busy(_)) if looks < LOOKS => {
+                    looks += 1;
+                    tried.clear();
+                    self.look_again(&request.demand).await?;
+                    match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
+                        Ok(picks) => picks,
+                        Err(no_node) => return self.find_or_refuse(new, no_node, warm_up).await,
+                    }
+                }
                 Err(no_node) => return self.find_or_refuse(new, no_node, warm_up).await,
+                Ok(picks) => picks,
             };
             self.meters.rounds.fetch_add(1, Ordering::Relaxed);
             let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
@@ -125,20 +138,15 @@ impl Engine {
         self.find_or_refuse(new, no_node, warm_up).await
     }
 
-    /// Chooses candidates. Where all who could are busy, it is asked first how busy they are by now.
-    async fn pick(&self, request: &JobRequest, tried: &[NodeId], asks: bool) -> Result<Vec<Pick>, NoNode> {
-        let pick = || self.core().pick(request, tried, ExclusionMode::Hard, self.config.candidates);
-        match pick() {
-            Err(NoNode::Busy(_)) if asks => {
-                let busy = self.core().busy_for_others(&request.demand, LOOKED_AT);
-                if !busy.is_empty() {
-                    // Not known is not changed: then it is refused.
-                    let _ = self.glance(&busy).await;
-                }
-                pick()
-            }
-            picked => picked,
-        }
+    /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
+    async fn look_again(&self, demand: &Demand) -> Result<(), CoordinatorError> {
+        let busy = self.core().busy(demand, LOOKED_AT);
+        let ids: Vec<_> = busy.iter().map(|(id, _)| id.clone()).collect();
+        let leases = self.glance(&ids).await?;
+        let ended = busy.iter().zip(leases).filter(|((_, held), leases)| leases.is_some_and(|leases| leases < *held));
+        let ended: Vec<_> = ended.map(|((id, _), _)| id.clone()).collect();
+        self.check_held(&ended).await;
+        Ok(())
     }
 
     /// What follows from the server's answer. `Ok(None)`: it is to be tried anew; `Err`: why the candidates were refused.
@@ -247,11 +255,20 @@ impl Engine {
     }
 
     /// Where an attempt is, as far as is known here, else on the server.
-    async fn place(&self, job: JobId, attempt: u32) -> Result<JobAt, SharedError<JobError>> {
+    async fn place(&self, job: JobId, attempt: u32) -> Result<(JobAt, Instance), SharedError<JobError>> {
         let held = self.held.pin().get(&job).cloned();
-        match held {
-            Some(held) => Ok(JobAt { attempt, ..held.at() }),
-            None => Ok(JobAt { attempt, ..self.find(job).await?.at }),
+        let (at, holder) = match held {
+            Some(held) => (held.at(), self.instance),
+            None => self.find(job).await.map(|found| (found.at, found.binding.lease.instance))?,
+        };
+        Ok((JobAt { attempt, ..at }, holder))
+    }
+
+    /// Tells whoever holds the lease, if that is another, that the attempt has ended. Nobody waits for that.
+    fn pass_on(self: &Arc<Self>, holder: Instance, job: JobId, attempt: u32) {
+        if holder != self.instance {
+            let engine = self.clone();
+            tokio::spawn(async move { engine.tell_ended(holder, job, attempt).await });
         }
     }
 
@@ -262,7 +279,8 @@ impl Engine {
         attempt: u32,
         to: Option<JobState>,
     ) -> Result<(), SharedError<JobError>> {
-        let at = self.place(job, attempt).await?;
+        self.ensure_restored().await?;
+        let (at, _) = self.place(job, attempt).await?;
         let held = self.held.pin().get(&job).cloned();
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
         let asked = self.now();
@@ -274,8 +292,15 @@ impl Engine {
     }
 
     /// Ends a job. Where the server cannot be asked now, that is done when it can, in the order in which jobs were ended here.
-    pub(super) async fn finish(&self, job: JobId, attempt: u32, end: JobState) -> Result<(), SharedError<JobError>> {
-        let at = self.place(job, attempt).await?;
+    pub(super) async fn finish(
+        self: &Arc<Self>,
+        job: JobId,
+        attempt: u32,
+        end: JobState,
+    ) -> Result<(), SharedError<JobError>> {
+        // Or it would be found to have no lease.
+        let _ = self.ensure_restored().await;
+        let (at, holder) = self.place(job, attempt).await?;
         let held = self.held.pin().get(&job).cloned().filter(|held| held.lease.attempt == attempt);
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
         let outcome = if self.outbox.is_empty() {
@@ -286,6 +311,9 @@ impl Engine {
         match outcome {
             Ok(moved) => {
                 self.let_go(job, attempt);
+                if moved == Moved::Done {
+                    self.pass_on(holder, job, attempt);
+                }
                 self.moved(&at, moved, end)
             }
             // Ours to end: nobody else does but by mistake.
@@ -326,7 +354,11 @@ impl Engine {
     }
 
     /// The next attempt of a job.
-    pub(super) async fn retry(&self, job: JobId, attempt: u32) -> Result<SharedJob, SharedError<RetryError>> {
+    pub(super) async fn retry(
+        self: &Arc<Self>,
+        job: JobId,
+        attempt: u32,
+    ) -> Result<SharedJob, SharedError<RetryError>> {
         let Found { at, binding, demand } = self.find(job).await.map_err(SharedError::map)?;
         let at = JobAt { attempt, ..at };
         let Some(demand) = demand else {
@@ -349,6 +381,7 @@ impl Engine {
             Ok(Outcome::Ours(granted)) => {
                 let (lease, node) = (granted.lease, granted.node.clone());
                 self.let_go(job, attempt);
+                self.pass_on(binding.lease.instance, job, attempt);
                 if let Some(pick) = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node) {
                     self.core().hold_pick(pick);
                     let held = HeldJob::new(&at.request, granted, terms, pick.take());

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::lease::Instance;
 use crate::escape::{escape, unescape};
 use crate::id::JobId;
 
@@ -51,6 +52,11 @@ impl Keys {
     /// The stream of changes.
     pub(super) fn changes(&self) -> String {
         format!("{}changes", self.prefix)
+    }
+
+    /// What an instance is told by others: jobs of its that they have ended.
+    pub(super) fn inbox(&self, instance: Instance) -> String {
+        format!("{}m:{instance}", self.prefix)
     }
 
     /// Which server granted the leases.

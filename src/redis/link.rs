@@ -196,6 +196,11 @@ impl Link {
         answer
     }
 
+    /// The latest epoch that was heard of; 0 before the first connection.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
     /// Sends plain commands that change nothing, and reads what each is answered.
     pub(super) async fn plain(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CoordinatorError> {
         let live = self.live(deadline).await?;

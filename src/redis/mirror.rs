@@ -129,8 +129,8 @@ impl Engine {
         match known {
             Some(known) if known.incarnation > remote.incarnation => {}
             Some(known) if known.incarnation == remote.incarnation => {
-                if remote.owner != self.instance {
-                    known.set_owner(remote.owner);
+                known.note_owner(remote.owner);
+                if known.owner() != self.instance {
                     self.take_over_description(&known, &remote);
                 }
             }

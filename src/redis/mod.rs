@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod error;
 mod held;
+mod inbox;
 mod jobs;
 mod keys;
 mod lease;

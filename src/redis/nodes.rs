@@ -28,6 +28,8 @@ pub(super) struct KnownNode {
     pub(super) incarnation: u64,
     /// The instance that receives its heartbeats.
     owner: Statistic,
+    /// 1: we are the owner since we have received one, which the server has not been told yet.
+    claimed: Statistic,
     /// The server said something of it that we did not know.
     pub(super) is_doubtful: Statistic,
     /// When it had last been heard of, as far as the server has been told.
@@ -47,17 +49,28 @@ struct Described {
 impl KnownNode {
     pub(super) fn new(handle: NodeHandle, incarnation: u64, owner: Instance) -> Self {
         let text = NodeText::of(handle.id());
-        let [is_doubtful, told] = std::array::from_fn(|_| Statistic::new(0));
+        let [claimed, is_doubtful, told] = std::array::from_fn(|_| Statistic::new(0));
         let (owner, published) = (Statistic::new(owner.0), Mutex::new(None));
-        Self { handle, text, incarnation, owner, is_doubtful, told, published }
+        Self { handle, text, incarnation, owner, claimed, is_doubtful, told, published }
     }
 
     pub(super) fn owner(&self) -> Instance {
         Instance(self.owner.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_owner(&self, owner: Instance) {
-        self.owner.store(owner.0, Ordering::Relaxed);
+    /// We have received a heartbeat of it, or have been told to change it.
+    pub(super) fn claim(&self, owner: Instance) {
+        if self.owner.swap(owner.0, Ordering::Relaxed) != owner.0 {
+            self.claimed.store(1, Ordering::Relaxed);
+            self.set_published(None);
+        }
+    }
+
+    /// The server says whose it is. What we have claimed meanwhile it has not heard of.
+    pub(super) fn note_owner(&self, owner: Instance) {
+        if self.claimed.load(Ordering::Relaxed) == 0 {
+            self.owner.store(owner.0, Ordering::Relaxed);
+        }
     }
 
     fn is_published(&self, described: &Described) -> bool {
@@ -148,7 +161,7 @@ impl Engine {
         };
         match self.within().call(&update).await? {
             Changed::Done => {
-                known.set_owner(self.instance);
+                known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
                 Ok(())
             }
@@ -222,6 +235,7 @@ impl Engine {
             Restored::Restored { held, .. } => {
                 let lost = leases.iter().zip(held).filter(|(_, held)| !held);
                 lost.for_each(|((lease, _), _)| self.lost(lease.job, lease.attempt));
+                known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
             }
             Restored::Stale(_) => known.is_doubtful.store(1, Ordering::Relaxed),
@@ -236,20 +250,24 @@ impl Engine {
         self.let_go(job, attempt);
     }
 
-    /// Asks how busy nodes are, and whether they were heard of.
-    pub(super) async fn glance(&self, ids: &[NodeId]) -> Result<(), CoordinatorError> {
+    /// Asks how busy nodes are, and whether they were heard of; says how many slots of each are leased.
+    pub(super) async fn glance(&self, ids: &[NodeId]) -> Result<Vec<Option<u32>>, CoordinatorError> {
         let timeout = crate::clock::millis(self.scheduler.config().heartbeat_timeout);
+        let mut leases = Vec::with_capacity(ids.len());
         for ids in ids.chunks(256) {
             let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
             let seen = self.within().call(&Glance { nodes: &nodes }).await?;
             let known = self.nodes.pin();
-            for (known, seen) in ids.iter().zip(seen).filter_map(|(id, seen)| Some((known.get(id)?, seen?))) {
-                self.core().note_leases(&known.handle.node, seen.leases);
-                if known.owner() != self.instance && seen.age < timeout {
-                    self.core().note_alive(&known.handle);
+            for (id, seen) in ids.iter().zip(seen) {
+                leases.push(seen.map(|seen| seen.leases));
+                if let (Some(known), Some(seen)) = (known.get(id), seen) {
+                    self.core().note_leases(&known.handle.node, seen.leases);
+                    if known.owner() != self.instance && seen.age < timeout {
+                        self.core().note_alive(&known.handle);
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(leases)
     }
 }

@@ -2,7 +2,10 @@
 --
 -- KEYS  1 the node's slots
 -- ARGV  1 lease, ms  2.. leases
--- Answers for each lease 1, or 0: it is gone
+-- Answers for each lease 1, or 0: it is gone; or nothing: the server does not know the node
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return {}
+end
 local now = server_time()
 local held = {}
 for i = 2, #ARGV do

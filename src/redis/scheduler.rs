@@ -154,7 +154,7 @@ impl SharedScheduler {
     /// As [`Scheduler::heartbeat`].
     pub fn heartbeat(&self, node: &SharedNode, beat: &Heartbeat) -> Result<(), HeartbeatError> {
         self.scheduler().heartbeat(&node.known.handle, beat)?;
-        node.known.set_owner(self.engine().instance);
+        node.known.claim(self.engine().instance);
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl SharedScheduler {
         self.done(async move |engine: Arc<Engine>| {
             let _managing = engine.managing.lock().await;
             change(&engine.scheduler, &known.handle)?;
-            known.set_owner(engine.instance);
+            known.claim(engine.instance);
             engine.publish(&known).await
         })
         .await

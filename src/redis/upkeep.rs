@@ -1,16 +1,19 @@
 //! What an instance does by itself: keeps its leases and its nodes alive, and follows what others do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::call::{Moved, Renew};
 use super::engine::Engine;
+use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::NodeText;
 use super::lease::Lease;
 use super::mirror::Position;
 use super::nodes::KnownNode;
-use super::protocol::Server;
+use super::protocol::{self, Server};
 use crate::id::NodeId;
+use crate::job::JobState;
 use crate::sync::Ordering;
 
 /// So many of an instance's nodes are told of at once.
@@ -23,6 +26,9 @@ impl Engine {
     pub(super) async fn renew_leases(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.config.poll_interval).await;
+            if self.ensure_restored().await.is_err() {
+                continue;
+            }
             let now = self.now();
             let mut due: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();
             for held in self.held.pin().values() {
@@ -38,12 +44,20 @@ impl Engine {
         }
     }
 
+    /// Renews leases of one node; those that turn out to be gone are let go.
     async fn renew(&self, node: &NodeText, lease: u64, jobs: &[Arc<HeldJob>]) {
         let leases: Vec<Lease> = jobs.iter().map(|held| held.lease).collect();
         let asked = self.now();
-        let call = super::call::Renew { node, lease, leases: &leases };
         // What is not renewed now is next time; what runs out meanwhile is found to be gone then.
-        let Ok(answers) = self.within().call(&call).await else { return };
+        let Ok(answers) = self.within().call(&Renew { node, lease, leases: &leases }).await else { return };
+        if answers.is_empty() {
+            let known = self.nodes.pin().get(&*node.id()).cloned();
+            match known {
+                Some(known) => drop(self.restore(&known).await),
+                None => leases.iter().for_each(|lease| self.lost(lease.job, lease.attempt)),
+            }
+            return;
+        }
         for (held, is_there) in jobs.iter().zip(answers) {
             if is_there {
                 held.renewed(asked);
@@ -53,21 +67,44 @@ impl Engine {
         }
     }
 
-    /// A lease is gone: the job has ended elsewhere, or runs without one. Or the server has lost it, with the node.
+    /// A lease is gone: the job has been ended elsewhere, or runs without one.
     async fn ask_what_became_of(&self, held: &HeldJob) {
-        let known = self.nodes.pin().get(&NodeId::from(&*held.node.id())).cloned();
-        if let Some(known) = known {
-            // It puts back what the server has lost; what another has by now it finds lost.
-            if self.restore(&known).await.is_err() {
-                return;
-            }
-        }
         let Lease { job, attempt, .. } = held.lease;
-        match super::protocol::advance(&self.within(), &held.at(), None, held.terms).await {
-            Ok(super::call::Moved::Done) => held.renewed(self.now().saturating_sub(held.terms.lease / 3)),
-            Ok(_) => self.lost(job, attempt),
+        match protocol::advance(&self.within(), &held.at(), None, held.terms).await {
+            // It was just being made.
+            Ok(Moved::Done) => {}
+            Ok(Moved::Ended(JobState::Expired | JobState::Orphaned) | Moved::Unknown) => self.lost(job, attempt),
+            Ok(_) => self.let_go(job, attempt),
             Err(_) => {}
         }
+    }
+
+    /// Holds what is held here against what the server has: of nodes of which fewer slots are leased than we hold.
+    pub(super) async fn check_held(&self, nodes: &[NodeId]) {
+        for id in nodes {
+            let text = NodeText::of(id);
+            let held: Vec<_> = self.held.pin().values().filter(|held| held.node == text).cloned().collect();
+            for jobs in held.chunks(LEASES) {
+                self.renew(&text, jobs[0].terms.lease, jobs).await;
+            }
+        }
+    }
+
+    /// Sees to it that a server that is not the one that granted our leases has been told of them.
+    pub(super) async fn ensure_restored(&self) -> Result<(), CoordinatorError> {
+        let epoch = self.link.epoch();
+        if self.meters.restored.load(Ordering::Relaxed) == epoch {
+            return Ok(());
+        }
+        let mut nodes: BTreeSet<_> = self.held.pin().values().map(|held| NodeId::from(&*held.node.id())).collect();
+        let ours: Vec<_> = self.nodes.pin().values().cloned().collect();
+        for known in ours {
+            if nodes.remove(known.handle.id()) || known.owner() == self.instance {
+                self.restore(&known).await?;
+            }
+        }
+        self.meters.restored.store(epoch, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Passes heartbeats on, and fetches how busy the others' nodes are.
@@ -102,6 +139,8 @@ impl Engine {
                 } else {
                     self.follow(&mut position).await
                 };
+            // What could not be read now is next time.
+            let _ = self.read_inbox().await;
             if outcome.is_ok() {
                 self.meters.followed.store(self.now(), Ordering::Relaxed);
             }

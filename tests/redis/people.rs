@@ -19,10 +19,14 @@ fn a_node_is_described() {
     let server = Server::start();
     let shared = instance_with(&server, |builder| builder.prefix("speech:").address("10.0.0.7:8080"));
     let spec = NodeSpec::new("gpu-7").capacity(2).asr(["zh", "en"]).tts(["en"]).label("zone", "a").ready();
-    block_on(shared.register(spec)).unwrap();
+    let registered = block_on(shared.register(spec)).unwrap();
     block_on(shared.create_job(&JobRequest::new("one", Demand::new()))).unwrap();
     let node = || hash(&server, "speech:n:gpu-7");
-    wait_until("its load is told", || node().get("load").is_some_and(|load| load == "1"));
+    let beat = || shared.heartbeat(&registered, &slotyard::Heartbeat::alive().running(1)).unwrap();
+    wait_until("its load is told", || {
+        beat();
+        node().get("load").is_some_and(|load| load == "1")
+    });
     let node = node();
     let expected = [
         ("state", "ready"),

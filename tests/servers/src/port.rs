@@ -63,6 +63,7 @@ fn drawn() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait;
 
     #[test]
     fn what_is_held_is_not_given_out_again_and_nor_is_where_somebody_listens() {
@@ -70,9 +71,10 @@ mod tests {
         let number = port.number();
         assert!(Port::hold(number, false).is_none() && Port::hold(number + BUS, false).is_none());
         drop(port);
-        let listener = TcpListener::bind(address(number + BUS)).unwrap();
+        // A program that another test starts has, for a moment, what we have just closed.
+        let listener = wait::poll(|| TcpListener::bind(address(number + BUS)).ok()).unwrap();
         assert!(Port::hold(number, true).is_none());
-        assert!(Port::hold(number, false).is_some());
+        assert!(wait::poll(|| Port::hold(number, false)).is_some());
         drop(listener);
     }
 
