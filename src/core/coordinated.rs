@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// Up to `most` nodes that could do this if no slot of theirs were held, each with how many are by us.
-    pub(crate) fn busy(&self, demand: &Demand, most: usize) -> Vec<(NodeId, u32)> {
+    pub(crate) fn busy(&self, demand: &Demand, most: usize) -> Vec<(Pick, u32)> {
         let pin = crate::sync::pin();
         let mut busy = Vec::new();
         for shard in &self.shards {
@@ -222,7 +222,10 @@ impl Core {
                 let word = cell.word();
                 let is_busy = word.is_unflagged() && !word.selectable();
                 if busy.len() < most && is_busy && node.effective(&pin).satisfies(&demand.requirements).is_ok() {
-                    busy.push((node.id.clone(), word.in_flight()));
+                    let mut pool = 0;
+                    self.for_each_home(cell, &pin, |home, _| pool = home.key);
+                    let chosen = Chosen::in_cell(node.cell, node.generation, pool);
+                    busy.push((Pick { node: node.to_arc(), chosen, is_held: false }, word.in_flight()));
                 }
             });
         }

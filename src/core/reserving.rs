@@ -48,6 +48,12 @@ impl Chosen {
         Self { cell: found.number, generation, pool }
     }
 
+    /// One that was not found by its pool.
+    #[cfg(feature = "redis")]
+    pub(super) fn in_cell(cell: u32, generation: u32, pool: u64) -> Self {
+        Self { cell, generation: NonZeroU32::new(generation).unwrap_or(NonZeroU32::MIN), pool }
+    }
+
     #[inline(always)]
     pub(crate) fn generation(self) -> u32 {
         self.generation.get()

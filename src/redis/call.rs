@@ -225,6 +225,11 @@ impl Created {
     }
 }
 
+/// What is kept under the id of a job: its request, and its demand.
+pub(super) fn noted(request: &str, note: &str) -> String {
+    format!("{}\n{note}", escape(request, &[]))
+}
+
 /// See create.lua.
 #[derive(Debug)]
 pub(super) struct Create<'a> {
@@ -257,8 +262,7 @@ impl Call for Create<'_> {
     /// nothing, there is no binding that names the job, and it leads nowhere.
     fn beside(&self, keys: &Keys) -> Option<redis::Cmd> {
         let mut set = redis::cmd("SET");
-        let noted = format!("{}\n{}", escape(self.request, &[]), self.note);
-        set.arg(keys.job(self.job)).arg(noted).arg("PX").arg(self.kept);
+        set.arg(keys.job(self.job)).arg(noted(self.request, self.note)).arg("PX").arg(self.kept);
         Some(set)
     }
 

@@ -147,6 +147,16 @@ pub(super) struct Within<'e> {
 }
 
 impl Within<'_> {
+    /// Asks until the answer is known: for what may be done twice.
+    pub(super) async fn ask<C: Call + Sync>(&self, call: &C) -> Result<C::Answer, CoordinatorError> {
+        loop {
+            match self.call(call).await {
+                Err(error) if error.outcome_is_unknown() && self.may_ask_again() => {}
+                answer => return answer,
+            }
+        }
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

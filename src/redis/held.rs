@@ -1,10 +1,12 @@
 //! A job of which this instance holds the lease: it renews that, and its own scheduler counts the slot.
 
+use super::call::noted;
 use super::engine::Engine;
-use super::keys::NodeText;
-use super::lease::Lease;
-use super::protocol::{Granted, JobAt, Moment, Terms};
+use super::keys::{Keys, NodeText};
+use super::lease::{Binding, Lease};
+use super::protocol::{JobAt, Moment, Terms};
 use crate::core::Pick;
+use crate::job::JobState;
 use std::sync::PoisonError;
 
 use crate::sync::{Mutex, Ordering, Statistic};
@@ -16,17 +18,44 @@ pub(super) struct HeldJob {
     pub(super) lease: Lease,
     pub(super) node: NodeText,
     pub(super) terms: Terms,
+    /// What the request is bound to, as far as is known here, and what is remembered of the job.
+    binding: Mutex<Binding>,
+    note: String,
     /// When the lease's present term was asked for.
     begun: Statistic,
     /// The slot that is counted here, if one is.
     pick: Mutex<Pick>,
 }
 
+/// A job as it is bound.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound<'a> {
+    pub(super) request: &'a str,
+    pub(super) note: &'a str,
+    pub(super) binding: &'a Binding,
+}
+
 impl HeldJob {
-    pub(super) fn new(request: &str, granted: Granted, terms: Terms, pick: Pick) -> Self {
-        let Granted { lease, node, begun } = granted;
+    pub(super) fn new(at: Bound<'_>, begun: Moment, terms: Terms, pick: Pick) -> Self {
+        let Bound { request, note, binding } = at;
+        let (lease, node) = (binding.lease, binding.node.clone());
         let (begun, pick) = (Statistic::new(begun), Mutex::new(pick));
-        Self { request: request.to_owned(), lease, node, terms, begun, pick }
+        let (request, note, binding) = (request.to_owned(), note.to_owned(), Mutex::new(binding.clone()));
+        Self { request, lease, node, terms, binding, note, begun, pick }
+    }
+
+    /// The job is in this state now.
+    pub(super) fn is_now(&self, state: JobState) {
+        self.binding.lock().unwrap_or_else(PoisonError::into_inner).state = state;
+    }
+
+    /// Has a server that has lost what the request is bound to told of it again.
+    pub(super) fn bind_again(&self, keys: &Keys, pipeline: &mut redis::Pipeline) {
+        let binding = self.binding.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+        let noted = noted(&self.request, &self.note);
+        for (key, value) in [(keys.request(&self.request), binding), (keys.job(self.lease.job), noted)] {
+            pipeline.cmd("SET").arg(key).arg(value).arg("NX").arg("PX").arg(self.terms.binding);
+        }
     }
 
     pub(super) fn at(&self) -> JobAt {

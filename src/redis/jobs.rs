@@ -1,14 +1,15 @@
 //! Jobs: created, moved on, tried again, whichever instance has created them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::call::{Create, Created, Moved, Refused};
+use super::call::{Moved, Refused};
 use super::engine::Engine;
 use super::error::CoordinatorError;
-use super::held::HeldJob;
+use super::held::{Bound, HeldJob};
 use super::keys::NodeText;
 use super::lease::{Binding, Fence, Fingerprint, Instance};
-use super::protocol::{self, Again, JobAt, NewJob, Outcome, Server, Terms};
+use super::protocol::{self, Again, Granted, JobAt, NewJob, Outcome, Terms};
 use super::shared_error::SharedError;
 use crate::capability::{Demand, ExclusionMode};
 use crate::core::Pick;
@@ -105,7 +106,7 @@ impl Engine {
         let job = self.next_job();
         let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
         let mut tried: Vec<NodeId> = Vec::new();
-        let (mut warm_up, mut looks) = (None, 0);
+        let mut looks = 0;
         for _ in 0..ROUNDS {
             let pick = || self.core().pick(request, &tried, ExclusionMode::Hard, self.config.candidates);
             let mut picks = match pick() {
@@ -116,10 +117,10 @@ impl Engine {
                     self.look_again(&request.demand).await?;
                     match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
                         Ok(picks) => picks,
-                        Err(no_node) => return self.find_or_refuse(new, no_node, warm_up).await,
+                        Err(no_node) => return self.ask_last(request, new, no_node).await,
                     }
                 }
-                Err(no_node) => return self.find_or_refuse(new, no_node, warm_up).await,
+                Err(no_node) => return self.ask_last(request, new, no_node).await,
                 Ok(picks) => picks,
             };
             self.meters.rounds.fetch_add(1, Ordering::Relaxed);
@@ -129,22 +130,22 @@ impl Engine {
                 Ok(Some(made)) => return made,
                 Ok(None) => {}
                 Err(refused) => {
-                    warm_up = self.note_refused(&picks, &refused).or(warm_up);
+                    self.note_refused(&picks, &refused);
                     tried.extend(picks.iter().map(|pick| pick.id().clone()));
                 }
             }
         }
         let no_node = self.core().refusal(&request.demand);
-        self.find_or_refuse(new, no_node, warm_up).await
+        self.ask_last(request, new, no_node).await
     }
 
     /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
     async fn look_again(&self, demand: &Demand) -> Result<(), CoordinatorError> {
         let busy = self.core().busy(demand, LOOKED_AT);
-        let ids: Vec<_> = busy.iter().map(|(id, _)| id.clone()).collect();
+        let ids: Vec<_> = busy.iter().map(|(pick, _)| pick.id().clone()).collect();
         let leases = self.glance(&ids).await?;
         let ended = busy.iter().zip(leases).filter(|((_, held), leases)| leases.is_some_and(|leases| leases < *held));
-        let ended: Vec<_> = ended.map(|((id, _), _)| id.clone()).collect();
+        let ended: Vec<_> = ended.map(|((pick, _), _)| pick.id().clone()).collect();
         self.check_held(&ended).await;
         Ok(())
     }
@@ -162,15 +163,16 @@ impl Engine {
         let made = match outcome {
             Ok(Outcome::Ours(granted)) => {
                 let chosen = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node);
-                let (lease, node) = (granted.lease, granted.node.clone());
+                let (state, earlier) = (JobState::Reserved, Vec::new());
+                let Granted { lease, node, begun } = granted;
+                let binding = Binding { fingerprint: new.fingerprint, state, lease, node, earlier };
                 if let Some(pick) = chosen {
                     self.core().hold_pick(pick);
                     self.core().note_pick(request, pick);
-                    let held = HeldJob::new(id, granted, terms, pick.take());
+                    let bound = Bound { request: id, note: new.note, binding: &binding };
+                    let held = HeldJob::new(bound, begun, terms, pick.take());
                     self.held.pin().insert(lease.job, Arc::new(held));
                 }
-                let (state, earlier) = (JobState::Reserved, Vec::new());
-                let binding = Binding { fingerprint: new.fingerprint, state, lease, node, earlier };
                 Ok(Some(Ok((SharedJob::new(id, binding), true))))
             }
             Ok(Outcome::Theirs(binding)) => Ok(Some(Ok((SharedJob::new(id, binding), false)))),
@@ -201,16 +203,20 @@ impl Engine {
         let _ = self.outbox.put(at, JobState::Cancelled, terms);
     }
 
-    /// No node was found for it: but the request may have its job.
-    async fn find_or_refuse(&self, new: NewJob<'_>, no_node: NoNode, warm_up: Option<u64>) -> Made {
-        let NewJob { request, note, fingerprint, job, instance, terms } = new;
-        let (lease, kept) = (terms.lease, terms.binding);
-        let call = Create { request, note, fingerprint, job, instance, lease, kept, candidates: &[] };
-        match (self.within().call(&call).await?, warm_up) {
-            (Created::Existing(binding), _) => Ok((SharedJob::new(request, binding), false)),
-            (Created::Mismatch(binding), _) => Err(mismatch(request, &binding)),
-            (_, Some(ms)) => Err(SharedError::WarmingUp { retry_after: std::time::Duration::from_millis(ms) }),
-            (_, None) => Err(SharedError::Refused(no_node.into())),
+    /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
+    /// full one may have room by now.
+    async fn ask_last(&self, request: &JobRequest, new: NewJob<'_>, no_node: NoNode) -> Made {
+        let busy = self.core().busy(&request.demand, self.config.candidates);
+        let mut picks: Vec<_> = busy.into_iter().map(|(pick, _)| pick).collect();
+        let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
+        let outcome = protocol::create(&self.within(), new, &candidates, &mut None).await;
+        match self.created(request, new, outcome, &mut picks, new.terms) {
+            Ok(Some(made)) => made,
+            Ok(None) => Err(SharedError::Refused(no_node.into())),
+            Err(refused) => match self.note_refused(&picks, &refused) {
+                Some(ms) => Err(SharedError::WarmingUp { retry_after: Duration::from_millis(ms) }),
+                None => Err(SharedError::Refused(no_node.into())),
+            },
         }
     }
 
@@ -287,6 +293,7 @@ impl Engine {
         let moved = protocol::advance(&self.within(), &at, to, terms).await?;
         if let (Moved::Done, Some(held)) = (&moved, held) {
             held.renewed(asked);
+            to.into_iter().for_each(|state| held.is_now(state));
         }
         self.moved(&at, moved, to.unwrap_or(JobState::Reserved))
     }
@@ -379,24 +386,24 @@ impl Engine {
         let outcome = protocol::retry(&self.within(), again, &candidates, &mut None).await;
         let retried = match outcome {
             Ok(Outcome::Ours(granted)) => {
-                let (lease, node) = (granted.lease, granted.node.clone());
                 self.let_go(job, attempt);
                 self.pass_on(binding.lease.instance, job, attempt);
-                if let Some(pick) = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node) {
+                let Granted { lease, node, begun } = granted;
+                let (mut earlier, state) = (binding.earlier.clone(), JobState::Reserved);
+                earlier.insert(0, binding.node.clone());
+                let binding = Binding { fingerprint: binding.fingerprint, state, lease, node, earlier };
+                if let Some(pick) = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == binding.node) {
                     self.core().hold_pick(pick);
-                    let held = HeldJob::new(&at.request, granted, terms, pick.take());
+                    let bound = Bound { request: &at.request, note: &request.demand.whole_text(), binding: &binding };
+                    let held = HeldJob::new(bound, begun, terms, pick.take());
                     self.held.pin().insert(job, Arc::new(held));
                 }
-                let mut earlier = binding.earlier.clone();
-                earlier.insert(0, binding.node.clone());
-                let state = JobState::Reserved;
-                let fingerprint = binding.fingerprint;
-                Ok(SharedJob::new(&at.request, Binding { fingerprint, state, lease, node, earlier }))
+                Ok(SharedJob::new(&at.request, binding))
             }
             Ok(Outcome::Refused(refused)) => {
                 let warm_up = self.note_refused(&picks, &refused);
                 Err(match warm_up {
-                    Some(ms) => SharedError::WarmingUp { retry_after: std::time::Duration::from_millis(ms) },
+                    Some(ms) => SharedError::WarmingUp { retry_after: Duration::from_millis(ms) },
                     None => SharedError::Refused(RetryError::NoNode(self.core().refusal(&request.demand))),
                 })
             }

@@ -83,22 +83,6 @@ impl std::fmt::Debug for Live {
     }
 }
 
-impl Live {
-    /// Gives the connection up, if what came of a call says so.
-    fn heed<T>(&self, answer: &Result<T, CoordinatorError>) {
-        match answer {
-            Ok(_) => self.unanswered.store(0, Ordering::Relaxed),
-            Err(CoordinatorError::Lost { .. } | CoordinatorError::ReadOnly { .. }) => self.broken.notify_one(),
-            Err(CoordinatorError::TimedOut { .. }) => {
-                if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE {
-                    self.broken.notify_one();
-                }
-            }
-            Err(_) => {}
-        }
-    }
-}
-
 impl Link {
     pub(super) fn new(target: Target) -> Self {
         let none_yet = CoordinatorError::Unreachable { detail: "the first connection is being made".into() };
@@ -119,8 +103,6 @@ impl Link {
                     tracing::info!(standing = ?live.standing, "connected to the coordinator");
                     wait = BACKOFF.0;
                     live.broken.notified().await;
-                    let lost = CoordinatorError::Unreachable { detail: "the connection was lost".into() };
-                    self.state.send_replace(State::Down(lost));
                 }
                 Err(error) => {
                     tracing::warn!(%error, ?wait, "no connection to the coordinator");
@@ -192,7 +174,7 @@ impl Link {
     pub(super) async fn call<C: Call>(&self, call: &C, deadline: Instant) -> Result<C::Answer, CoordinatorError> {
         let live = self.live(deadline).await?;
         let answer = self.ask(&live, call, deadline).await;
-        live.heed(&answer);
+        self.heed(&live, &answer);
         answer
     }
 
@@ -201,8 +183,40 @@ impl Link {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// Sends plain commands that change nothing, and reads what each is answered.
+    /// Gives the connection up, if what came of a call says so: nobody else waits for an answer there.
+    fn heed<T>(&self, live: &Arc<Live>, answer: &Result<T, CoordinatorError>) {
+        let is_lost = match answer {
+            Ok(_) => {
+                live.unanswered.store(0, Ordering::Relaxed);
+                false
+            }
+            Err(CoordinatorError::Lost { .. } | CoordinatorError::ReadOnly { .. }) => true,
+            Err(CoordinatorError::TimedOut { .. }) => live.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE,
+            Err(_) => false,
+        };
+        if is_lost {
+            self.state.send_if_modified(|state| {
+                let is_that = matches!(state, State::Up(there) if Arc::ptr_eq(there, live));
+                if is_that {
+                    *state = State::Down(CoordinatorError::Unreachable { detail: "the connection was lost".into() });
+                }
+                is_that
+            });
+            live.broken.notify_one();
+        }
+    }
+
+    /// Sends plain commands that may be done twice, until it is known what each is answered.
     pub(super) async fn plain(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CoordinatorError> {
+        loop {
+            match self.plain_once(pipeline, deadline).await {
+                Err(error) if error.outcome_is_unknown() && Instant::now() < deadline => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn plain_once(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CoordinatorError> {
         let live = self.live(deadline).await?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (mut connection, since) = (live.connection.clone(), Instant::now());
@@ -215,7 +229,7 @@ impl Link {
                 .map(|answer| answer.extract_error().map_err(|error| CoordinatorError::of(&error)))
                 .collect(),
         };
-        live.heed(&answers);
+        self.heed(&live, &answers);
         answers
     }
 

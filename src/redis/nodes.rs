@@ -9,7 +9,6 @@ use super::error::CoordinatorError;
 use super::keys::NodeText;
 use super::lease::Instance;
 use super::node_call::{Beat, Changed, Deregister, Glance, Register, Registered, Restore, Restored, Update};
-use super::protocol::Server;
 use super::shared_error::SharedError;
 use crate::error::{NodeError, RegisterError};
 use crate::id::NodeId;
@@ -120,8 +119,14 @@ impl Engine {
             kept: self.kept(),
             fields: &[("owner", self.instance.to_string())],
         };
-        let incarnation = match self.within().call(&register).await? {
+        let incarnation = match self.within().ask(&register).await? {
             Registered::Registered(incarnation) => incarnation,
+            // The answer to an earlier one was lost: nobody else registers in our name.
+            Registered::Exists(incarnation, owner)
+                if owner == self.instance.to_string() && !self.nodes.pin().contains_key(&spec.id) =>
+            {
+                incarnation
+            }
             Registered::Exists(incarnation, _) => {
                 return Err(RegisterError::AlreadyRegistered { id: spec.id, incarnation }.into());
             }
@@ -130,7 +135,7 @@ impl Engine {
             Ok(handle) => handle,
             Err(error) => {
                 let deregister = Deregister { node: &text, incarnation, kept: self.kept() };
-                let _ = self.within().call(&deregister).await;
+                let _ = self.within().ask(&deregister).await;
                 return Err(error.into());
             }
         };
@@ -159,7 +164,7 @@ impl Engine {
             kept: self.kept(),
             fields: &described.fields,
         };
-        match self.within().call(&update).await? {
+        match self.within().ask(&update).await? {
             Changed::Done => {
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
@@ -180,7 +185,7 @@ impl Engine {
         let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         // Gone is gone, whoever was first.
-        self.within().call(&deregister).await?;
+        self.within().ask(&deregister).await?;
         Ok(())
     }
 
@@ -200,7 +205,7 @@ impl Engine {
             kept: self.kept(),
             fields: &fields,
         };
-        match self.within().call(&beat).await? {
+        match self.within().ask(&beat).await? {
             (Changed::Done, leases) => {
                 known.told.store(glimpse.heard, Ordering::Relaxed);
                 self.core().note_leases(&known.handle.node, leases);
@@ -231,9 +236,16 @@ impl Engine {
             leases: &leases,
             fields: &described.fields as &Fields,
         };
-        match self.within().call(&restore).await? {
-            Restored::Restored { held, .. } => {
-                let lost = leases.iter().zip(held).filter(|(_, held)| !held);
+        match self.within().ask(&restore).await? {
+            Restored::Restored { held: there, .. } => {
+                let mut pipeline = redis::pipe();
+                for held in held.iter().filter(|held| held.runs_out() > now) {
+                    held.bind_again(&self.keys, &mut pipeline);
+                }
+                if !pipeline.is_empty() {
+                    self.link.plain(&pipeline, self.within().deadline()).await?;
+                }
+                let lost = leases.iter().zip(there).filter(|(_, held)| !held);
                 lost.for_each(|((lease, _), _)| self.lost(lease.job, lease.attempt));
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
@@ -256,7 +268,7 @@ impl Engine {
         let mut leases = Vec::with_capacity(ids.len());
         for ids in ids.chunks(256) {
             let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
-            let seen = self.within().call(&Glance { nodes: &nodes }).await?;
+            let seen = self.within().ask(&Glance { nodes: &nodes }).await?;
             let known = self.nodes.pin();
             for (id, seen) in ids.iter().zip(seen) {
                 leases.push(seen.map(|seen| seen.leases));

@@ -11,7 +11,7 @@ use super::keys::NodeText;
 use super::lease::Lease;
 use super::mirror::Position;
 use super::nodes::KnownNode;
-use super::protocol::{self, Server};
+use super::protocol;
 use crate::id::NodeId;
 use crate::job::JobState;
 use crate::sync::Ordering;
@@ -49,7 +49,7 @@ impl Engine {
         let leases: Vec<Lease> = jobs.iter().map(|held| held.lease).collect();
         let asked = self.now();
         // What is not renewed now is next time; what runs out meanwhile is found to be gone then.
-        let Ok(answers) = self.within().call(&Renew { node, lease, leases: &leases }).await else { return };
+        let Ok(answers) = self.within().ask(&Renew { node, lease, leases: &leases }).await else { return };
         if answers.is_empty() {
             let known = self.nodes.pin().get(&*node.id()).cloned();
             match known {

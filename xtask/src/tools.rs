@@ -38,6 +38,12 @@ pub(crate) const CC: Tool =
 /// Counts instructions.
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", probe: &["valgrind", "--version"], source: Source::Apt(&["valgrind"]) };
+/// What several instances share. Sentinels are the same program under another name, which is a package of its own.
+pub(crate) const REDIS: Tool = Tool {
+    name: "Redis",
+    probe: &["sh", "-c", "redis-server --version && redis-sentinel --version"],
+    source: Source::Apt(&["redis-server", "redis-sentinel"]),
+};
 /// What some of the peers in `benches/peers/` bring along is in C++, and is built with cmake and make.
 pub(crate) const CXX: Tool =
     Tool { name: "a C++ compiler", probe: &["c++", "--version"], source: Source::Apt(&["g++"]) };

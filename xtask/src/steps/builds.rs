@@ -10,6 +10,10 @@ use crate::fuzz;
 use crate::process::{command, cores, in_parallel, read, run};
 use crate::workspace::{LIBRARY, Workspace};
 
+/// The feature, and the package that starts servers for its tests.
+const REDIS: &str = "redis";
+const SERVERS: &str = "slotyard-servers";
+
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
     run(&mut workspace.cargo(["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
@@ -17,6 +21,9 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
 
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // Of what several instances share, which is a feature.
+    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--", "-D", "warnings"];
+    run(workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test"]).args(shared))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
     // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
@@ -29,9 +36,19 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
 pub(crate) fn tests(workspace: &Workspace) -> Result<()> {
     // Integration tests run the examples' programs, which `cargo test --tests` does not build. Both calls name the
     // same packages, so that dependencies get the same features and are built once.
-    run(&mut workspace.cargo(["build", "--workspace", "--examples"]))?;
+    let packages = ["--workspace", "--exclude", SERVERS];
+    run(workspace.cargo(["build", "--examples"]).args(packages))?;
     // Without `--tests`, doc tests would run here and once more in their own step.
-    run(&mut workspace.cargo(["test", "--workspace", "--tests"]))
+    run(workspace.cargo(["test", "--tests"]).args(packages))
+}
+
+/// What needs servers, and the servers themselves.
+pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
+    run(&mut workspace.cargo(["test", "--package", SERVERS, "--tests"]))?;
+    let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS]);
+    // Of the library's own tests those that only the feature brings along; of the others all.
+    run(shared().args(["--lib", "--", "redis::", "written::", "escape::"]))?;
+    run(shared().args(["--test", "redis"]))
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
@@ -92,7 +109,8 @@ fn tests_in(list: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
-    run(workspace.cargo(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))
+    let mut doc = workspace.cargo(["doc", "--no-deps", "--workspace", "--features"]);
+    run(doc.arg(format!("{LIBRARY}/{REDIS}")).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::tools::{self, CC, CLIPPY, RUSTFMT, Tool, VALGRIND};
+use crate::tools::{self, CC, CLIPPY, REDIS, RUSTFMT, Tool, VALGRIND};
 use crate::workspace::Workspace;
 use crate::{fuzz, mutants_loom, stress};
 pub(crate) use builds::{loom_tests, test_program};
@@ -37,6 +37,7 @@ const STEPS: &[Step] = &[
     Step { name: "rust-version", about: "the stated rust-version is true", needs: &[], run: rust_version::check },
     Step { name: "clippy", about: "clippy and the compiler have no warning", needs: &[&CLIPPY, &CC], run: builds::clippy },
     Step { name: "test", about: "unit, integration and property tests", needs: &[&CC], run: builds::tests },
+    Step { name: "redis", about: "several instances on real servers are one scheduler", needs: &[&CC, &REDIS], run: builds::redis },
     Step { name: "doctest", about: "the examples in the documentation run", needs: &[&CC], run: builds::doc_tests },
     Step { name: "loom", about: "the concurrent parts are right at every interleaving that loom explores", needs: &[&CC], run: builds::loom },
     Step { name: "mutants-loom", about: "each model fails under the mutants that it is known to notice", needs: &[&CC], run: mutants_loom::check },

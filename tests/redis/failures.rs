@@ -1,0 +1,204 @@
+//! What goes wrong with the server: each has its own error, nothing waits for longer than was said, and it goes on
+//! without a restart.
+
+use std::time::Duration;
+
+use pollster::block_on;
+use slotyard::{
+    CoordinatorError, CreateJobError, Demand, Heartbeat, JobRequest, NoNode, SharedConfigError, SharedError,
+    SharedScheduler,
+};
+use slotyard_servers::{Proxy, Server, wait_until};
+
+use crate::{PATIENCE, instance, instance_with, ready_node};
+
+const LEASE: Duration = Duration::from_millis(1500);
+
+fn request(id: impl AsRef<str>) -> JobRequest {
+    JobRequest::new(id, Demand::new().service("embed"))
+}
+
+/// With short leases, and calls that are given up soon.
+fn hasty(server: &Server) -> SharedScheduler {
+    instance_with(server, |builder| {
+        builder.default_lease(LEASE).max_lease(LEASE).call_timeout(Duration::from_millis(300))
+    })
+}
+
+fn leases(server: &Server) -> String {
+    server.command(&["ZCOUNT", "slotyard:l:node", "1", "(inf"])
+}
+
+#[test]
+fn a_server_that_was_restarted_empty_is_told_again_and_gives_no_slot_out_that_may_be_held() {
+    let server = Server::start();
+    let (a, crashed) = (hasty(&server), hasty(&server));
+    let node = ready_node(&a, "node", 3);
+    wait_until("the other knows the node", || crashed.scheduler().select(&Demand::new()).is_ok());
+    let job = block_on(a.create_job(&request("one"))).unwrap();
+    block_on(a.dispatched(job.id(), 1)).unwrap();
+    block_on(crashed.create_job(&request("two"))).unwrap();
+    drop(crashed);
+    server.kill();
+    let refused = block_on(a.create_job(&request("three"))).unwrap_err();
+    assert!(matches!(refused, SharedError::Coordinator(_)), "{refused:?}");
+    server.restart();
+    // Of the three slots one has a lease that is known, one a lease that nobody is left to tell of.
+    let mut has_warmed_up = false;
+    wait_until("slots are given out again", || {
+        a.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        match block_on(a.create_job(&request("three"))) {
+            Ok(three) => {
+                assert_ne!(three.slot(), job.slot());
+                assert!(three.fence() > job.fence());
+                true
+            }
+            Err(SharedError::WarmingUp { retry_after }) => {
+                assert!(retry_after <= LEASE);
+                has_warmed_up = true;
+                false
+            }
+            Err(SharedError::Coordinator(_)) => false,
+            Err(SharedError::Refused(CreateJobError::NoNode(NoNode::Busy(_)))) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    });
+    assert!(has_warmed_up, "slots were given out at once");
+    // The job is known again, with its state.
+    let again = block_on(a.create_job(&request("one"))).unwrap();
+    assert_eq!((again.id(), again.state()), (job.id(), slotyard::JobState::Dispatched));
+    block_on(a.complete(job.id(), 1)).unwrap();
+}
+
+#[test]
+fn what_was_flushed_is_told_again() {
+    let server = Server::start();
+    let shared = hasty(&server);
+    let node = ready_node(&shared, "node", 1);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    server.flush();
+    wait_until("the lease is there again", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        leases(&server) == "1"
+    });
+    let refused = block_on(shared.create_job(&request("two"))).unwrap_err();
+    assert!(!matches!(refused, SharedError::Coordinator(_)), "{refused:?}");
+    block_on(shared.complete(job.id(), 1)).unwrap();
+    block_on(shared.create_job(&request("two"))).unwrap();
+}
+
+#[test]
+fn jobs_end_while_the_server_is_away_and_it_is_told_in_order() {
+    let server = Server::start();
+    let shared = hasty(&server);
+    ready_node(&shared, "node", 3);
+    let jobs = ["a", "b", "c"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+    server.pause();
+    let timed_out = block_on(shared.create_job(&request("d"))).unwrap_err();
+    assert!(
+        matches!(
+            timed_out,
+            SharedError::Coordinator(CoordinatorError::TimedOut { .. } | CoordinatorError::Unreachable { .. })
+        ),
+        "{timed_out:?}"
+    );
+    for job in &jobs {
+        block_on(shared.complete(job.id(), 1)).unwrap();
+    }
+    server.resume();
+    wait_until("all slots are free", || leases(&server) == "0");
+    for job in &jobs {
+        let found = block_on(shared.job_by_request(job.request_id())).unwrap().unwrap();
+        assert_eq!(found.state(), slotyard::JobState::Completed);
+    }
+}
+
+#[test]
+fn a_create_whose_answer_is_lost_makes_one_job() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let builder = SharedScheduler::builder(proxy.url()).call_timeout(PATIENCE).connect_timeout(PATIENCE);
+    let shared = builder.build().unwrap();
+    block_on(shared.wait_connected(PATIENCE)).unwrap();
+    ready_node(&shared, "node", 2);
+    for turn in 0..5 {
+        proxy.cut_after_request(1);
+        let job = block_on(shared.create_job(&request(format!("{turn}")))).unwrap();
+        assert_eq!(leases(&server), "1");
+        proxy.cut_after_request(1);
+        block_on(shared.complete(job.id(), 1)).unwrap();
+        assert_eq!(leases(&server), "0");
+    }
+}
+
+#[test]
+fn a_create_that_nobody_waits_for_any_more_is_called_off() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 1);
+    server.pause();
+    let create = async {
+        let request = request("one");
+        let create = std::pin::pin!(shared.create_job(&request));
+        poll_once(create).await;
+    };
+    block_on(create);
+    server.resume();
+    wait_until("it was called off", || server.command(&["GET", "slotyard:r:one"]).contains(" cancelled "));
+    assert_eq!(leases(&server), "0");
+}
+
+/// Polls a future once, and gives it up.
+async fn poll_once(mut future: std::pin::Pin<&mut impl Future>) {
+    std::future::poll_fn(|context| {
+        assert!(future.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[test]
+fn what_is_wrong_with_the_server_is_said() {
+    let server = Server::with(&[("requirepass", "secret")]);
+    let url = |password: &str| format!("redis://{password}127.0.0.1:{}/", server.port());
+    for password in ["", ":guess@"] {
+        let wrong = SharedScheduler::builder(url(password)).build().unwrap();
+        let error = block_on(wrong.wait_connected(Duration::from_millis(500))).unwrap_err();
+        assert!(matches!(error, CoordinatorError::Unauthenticated { .. }), "{error:?}");
+    }
+    let right = SharedScheduler::builder(url(":secret@")).build().unwrap();
+    block_on(right.wait_connected(PATIENCE)).unwrap();
+
+    let master = Server::start();
+    let replica = Server::replica_of(&master);
+    let wrong = SharedScheduler::builder(replica.url()).build().unwrap();
+    let error = block_on(wrong.wait_connected(Duration::from_millis(500))).unwrap_err();
+    assert!(matches!(error, CoordinatorError::ReadOnly { .. }), "{error:?}");
+
+    let malformed = SharedScheduler::builder("there").build().unwrap_err();
+    assert!(matches!(malformed, SharedConfigError::Url(_)), "{malformed:?}");
+}
+
+#[test]
+fn a_server_without_memory_takes_no_jobs_and_ends_those_there_are() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 2);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = block_on(shared.create_job(&request("two"))).unwrap_err();
+    assert!(matches!(refused, SharedError::Coordinator(CoordinatorError::OutOfMemory { .. })), "{refused:?}");
+    block_on(shared.complete(job.id(), 1)).unwrap();
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    block_on(shared.create_job(&request("two"))).unwrap();
+}
+
+#[test]
+fn scripts_are_loaded_again_when_the_server_has_forgotten_them() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 2);
+    block_on(shared.create_job(&request("one"))).unwrap();
+    server.command(&["SCRIPT", "FLUSH"]);
+    block_on(shared.create_job(&request("two"))).unwrap();
+}
