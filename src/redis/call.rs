@@ -148,7 +148,7 @@ pub(super) enum Refused {
 
 /// How it went to reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Created {
+pub(super) enum Creation {
     /// On the candidate of this place.
     Created(Lease, usize),
     /// The request is bound already.
@@ -195,7 +195,7 @@ impl Moved {
     }
 }
 
-impl Created {
+impl Creation {
     fn read(mut reply: Reply) -> Result<Self, Malformed> {
         Ok(match reply.text()?.as_str() {
             "CREATED" => {
@@ -245,7 +245,7 @@ pub(super) struct Create<'a> {
 }
 
 impl Call for Create<'_> {
-    type Answer = Created;
+    type Answer = Creation;
     const SCRIPT: &'static Script = &script::CREATE;
 
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
@@ -266,8 +266,8 @@ impl Call for Create<'_> {
         Some(set)
     }
 
-    fn read(reply: Reply) -> Result<Created, Malformed> {
-        Created::read(reply)
+    fn read(reply: Reply) -> Result<Creation, Malformed> {
+        Creation::read(reply)
     }
 }
 
@@ -287,7 +287,7 @@ pub(super) struct Retry<'a> {
 }
 
 impl Call for Retry<'_> {
-    type Answer = Created;
+    type Answer = Creation;
     const SCRIPT: &'static Script = &script::RETRY;
 
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
@@ -300,8 +300,8 @@ impl Call for Retry<'_> {
         }
     }
 
-    fn read(reply: Reply) -> Result<Created, Malformed> {
-        Created::read(reply)
+    fn read(reply: Reply) -> Result<Creation, Malformed> {
+        Creation::read(reply)
     }
 }
 

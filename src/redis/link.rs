@@ -266,6 +266,7 @@ impl Link {
                 Err(error) => Err(error),
             };
         }
+        tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
         let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };
         match answer {
             Ok(value) => C::read(Reply::new(value).map_err(malformed)?).map_err(malformed),

@@ -17,6 +17,8 @@ mod outbox;
 mod protocol;
 mod scheduler;
 mod script;
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod script_tests;
 mod shared_error;
 mod upkeep;
 

@@ -9,7 +9,7 @@
 //!    *was sent*, by a clock of this process alone; so it has not run out on the server, which gave it later.
 //! 4. Whatever is asked twice, because the answer to the first was lost, is done once.
 
-use super::call::{Advance, Call, Create, Created, Finish, Moved, Refused, Retry};
+use super::call::{Advance, Call, Create, Creation, Finish, Moved, Refused, Retry};
 use super::error::CoordinatorError;
 use super::keys::NodeText;
 use super::lease::{Binding, Fingerprint, Instance, Lease};
@@ -107,12 +107,12 @@ pub(super) async fn create<S: Server>(
         let asked = server.now();
         let first = *first_asked.get_or_insert(asked);
         match server.call(&call).await {
-            Ok(Created::Created(lease, place)) => {
+            Ok(Creation::Created(lease, place)) => {
                 let node = candidates[place.min(candidates.len() - 1)].clone();
                 return start(server, request, terms, Granted { lease, node, begun: asked }).await;
             }
             // The answer to an earlier one was lost. That it was the first of them is the worst case.
-            Ok(Created::Existing(binding)) if binding.lease.job == job && !binding.state.has_ended() => {
+            Ok(Creation::Existing(binding)) if binding.lease.job == job && !binding.state.has_ended() => {
                 let granted = Granted { lease: binding.lease, node: binding.node, begun: first };
                 return start(server, request, terms, granted).await;
             }
@@ -161,11 +161,11 @@ pub(super) async fn retry<S: Server>(
             candidates,
         };
         match server.call(&call).await {
-            Ok(Created::Created(lease, place)) => {
+            Ok(Creation::Created(lease, place)) => {
                 let node = candidates[place.min(candidates.len() - 1)].clone();
                 return start(server, request, terms, Granted { lease, node, begun: asked }).await;
             }
-            Ok(Created::Behind(binding)) => {
+            Ok(Creation::Behind(binding)) => {
                 let Binding { lease, state, node, .. } = *binding;
                 let ours = asked_before && lease.instance == instance && lease.attempt == attempt + 1;
                 if ours && !state.has_ended() {
@@ -173,7 +173,7 @@ pub(super) async fn retry<S: Server>(
                 }
                 return Ok(Outcome::Not(Moved::Stale(lease.attempt)));
             }
-            Ok(Created::Not(Moved::Elsewhere(other))) if server.may_ask_again() => node = other,
+            Ok(Creation::Not(Moved::Elsewhere(other))) if server.may_ask_again() => node = other,
             Ok(answer) => return Ok(otherwise(answer)),
             Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {}
             Err(error) => return Err(error),
@@ -181,15 +181,15 @@ pub(super) async fn retry<S: Server>(
     }
 }
 
-fn otherwise(answer: Created) -> Outcome {
+fn otherwise(answer: Creation) -> Outcome {
     match answer {
-        Created::Existing(binding) => Outcome::Theirs(binding),
-        Created::Mismatch(binding) => Outcome::Mismatch(binding),
-        Created::None(refused) => Outcome::Refused(refused),
-        Created::Not(moved) => Outcome::Not(moved),
-        Created::Behind(binding) => Outcome::Not(Moved::Stale(binding.lease.attempt)),
-        Created::Limit => Outcome::Limit,
-        Created::Created(..) => unreachable!("whoever creates sees to what was created"),
+        Creation::Existing(binding) => Outcome::Theirs(binding),
+        Creation::Mismatch(binding) => Outcome::Mismatch(binding),
+        Creation::None(refused) => Outcome::Refused(refused),
+        Creation::Not(moved) => Outcome::Not(moved),
+        Creation::Behind(binding) => Outcome::Not(Moved::Stale(binding.lease.attempt)),
+        Creation::Limit => Outcome::Limit,
+        Creation::Created(..) => unreachable!("whoever creates sees to what was created"),
     }
 }
 

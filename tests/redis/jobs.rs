@@ -49,7 +49,9 @@ fn another_demand_under_the_same_request_id_is_refused() {
 fn a_job_is_tried_again_on_another_node_and_no_more_often_than_may_be() {
     let server = Server::start();
     let shared = instance(&server);
-    ["a", "b"].map(|id| ready_node(&shared, id, 1));
+    for id in ["a", "b"] {
+        ready_node(&shared, id, 1);
+    }
     let first = block_on(shared.create_job(&request("one"))).unwrap();
     block_on(shared.fail(first.id(), 1)).unwrap();
     let second = block_on(shared.retry(first.id(), 1)).unwrap();
@@ -63,7 +65,9 @@ fn a_job_is_tried_again_on_another_node_and_no_more_often_than_may_be() {
     let refused = block_on(shared.retry(first.id(), 3)).unwrap_err();
     assert!(matches!(refused, SharedError::Refused(slotyard::RetryError::TooManyAttempts { limit: 3, .. })));
     block_on(shared.complete(third.id(), 3)).unwrap();
-    ["two", "three"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+    for id in ["two", "three"] {
+        block_on(shared.create_job(&request(id))).unwrap();
+    }
 }
 
 #[test]
