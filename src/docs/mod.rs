@@ -3,6 +3,8 @@
 //! - [`design`]: what there is and how it works together.
 //! - [`orderings`]: every pair of operations that publish and acquire, and the protocols between them.
 //! - [`proof`]: each promise with what attacks it, and what nothing covers.
+//! - `redis` (with the feature): several gateways as one scheduler: what is on the server, the scripts, what happens when
+//!   something fails.
 //! - [`limitations`]: what it does not do, and what happens at each bound.
 
 #[doc = include_str!("design.md")]
@@ -16,3 +18,7 @@ pub mod proof {}
 
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
+
+#[cfg(feature = "redis")]
+#[doc = include_str!("redis.md")]
+pub mod redis {}

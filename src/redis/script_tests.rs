@@ -202,7 +202,7 @@ fn slots_of_an_earlier_epoch_are_given_out_when_no_lease_can_have_been_lost_any_
     asked.node(&old, 1);
     asked.standing = Standing { epoch: 101, warm_until: u64::MAX >> 12 };
     asked.node(&new, 1);
-    let refused = asked.create("a", &[old.clone()]);
+    let refused = asked.create("a", std::slice::from_ref(&old));
     assert!(matches!(&refused, Creation::None(refused) if matches!(refused[..], [Refused::WarmUp(_)])), "{refused:?}");
     asked.created("b", &new);
     asked.standing.warm_until = 1;
@@ -271,7 +271,9 @@ fn renew_keeps_leases_and_brings_none_back() {
 fn retry_takes_another_slot_and_frees_the_one_before() {
     let mut asked = Asked::new();
     let nodes = ["a", "b"].map(node);
-    nodes.iter().for_each(|n| drop(asked.node(n, 1)));
+    for node in &nodes {
+        asked.node(node, 1);
+    }
     asked.created("r", &nodes[0]);
     let only = &nodes[1..];
     assert!(matches!(asked.retry("r", 1, &nodes[1], only), Creation::Not(Moved::Elsewhere(_))));
