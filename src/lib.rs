@@ -89,8 +89,8 @@ pub use node::{DEFAULT_WEIGHT, Heartbeat, NodeHandle, NodeSpec, NodeState, NodeV
 pub use pool::{PoolConfig, PoolKind, PoolView};
 #[cfg(feature = "redis")]
 pub use redis::{
-    CoordinatorError, Fence, SharedBuilder, SharedConfig, SharedConfigError, SharedError, SharedJob, SharedNode,
-    SharedScheduler,
+    Blocking, CoordinatorError, Fence, SharedBuilder, SharedConfig, SharedConfigError, SharedError, SharedJob,
+    SharedNode, SharedScheduler, SharedStats,
 };
 pub use scheduler::{Reservation, Scheduler, Selection};
 pub use select::{Candidate, Choose, Drawing, Policy, PreparedDemand, ReasonCounts, Refusal};

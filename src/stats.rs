@@ -131,7 +131,7 @@ impl Times {
         let _ = self.0.add(nanos, times.into());
     }
 
-    fn summary(&self) -> TimeSummary {
+    pub(crate) fn summary(&self) -> TimeSummary {
         let histogram = self.0.load();
         let at = |quantile: f64| {
             let bucket = histogram.quantile_bucket(quantile).ok().flatten();

@@ -18,6 +18,7 @@ use super::node_call::Kept;
 use super::nodes::KnownNode;
 use super::outbox::Outbox;
 use super::protocol::{Moment, Server, Terms};
+use super::stats::Meters;
 use crate::clock::millis;
 use crate::core::Core;
 use crate::id::{JobId, NodeId};
@@ -43,21 +44,6 @@ pub(super) struct Engine {
     jobs: Sequence,
 }
 
-/// What an instance counts of itself.
-#[derive(Debug, Default)]
-pub(super) struct Meters {
-    pub(super) creates: Statistic,
-    pub(super) rounds: Statistic,
-    pub(super) lost_leases: Statistic,
-    pub(super) reconciliations: Statistic,
-    pub(super) gaps: Statistic,
-    pub(super) undone: Statistic,
-    /// The epoch of the server that has been told of our leases.
-    pub(super) restored: Statistic,
-    /// When other instances' nodes were last looked at.
-    pub(super) followed: Statistic,
-}
-
 impl Engine {
     pub(super) fn new(config: SharedConfig, scheduler: Scheduler) -> Result<Self, CoordinatorError> {
         let keys = Keys::new(&config.prefix, false);
@@ -77,7 +63,7 @@ impl Engine {
             held: HashMap::new(),
             outbox: Outbox::new(config.max_outbox),
             managing: Mutex::new(()),
-            meters: Meters::default(),
+            meters: Meters::new(),
             began: Instant::now(),
             jobs: Sequence::new(1),
             config,
@@ -95,6 +81,11 @@ impl Engine {
         JobId::from_u128(u128::from(self.instance.0) << 64 | u128::from(number))
     }
 
+    /// From now on.
+    pub(super) fn clock(&self) -> Instant {
+        Instant::now()
+    }
+
     pub(super) fn now(&self) -> Moment {
         millis(self.began.elapsed())
     }
@@ -105,7 +96,7 @@ impl Engine {
     }
 
     pub(super) fn until(&self, deadline: Instant) -> Within<'_> {
-        Within { engine: self, deadline }
+        Within { engine: self, deadline, waited: Statistic::new(0) }
     }
 
     /// Waits until the server can be asked, and the nodes of the other instances are known.
@@ -144,6 +135,8 @@ fn kept_long(config: &SharedConfig) -> u64 {
 pub(super) struct Within<'e> {
     engine: &'e Engine,
     deadline: Instant,
+    /// How long answers were waited for, in ns.
+    waited: Statistic,
 }
 
 impl Within<'_> {
@@ -157,6 +150,11 @@ impl Within<'_> {
         }
     }
 
+    /// How long answers were waited for.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -164,7 +162,11 @@ impl Within<'_> {
 
 impl Server for Within<'_> {
     async fn call<C: Call + Sync>(&self, call: &C) -> Result<C::Answer, CoordinatorError> {
-        self.engine.link.call(call, self.deadline).await
+        let since = Instant::now();
+        let answer = self.engine.link.call(call, self.deadline).await;
+        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(waited, Ordering::Relaxed);
+        answer
     }
 
     fn now(&self) -> Moment {

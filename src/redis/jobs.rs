@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::{Moved, Refused};
-use super::engine::Engine;
+use super::engine::{Engine, Within};
 use super::error::CoordinatorError;
 use super::held::{Bound, HeldJob};
 use super::keys::NodeText;
@@ -97,11 +97,17 @@ pub(super) type Made = Result<(SharedJob, bool), SharedError<CreateJobError>>;
 impl Engine {
     /// Creates a job, or finds that of the request.
     pub(super) async fn create_job(&self, request: &JobRequest) -> Made {
+        let (server, since, mut rounds) = (self.within(), self.clock(), 0);
+        let made = self.create_within(&server, request, &mut rounds).await;
+        self.meters.note_create(&request.request_id, since.elapsed(), server.waited(), rounds);
+        made
+    }
+
+    async fn create_within(&self, server: &Within<'_>, request: &JobRequest, rounds: &mut u32) -> Made {
         let lease = self.core().check_request(request)?;
         self.meters.creates.fetch_add(1, Ordering::Relaxed);
         let terms = self.terms(lease);
         let (id, fingerprint) = (&*request.request_id, fingerprint(&request.demand));
-        let server = self.within();
         let note = request.demand.whole_text();
         let job = self.next_job();
         let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
@@ -117,15 +123,16 @@ impl Engine {
                     self.look_again(&request.demand).await?;
                     match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
                         Ok(picks) => picks,
-                        Err(no_node) => return self.ask_last(request, new, no_node).await,
+                        Err(no_node) => return self.ask_last(server, request, new, no_node).await,
                     }
                 }
-                Err(no_node) => return self.ask_last(request, new, no_node).await,
+                Err(no_node) => return self.ask_last(server, request, new, no_node).await,
                 Ok(picks) => picks,
             };
             self.meters.rounds.fetch_add(1, Ordering::Relaxed);
+            *rounds += 1;
             let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-            let outcome = protocol::create(&server, new, &candidates, &mut None).await;
+            let outcome = protocol::create(server, new, &candidates, &mut None).await;
             match self.created(request, new, outcome, &mut picks, terms) {
                 Ok(Some(made)) => return made,
                 Ok(None) => {}
@@ -136,11 +143,12 @@ impl Engine {
             }
         }
         let no_node = self.core().refusal(&request.demand);
-        self.ask_last(request, new, no_node).await
+        self.ask_last(server, request, new, no_node).await
     }
 
     /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
     async fn look_again(&self, demand: &Demand) -> Result<(), CoordinatorError> {
+        self.meters.looks.fetch_add(1, Ordering::Relaxed);
         let busy = self.core().busy(demand, LOOKED_AT);
         let ids: Vec<_> = busy.iter().map(|(pick, _)| pick.id().clone()).collect();
         let leases = self.glance(&ids).await?;
@@ -205,11 +213,11 @@ impl Engine {
 
     /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
     /// full one may have room by now.
-    async fn ask_last(&self, request: &JobRequest, new: NewJob<'_>, no_node: NoNode) -> Made {
+    async fn ask_last(&self, server: &Within<'_>, request: &JobRequest, new: NewJob<'_>, no_node: NoNode) -> Made {
         let busy = self.core().busy(&request.demand, self.config.candidates);
         let mut picks: Vec<_> = busy.into_iter().map(|(pick, _)| pick).collect();
         let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-        let outcome = protocol::create(&self.within(), new, &candidates, &mut None).await;
+        let outcome = protocol::create(server, new, &candidates, &mut None).await;
         match self.created(request, new, outcome, &mut picks, new.terms) {
             Ok(Some(made)) => made,
             Ok(None) => Err(SharedError::Refused(no_node.into())),

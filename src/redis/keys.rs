@@ -44,6 +44,16 @@ impl Keys {
         self.of_node("f", id)
     }
 
+    /// The members of a pool, for people and other programs.
+    pub(super) fn pool(&self, name: &str) -> String {
+        format!("{}p:{name}", self.prefix)
+    }
+
+    /// What an instance says of itself, while it lives.
+    pub(super) fn instance(&self, instance: Instance) -> String {
+        format!("{}i:{instance}", self.prefix)
+    }
+
     /// All nodes, each with when its last heartbeat was.
     pub(super) fn nodes(&self) -> String {
         format!("{}nodes", self.prefix)

@@ -16,6 +16,7 @@ use super::error::CoordinatorError;
 use super::keys::Keys;
 use super::lease::Malformed;
 use super::script::Script;
+use crate::stats::Times;
 use crate::sync::{Ordering, Statistic};
 
 /// The waits between attempts to connect: the first, and the longest.
@@ -60,6 +61,8 @@ pub(super) struct Link {
     /// Requests sent, and how many of them were to have a script loaded.
     pub(super) requests: Statistic,
     pub(super) loads: Statistic,
+    /// How long the server took to answer scripts.
+    pub(super) script_time: Times,
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +91,7 @@ impl Link {
         let none_yet = CoordinatorError::Unreachable { detail: "the first connection is being made".into() };
         let (state, _) = watch::channel(State::Down(none_yet));
         let [epoch, connections, requests, loads] = std::array::from_fn(|_| Statistic::new(0));
-        Self { target, state, epoch, connections, requests, loads }
+        Self { target, state, epoch, connections, requests, loads, script_time: Times::new() }
     }
 
     /// Connects, and connects again whenever the connection is lost. Does not end by itself.
@@ -266,6 +269,7 @@ impl Link {
                 Err(error) => Err(error),
             };
         }
+        self.script_time.record(since.elapsed());
         tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
         let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };
         match answer {

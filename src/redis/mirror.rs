@@ -105,26 +105,29 @@ impl Engine {
             let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
             for (node, answer) in nodes.iter().zip(answers) {
                 let fields: BTreeMap<String, String> = redis::from_redis_value(answer).unwrap_or_default();
-                self.apply(node, &fields);
+                if let Some(pools) = self.apply(node, &fields) {
+                    self.leave_pools(node, &pools).await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Has our scheduler know a node as the server describes it. Of our own ones we know better.
-    fn apply(&self, node: &NodeText, fields: &BTreeMap<String, String>) {
+    /// Has our scheduler know a node as the server describes it. Of our own ones we know better. If the node is gone, the
+    /// pools that it was in.
+    fn apply(&self, node: &NodeText, fields: &BTreeMap<String, String>) -> Option<Vec<String>> {
         let id = NodeId::from(&*node.id());
         let known = self.nodes.pin().get(&id).cloned();
         if fields.is_empty() {
             // What is ours and has been lost is told again with its next heartbeat.
-            if let Some(known) = known.filter(|known| known.owner() != self.instance) {
-                self.forget(&known);
-            }
-            return;
+            let known = known.filter(|known| known.owner() != self.instance)?;
+            let pools = self.core().view_of(&known.handle).map(|view| view.pools);
+            self.forget(&known);
+            return Some(pools.unwrap_or_default());
         }
         let Some(remote) = Remote::of(fields) else {
             // Just being registered, or of a later version.
-            return;
+            return None;
         };
         match known {
             Some(known) if known.incarnation > remote.incarnation => {}
@@ -137,6 +140,7 @@ impl Engine {
             _ if remote.owner == self.instance => {}
             _ => self.take_in(id, remote),
         }
+        None
     }
 
     fn forget(&self, known: &KnownNode) {

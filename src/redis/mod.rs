@@ -1,5 +1,6 @@
 //! Many gateways, one scheduler: coordination through Redis.
 
+mod blocking;
 mod call;
 mod config;
 mod engine;
@@ -20,11 +21,14 @@ mod script;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod script_tests;
 mod shared_error;
+mod stats;
 mod upkeep;
 
+pub use blocking::Blocking;
 pub use config::{SharedBuilder, SharedConfig, SharedConfigError};
 pub use error::CoordinatorError;
 pub use jobs::SharedJob;
 pub use lease::Fence;
 pub use scheduler::{SharedNode, SharedScheduler};
 pub use shared_error::SharedError;
+pub use stats::SharedStats;

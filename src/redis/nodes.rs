@@ -42,6 +42,7 @@ pub(super) struct KnownNode {
 struct Described {
     state: NodeState,
     capacity: u32,
+    pools: Vec<String>,
     fields: Vec<(&'static str, String)>,
 }
 
@@ -79,6 +80,12 @@ impl KnownNode {
     fn set_published(&self, described: Option<Described>) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = described;
     }
+
+    /// The pools that the server was last told it is in.
+    fn published_pools(&self) -> Vec<String> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.as_ref().map(|described| described.pools.clone()).unwrap_or_default()
+    }
 }
 
 /// What is told of a node.
@@ -97,7 +104,7 @@ fn describe(view: &NodeView, owner: Instance, address: &str) -> Described {
         ("labels", capabilities.labels_text()),
         ("pools", view.pools.join(",")),
     ];
-    Described { state: view.state, capacity: view.capacity, fields }
+    Described { state: view.state, capacity: view.capacity, pools: view.pools.clone(), fields }
 }
 
 impl Engine {
@@ -166,6 +173,7 @@ impl Engine {
         };
         match self.within().ask(&update).await? {
             Changed::Done => {
+                self.tell_pools(known, &described.pools).await?;
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
                 Ok(())
@@ -178,6 +186,43 @@ impl Engine {
         }
     }
 
+    /// Has the sets of pools' members, which are for people and other programs, say that the node is in these.
+    async fn tell_pools(&self, known: &KnownNode, pools: &[String]) -> Result<(), CoordinatorError> {
+        let before = known.published_pools();
+        let mut pipeline = redis::pipe();
+        for left in before.iter().filter(|pool| !pools.contains(pool)) {
+            pipeline.cmd("SREM").arg(self.keys.pool(left)).arg(&known.text.0);
+        }
+        for joined in pools.iter().filter(|pool| !before.contains(pool)) {
+            let key = self.keys.pool(joined);
+            pipeline.cmd("SADD").arg(&key).arg(&known.text.0).cmd("PEXPIRE").arg(&key).arg(self.kept().slots);
+        }
+        if pipeline.is_empty() { Ok(()) } else { self.link.plain(&pipeline, self.within().deadline()).await.map(drop) }
+    }
+
+    /// A node that is gone is in no pool any more, whoever notices first.
+    pub(super) async fn leave_pools(&self, node: &NodeText, pools: &[String]) -> Result<(), CoordinatorError> {
+        let mut pipeline = redis::pipe();
+        for pool in pools {
+            pipeline.cmd("SREM").arg(self.keys.pool(pool)).arg(&node.0);
+        }
+        pipeline.cmd("ZREM").arg(self.keys.nodes()).arg(&node.0);
+        self.link.plain(&pipeline, self.within().deadline()).await.map(drop)
+    }
+
+    /// Says that this instance lives, and keeps what all instances share.
+    pub(super) async fn live(&self, nodes: usize) -> Result<(), CoordinatorError> {
+        let (instance, kept) = (self.keys.instance(self.instance), self.kept());
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSET").arg(&instance).arg("address").arg(&self.config.address).arg("nodes").arg(nodes);
+        pipeline.cmd("PEXPIRE").arg(&instance).arg(kept.node);
+        let pools = self.scheduler.pools().into_iter().map(|pool| self.keys.pool(&pool.name));
+        for key in [self.keys.nodes(), self.keys.changes(), self.keys.epoch()].into_iter().chain(pools) {
+            pipeline.cmd("PEXPIRE").arg(key).arg(kept.slots);
+        }
+        self.link.plain(&pipeline, self.within().deadline()).await.map(drop)
+    }
+
     /// Removes a node here and from the server.
     pub(super) async fn deregister(&self, known: &KnownNode) -> Result<(), SharedError<NodeError>> {
         let _managing = self.managing.lock().await;
@@ -186,6 +231,7 @@ impl Engine {
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         // Gone is gone, whoever was first.
         self.within().ask(&deregister).await?;
+        self.leave_pools(&known.text, &known.published_pools()).await?;
         Ok(())
     }
 

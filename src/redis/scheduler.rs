@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::blocking::Blocking;
 use super::config::{SharedBuilder, SharedConfig, SharedConfigError};
 use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::jobs::SharedJob;
 use super::nodes::KnownNode;
 use super::shared_error::SharedError;
+use super::stats::SharedStats;
 use crate::capability::Capabilities;
 use crate::error::{CreateJobError, HeartbeatError, JobError, NodeError, RegisterError, RetryError};
 use crate::id::{JobId, NodeId};
@@ -97,6 +99,16 @@ impl SharedScheduler {
     /// one.
     pub fn scheduler(&self) -> &Scheduler {
         &self.engine().scheduler
+    }
+
+    /// The same for callers without a runtime: its operations return when they are done.
+    pub fn blocking(&self) -> Blocking<'_> {
+        Blocking { shared: self }
+    }
+
+    /// What this instance has counted of its dealings with the server.
+    pub fn stats(&self) -> SharedStats {
+        self.engine().stats()
     }
 
     /// The configuration.

@@ -116,6 +116,7 @@ impl Engine {
             for known in ours.chunks(AT_ONCE) {
                 futures_util::future::join_all(known.iter().map(|known| self.tell(known))).await;
             }
+            let _ = self.live(ours.len()).await;
             let theirs: Vec<_> = theirs.iter().map(|known| known.handle.id().clone()).collect();
             let _ = self.glance(&theirs).await;
         }

@@ -43,6 +43,28 @@ fn a_node_is_described() {
 }
 
 #[test]
+fn pools_have_their_members_and_instances_say_that_they_live() {
+    let server = Server::start();
+    let shared = instance_with(&server, |builder| builder.address("10.0.0.7:8080"));
+    let nodes = ["a", "b c"].map(|id| {
+        let spec = NodeSpec::new(id).service_in("embed", ["en"]).ready();
+        shared.blocking().register(spec).unwrap()
+    });
+    let pools = shared.scheduler().node("a").unwrap().pools;
+    let members = |pool: &str| server.command(&["SMEMBERS", &format!("slotyard:p:{pool}")]);
+    let mut lines: Vec<_> = members(&pools[0]).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["a", "b%20c"]);
+    shared.blocking().update(&nodes[0], slotyard::Capabilities::new().asr(["zh"])).unwrap();
+    shared.blocking().deregister(&nodes[1]).unwrap();
+    assert_eq!(members(&pools[0]), "");
+    let owner = &hash(&server, "slotyard:n:a")["owner"];
+    wait_until("it says that it lives", || {
+        hash(&server, &format!("slotyard:i:{owner}")).get("address").is_some_and(|address| address == "10.0.0.7:8080")
+    });
+}
+
+#[test]
 fn every_key_ends_by_itself() {
     let server = Server::start();
     let shared = instance_with(&server, |builder| builder);
