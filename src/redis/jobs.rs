@@ -98,7 +98,10 @@ impl Engine {
     /// Creates a job, or finds that of the request.
     pub(super) async fn create_job(&self, request: &JobRequest) -> Made {
         let (server, since, mut rounds) = (self.within(), self.clock(), 0);
-        let made = self.create_within(&server, request, &mut rounds).await;
+        let mut made = self.create_within(&server, request, &mut rounds).await;
+        if let Ok((job, false)) = &mut made {
+            job.binding = Arc::new(self.as_it_is(&job.binding).await?);
+        }
         self.meters.note_create(&request.request_id, since.elapsed(), server.waited(), rounds);
         made
     }
@@ -265,7 +268,27 @@ impl Engine {
 
     /// The job of a request.
     pub(super) async fn job_by_request(&self, request: &str) -> Result<Option<SharedJob>, CoordinatorError> {
-        Ok(self.binding(request).await?.map(|binding| SharedJob::new(request, binding)))
+        match self.binding(request).await? {
+            None => Ok(None),
+            Some(binding) => Ok(Some(SharedJob::new(request, self.as_it_is(&binding).await?))),
+        }
+    }
+
+    /// What a request is bound to, but for a job whose lease has run out: that is found by whoever looks.
+    async fn as_it_is(&self, binding: &Binding) -> Result<Binding, CoordinatorError> {
+        let mut binding = binding.clone();
+        if !binding.state.has_ended() {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZSCORE").arg(self.keys.slots(&binding.node)).arg(binding.lease.to_string()).cmd("TIME");
+            let mut answers = self.link.plain(&pipeline, self.within().deadline()).await?.into_iter();
+            let mut next = || answers.next().unwrap_or_default();
+            let runs_out: Option<f64> = redis::from_redis_value(next()).unwrap_or_default();
+            let (seconds, _): (f64, f64) = redis::from_redis_value(next()).unwrap_or_default();
+            if runs_out.is_none_or(|at| at < seconds * 1000.0) {
+                binding.state = JobState::Expired;
+            }
+        }
+        Ok(binding)
     }
 
     /// Where an attempt is, as far as is known here, else on the server.

@@ -12,6 +12,7 @@ use super::node_call::{Beat, Changed, Deregister, Glance, Register, Registered, 
 use super::shared_error::SharedError;
 use crate::error::{NodeError, RegisterError};
 use crate::id::NodeId;
+use crate::job::JobState;
 use crate::node::{NodeHandle, NodeSpec, NodeState, NodeView};
 use std::sync::PoisonError;
 
@@ -186,6 +187,26 @@ impl Engine {
         }
     }
 
+    /// A node of ours that our scheduler has forgotten, for it was away for too long, is removed from the server, too.
+    async fn bury(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
+        let _managing = self.managing.lock().await;
+        let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
+        self.within().ask(&deregister).await?;
+        self.leave_pools(&known.text, &known.published_pools()).await?;
+        let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
+        Ok(())
+    }
+
+    /// Tells the server of a node of ours. What could not be told now is told next time.
+    pub(super) async fn tell(&self, known: &KnownNode) {
+        if self.core().view_of(&known.handle).is_none() {
+            let _ = self.bury(known).await;
+            return;
+        }
+        let _ = self.publish(known).await;
+        let _ = self.beat(known).await;
+    }
+
     /// Has the sets of pools' members, which are for people and other programs, say that the node is in these.
     async fn tell_pools(&self, known: &KnownNode, pools: &[String]) -> Result<(), CoordinatorError> {
         let before = known.published_pools();
@@ -292,20 +313,13 @@ impl Engine {
                     self.link.plain(&pipeline, self.within().deadline()).await?;
                 }
                 let lost = leases.iter().zip(there).filter(|(_, held)| !held);
-                lost.for_each(|((lease, _), _)| self.lost(lease.job, lease.attempt));
+                lost.for_each(|((lease, _), _)| self.lost(lease, JobState::Expired));
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
             }
             Restored::Stale(_) => known.is_doubtful.store(1, Ordering::Relaxed),
         }
         Ok(())
-    }
-
-    /// A lease of ours is gone from the server.
-    pub(super) fn lost(&self, job: crate::JobId, attempt: u32) {
-        self.meters.lost_leases.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(%job, attempt, "the lease of a job is lost");
-        self.let_go(job, attempt);
     }
 
     /// Asks how busy nodes are, and whether they were heard of; says how many slots of each are leased.

@@ -10,10 +10,11 @@ use super::held::HeldJob;
 use super::keys::NodeText;
 use super::lease::Lease;
 use super::mirror::Position;
-use super::nodes::KnownNode;
 use super::protocol;
+use crate::event::Event;
 use crate::id::NodeId;
 use crate::job::JobState;
+use crate::node::NodeState;
 use crate::sync::Ordering;
 
 /// So many of an instance's nodes are told of at once.
@@ -29,6 +30,7 @@ impl Engine {
             if self.ensure_restored().await.is_err() {
                 continue;
             }
+            self.orphan_jobs().await;
             let now = self.now();
             let mut due: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();
             for held in self.held.pin().values() {
@@ -54,7 +56,7 @@ impl Engine {
             let known = self.nodes.pin().get(&*node.id()).cloned();
             match known {
                 Some(known) => drop(self.restore(&known).await),
-                None => leases.iter().for_each(|lease| self.lost(lease.job, lease.attempt)),
+                None => leases.iter().for_each(|lease| self.lost(lease, JobState::Orphaned)),
             }
             return;
         }
@@ -69,13 +71,49 @@ impl Engine {
 
     /// A lease is gone: the job has been ended elsewhere, or runs without one.
     async fn ask_what_became_of(&self, held: &HeldJob) {
-        let Lease { job, attempt, .. } = held.lease;
         match protocol::advance(&self.within(), &held.at(), None, held.terms).await {
             // It was just being made.
             Ok(Moved::Done) => {}
-            Ok(Moved::Ended(JobState::Expired | JobState::Orphaned) | Moved::Unknown) => self.lost(job, attempt),
-            Ok(_) => self.let_go(job, attempt),
+            Ok(Moved::Ended(end @ (JobState::Expired | JobState::Orphaned))) => self.lost(&held.lease, end),
+            Ok(Moved::Unknown) => self.lost(&held.lease, JobState::Expired),
+            Ok(_) => self.let_go(held.lease.job, held.lease.attempt),
             Err(_) => {}
+        }
+    }
+
+    /// A lease of ours is gone from the server: the job has ended so.
+    pub(super) fn lost(&self, lease: &Lease, end: JobState) {
+        let held = self.held.pin().get(&lease.job).filter(|held| held.lease == *lease).cloned();
+        let Some(held) = held else { return };
+        self.let_go(lease.job, lease.attempt);
+        self.meters.lost_leases.fetch_add(1, Ordering::Relaxed);
+        let (job, attempt) = (lease.job, lease.attempt);
+        self.core().events.emit(|| {
+            let (node, request_id) = (NodeId::from(&*held.node.id()), held.request.as_str().into());
+            match end {
+                JobState::Orphaned => Event::JobOrphaned { job, attempt, node, request_id },
+                _ => Event::JobExpired { job, attempt, node, request_id },
+            }
+        });
+    }
+
+    /// Ends the jobs of ours whose node is offline or has ended: nobody works on them any more.
+    async fn orphan_jobs(&self) {
+        let is_gone = |held: &HeldJob| {
+            let known = self.nodes.pin().get(&*held.node.id()).cloned();
+            // A lease is of an incarnation if its fence is larger; of an earlier one the server has let go.
+            let glimpse = known.and_then(|known| self.core().glimpse(&known.handle.node));
+            glimpse.is_none_or(|glimpse| glimpse.state == NodeState::Offline)
+        };
+        let orphans: Vec<_> = self.held.pin().values().filter(|held| is_gone(held)).cloned().collect();
+        for held in orphans {
+            match protocol::finish(&self.within(), &held.at(), JobState::Orphaned, held.terms).await {
+                Ok(Moved::Done) => self.lost(&held.lease, JobState::Orphaned),
+                Ok(Moved::Ended(end @ (JobState::Expired | JobState::Orphaned))) => self.lost(&held.lease, end),
+                Ok(_) => self.let_go(held.lease.job, held.lease.attempt),
+                // Next time.
+                Err(_) => {}
+            }
         }
     }
 
@@ -120,12 +158,6 @@ impl Engine {
             let theirs: Vec<_> = theirs.iter().map(|known| known.handle.id().clone()).collect();
             let _ = self.glance(&theirs).await;
         }
-    }
-
-    /// Tells the server of a node of ours. What could not be told now is told next time.
-    async fn tell(&self, known: &KnownNode) {
-        let _ = self.publish(known).await;
-        let _ = self.beat(known).await;
     }
 
     /// Follows the changes of nodes that other instances make.

@@ -158,3 +158,50 @@ fn a_node_that_comes_back_to_another_instance_is_that_ones() {
     let state = slotyard::JobState::Orphaned;
     assert_eq!(ended, SharedError::Refused(slotyard::JobError::AlreadyEnded { job: job.id(), attempt: 1, state }));
 }
+
+#[test]
+fn jobs_of_a_node_whose_heartbeats_have_stopped_are_orphaned_and_it_is_forgotten() {
+    let server = Server::start();
+    let short = |builder: slotyard::SharedBuilder| {
+        let scheduler = slotyard::Scheduler::builder().heartbeat_timeout(Duration::from_millis(300));
+        builder.scheduler(scheduler.offline_retention(Duration::from_millis(300)))
+    };
+    let (a, b) = (instance_with(&server, short), instance_with(&server, short));
+    let events = b.scheduler().subscribe(64);
+    let node = ready_node(&a, "node", 1);
+    let beat = || a.heartbeat(&node, &Heartbeat::ready()).unwrap();
+    wait_until("the other knows the node", || {
+        beat();
+        b.scheduler().select(&Demand::new()).is_ok()
+    });
+    beat();
+    let job = block_on(b.create_job(&request("one"))).unwrap();
+    let is_orphaned = |event: &slotyard::Event| matches!(event, slotyard::Event::JobOrphaned { job: orphan, .. } if *orphan == job.id());
+    wait_until("it is orphaned", || std::iter::from_fn(|| events.try_recv()).any(|event| is_orphaned(&event)));
+    let found = block_on(b.job_by_request("one")).unwrap().unwrap();
+    assert_eq!(found.state(), slotyard::JobState::Orphaned);
+    wait_until("all have forgotten the node", || {
+        [&a, &b].iter().all(|shared| shared.node("node").is_none())
+            && server.command(&["EXISTS", "slotyard:n:node"]) == "0"
+    });
+}
+
+#[test]
+fn a_job_whose_instance_has_died_is_seen_to_have_run_out_and_may_be_tried_again() {
+    let server = Server::start();
+    let lease = Duration::from_millis(400);
+    let short = |builder: slotyard::SharedBuilder| builder.default_lease(lease).max_lease(lease);
+    let (a, b) = (instance_with(&server, short), instance_with(&server, short));
+    ready_node(&b, "node", 1);
+    wait_until("the other knows the node", || a.scheduler().select(&Demand::new()).is_ok());
+    let job = block_on(a.create_job(&request("one"))).unwrap();
+    drop(a);
+    wait_until("its lease has run out", || {
+        let again = block_on(b.create_job(&request("one"))).unwrap();
+        assert_eq!(again.id(), job.id());
+        again.state() == slotyard::JobState::Expired
+    });
+    let second = block_on(b.retry(job.id(), 1)).unwrap();
+    assert_eq!((second.attempt(), second.state()), (2, slotyard::JobState::Reserved));
+    block_on(b.complete(job.id(), 2)).unwrap();
+}
