@@ -89,8 +89,8 @@ pub use node::{DEFAULT_WEIGHT, Heartbeat, NodeHandle, NodeSpec, NodeState, NodeV
 pub use pool::{PoolConfig, PoolKind, PoolView};
 #[cfg(feature = "redis")]
 pub use redis::{
-    Blocking, CoordinatorError, Fence, SharedBuilder, SharedConfig, SharedConfigError, SharedError, SharedJob,
-    SharedNode, SharedScheduler, SharedStats,
+    Blocking, CoordinatorError, Fence, Sentinels, SharedBuilder, SharedConfig, SharedConfigError, SharedError,
+    SharedJob, SharedNode, SharedScheduler, SharedStats,
 };
 pub use scheduler::{Reservation, Scheduler, Selection};
 pub use select::{Candidate, Choose, Drawing, Policy, PreparedDemand, ReasonCounts, Refusal};

@@ -14,6 +14,9 @@ use crate::error::ConfigError;
 pub struct SharedConfig {
     /// Where the server is: `redis://user:password@host:port/database`; what else a URL may say is in the crate `redis`.
     pub url: String,
+    /// The sentinels that say which server is the master, if there are any: then the URL says how to talk to that (user,
+    /// password, database), and not where it is. Default none.
+    pub sentinels: Option<Sentinels>,
     /// What the names of all keys begin with. Default `slotyard:`.
     pub prefix: String,
     /// Where other gateways reach this one, for people and programs that look an owner up: any text. Default empty.
@@ -42,6 +45,15 @@ pub struct SharedConfig {
     pub reconcile_interval: Duration,
     /// Ends of jobs that wait for the server to come back, at most. Default 65,536.
     pub max_outbox: usize,
+}
+
+/// Sentinels, and the name under which they know the master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they are, as URLs.
+    pub urls: Vec<String>,
+    /// The name of the master.
+    pub master: String,
 }
 
 /// Sets up a [`SharedScheduler`]: each method sets the field of [`SharedConfig`] of its name, which documents it.
@@ -83,6 +95,7 @@ impl SharedBuilder {
     pub(super) fn new(url: &str) -> Self {
         let config = SharedConfig {
             url: url.to_owned(),
+            sentinels: None,
             prefix: "slotyard:".to_owned(),
             address: String::new(),
             default_lease: Duration::from_secs(30),
@@ -110,6 +123,13 @@ impl SharedBuilder {
         poll_interval: Duration,
         reconcile_interval: Duration,
         max_outbox: usize,
+    }
+
+    /// Sets [`SharedConfig::sentinels`].
+    pub fn sentinels<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>, master: impl AsRef<str>) -> Self {
+        let urls = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();
+        self.config.sentinels = Some(Sentinels { urls, master: master.as_ref().to_owned() });
+        self
     }
 
     /// Sets [`SharedConfig::prefix`].

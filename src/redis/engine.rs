@@ -13,7 +13,7 @@ use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::Keys;
 use super::lease::Instance;
-use super::link::{Link, Target};
+use super::link::{Link, Source, Target};
 use super::node_call::Kept;
 use super::nodes::KnownNode;
 use super::outbox::Outbox;
@@ -48,7 +48,7 @@ impl Engine {
     pub(super) fn new(config: SharedConfig, scheduler: Scheduler) -> Result<Self, CoordinatorError> {
         let keys = Keys::new(&config.prefix, false);
         let target = Target {
-            client: Target::client(&config.url)?,
+            source: Source::of(&config.url, config.sentinels.as_ref())?,
             keys: keys.clone(),
             connect_timeout: config.connect_timeout,
             longest_lease: millis(config.max_lease),

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ServerErrorKind, Value};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::call::{Arguments, Call, Hello, Reply, Standing};
+use super::config::Sentinels;
 use super::error::CoordinatorError;
 use super::keys::Keys;
 use super::lease::Malformed;
@@ -25,9 +27,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 const PATIENCE: u64 = 3;
 
 /// What there is to know for connecting.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Target {
-    pub(super) client: Client,
+    pub(super) source: Source,
     pub(super) keys: Keys,
     pub(super) connect_timeout: Duration,
     /// In ms.
@@ -36,12 +38,46 @@ pub(super) struct Target {
     pub(super) epoch_kept: u64,
 }
 
-impl Target {
-    /// The client for a URL, which sends what it has at once.
-    pub(super) fn client(url: &str) -> Result<Client, CoordinatorError> {
-        let info = url.into_connection_info().map_err(|error| refused(&error))?;
+/// Where the server is.
+pub(super) enum Source {
+    Single(Client),
+    /// Sentinels say which is the master.
+    Sentinel(Box<Mutex<SentinelClient>>),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // No password.
+        f.write_str(match self {
+            Self::Single(_) => "Single",
+            Self::Sentinel(_) => "Sentinel",
+        })
+    }
+}
+
+impl Source {
+    /// The server of a URL. With sentinels, it is the master that they name, and the URL says how to talk to it.
+    pub(super) fn of(url: &str, sentinels: Option<&Sentinels>) -> Result<Self, CoordinatorError> {
+        let parse = |url: &str| url.into_connection_info().map_err(|error| refused(&error));
+        let info = parse(url)?;
+        // What there is to send is sent at once.
         let settings = info.tcp_settings().clone().set_nodelay(true);
-        Client::open(info.set_tcp_settings(settings)).map_err(|error| refused(&error))
+        let Some(Sentinels { urls, master }) = sentinels else {
+            return Client::open(info.set_tcp_settings(settings)).map(Self::Single).map_err(|error| refused(&error));
+        };
+        let urls = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let node = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(info.redis_settings().clone())
+            .set_tcp_settings(settings);
+        let client = SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master);
+        client.map(|client| Self::Sentinel(Box::new(Mutex::new(client)))).map_err(|error| refused(&error))
+    }
+
+    async fn client(&self) -> redis::RedisResult<Client> {
+        match self {
+            Self::Single(client) => Ok(client.clone()),
+            Self::Sentinel(client) => client.lock().await.async_get_client().await,
+        }
     }
 }
 
@@ -121,8 +157,11 @@ impl Link {
         let within = self.target.connect_timeout;
         // How long an answer may take is each call's to say.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(None);
-        let client = &self.target.client;
-        let connected = timeout(within, client.get_multiplexed_async_connection_with_config(&config)).await;
+        let connecting = async {
+            let client = self.target.source.client().await?;
+            client.get_multiplexed_async_connection_with_config(&config).await
+        };
+        let connected = timeout(within, connecting).await;
         let mut connection = match connected {
             Err(_) => return Err(CoordinatorError::Unreachable { detail: format!("no answer within {within:?}") }),
             Ok(Err(error)) => {

@@ -25,7 +25,7 @@ mod stats;
 mod upkeep;
 
 pub use blocking::Blocking;
-pub use config::{SharedBuilder, SharedConfig, SharedConfigError};
+pub use config::{Sentinels, SharedBuilder, SharedConfig, SharedConfigError};
 pub use error::CoordinatorError;
 pub use jobs::SharedJob;
 pub use lease::Fence;

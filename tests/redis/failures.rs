@@ -202,3 +202,32 @@ fn scripts_are_loaded_again_when_the_server_has_forgotten_them() {
     server.command(&["SCRIPT", "FLUSH"]);
     block_on(shared.create_job(&request("two"))).unwrap();
 }
+
+#[test]
+fn a_failover_is_followed_and_what_the_new_master_lacks_it_is_told() {
+    let sentinel = slotyard_servers::Sentinel::start("speech");
+    let builder = SharedScheduler::builder("redis://unused/").sentinels(sentinel.urls(), "speech");
+    // Longer than the failover takes, or the job would have lost its slot by right.
+    let lease = Duration::from_secs(8);
+    let builder = builder.default_lease(lease).max_lease(lease).connect_timeout(PATIENCE);
+    let builder = builder.flush_interval(Duration::from_millis(20));
+    let shared = builder.build().unwrap();
+    shared.blocking().wait_connected(PATIENCE).unwrap();
+    let node = ready_node(&shared, "node", 2);
+    let job = shared.blocking().create_job(&request("one")).unwrap();
+    sentinel.fail_over();
+    wait_until("slots are given out again", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        match shared.blocking().create_job(&request("two")) {
+            Ok(two) => {
+                assert!(two.slot() != job.slot() && two.fence() > job.fence());
+                true
+            }
+            Err(SharedError::Coordinator(_) | SharedError::WarmingUp { .. }) => false,
+            Err(SharedError::Refused(CreateJobError::NoNode(_))) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    });
+    shared.blocking().complete(job.id(), 1).unwrap();
+    assert_eq!(shared.stats().lost_leases, 0);
+}
