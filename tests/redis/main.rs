@@ -4,6 +4,7 @@ mod failures;
 mod instances;
 mod jobs;
 mod people;
+mod processes;
 
 use std::time::Duration;
 
