@@ -9,6 +9,7 @@ use super::error::CoordinatorError;
 use super::held::{Bound, HeldJob};
 use super::keys::NodeText;
 use super::lease::{Binding, Fence, Fingerprint, Instance};
+use super::outbox::End;
 use super::protocol::{self, Again, Granted, JobAt, NewJob, Outcome, Terms};
 use super::shared_error::SharedError;
 use crate::capability::{Demand, ExclusionMode};
@@ -211,7 +212,8 @@ impl Engine {
         let at = JobAt { request: new.request.to_owned(), job: new.job, attempt: 1, node };
         self.meters.undone.fetch_add(1, Ordering::Relaxed);
         // Full: then its lease runs out.
-        let _ = self.outbox.put(at, JobState::Cancelled, terms);
+        let (job, end) = (new.job, JobState::Cancelled);
+        let _ = self.outbox.put(End { job, attempt: 1, at: Some(at), end, terms });
     }
 
     /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
@@ -292,7 +294,7 @@ impl Engine {
     }
 
     /// Where an attempt is, as far as is known here, else on the server.
-    async fn place(&self, job: JobId, attempt: u32) -> Result<(JobAt, Instance), SharedError<JobError>> {
+    pub(super) async fn place(&self, job: JobId, attempt: u32) -> Result<(JobAt, Instance), SharedError<JobError>> {
         let held = self.held.pin().get(&job).cloned();
         let (at, holder) = match held {
             Some(held) => (held.at(), self.instance),
@@ -302,7 +304,7 @@ impl Engine {
     }
 
     /// Tells whoever holds the lease, if that is another, that the attempt has ended. Nobody waits for that.
-    fn pass_on(self: &Arc<Self>, holder: Instance, job: JobId, attempt: u32) {
+    pub(super) fn pass_on(self: &Arc<Self>, holder: Instance, job: JobId, attempt: u32) {
         if holder != self.instance {
             let engine = self.clone();
             tokio::spawn(async move { engine.tell_ended(holder, job, attempt).await });
@@ -338,7 +340,14 @@ impl Engine {
     ) -> Result<(), SharedError<JobError>> {
         // Or it would be found to have no lease.
         let _ = self.ensure_restored().await;
-        let (at, holder) = self.place(job, attempt).await?;
+        let (at, holder) = match self.place(job, attempt).await {
+            // Another's, and it cannot be asked now where it is.
+            Err(SharedError::Coordinator(error)) if error.is_transient() => {
+                let terms = self.terms(self.core().default_lease());
+                return Ok(self.outbox.put(End { job, attempt, at: None, end, terms })?);
+            }
+            place => place?,
+        };
         let held = self.held.pin().get(&job).cloned().filter(|held| held.lease.attempt == attempt);
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
         let outcome = if self.outbox.is_empty() {
@@ -354,9 +363,9 @@ impl Engine {
                 }
                 self.moved(&at, moved, end)
             }
-            // Ours to end: nobody else does but by mistake.
-            Err(error) if held.is_some() && error.is_transient() => {
-                self.outbox.put(at, end, terms)?;
+            Err(error) if error.is_transient() => {
+                let at = (holder == self.instance).then_some(at);
+                self.outbox.put(End { job, attempt, at, end, terms })?;
                 self.let_go(job, attempt);
                 Ok(())
             }

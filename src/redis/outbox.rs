@@ -1,12 +1,17 @@
 //! Ends of jobs that wait for the server to come back: bounded, and in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::call::Moved;
 use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::protocol::{self, JobAt, Terms};
+use super::shared_error::SharedError;
+use crate::error::JobError;
+use crate::id::JobId;
 use crate::job::JobState;
 use std::sync::PoisonError;
 
@@ -23,11 +28,15 @@ pub(super) struct Outbox {
     pub(super) overflowed: Statistic,
 }
 
+/// How an attempt of a job has ended.
 #[derive(Debug, Clone)]
-struct End {
-    at: JobAt,
-    end: JobState,
-    terms: Terms,
+pub(super) struct End {
+    pub(super) job: JobId,
+    pub(super) attempt: u32,
+    /// Where the job is, if that is known here.
+    pub(super) at: Option<JobAt>,
+    pub(super) end: JobState,
+    pub(super) terms: Terms,
 }
 
 impl Outbox {
@@ -52,40 +61,55 @@ impl Outbox {
     ///
     /// # Errors
     /// There is no room: the job's lease runs out instead.
-    pub(super) fn put(&self, at: JobAt, end: JobState, terms: Terms) -> Result<(), CoordinatorError> {
+    pub(super) fn put(&self, end: End) -> Result<(), CoordinatorError> {
         let mut queue = self.queue();
         if queue.len() >= self.limit {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
             let detail = format!("{} ends of jobs wait for it, the most that max_outbox allows", self.limit);
             return Err(CoordinatorError::Unreachable { detail });
         }
-        queue.push_back(End { at, end, terms });
+        queue.push_back(end);
         drop(queue);
         self.has_come.notify_one();
         Ok(())
     }
 
     /// Delivers what there is, one after the other; waits for more. Does not end by itself.
-    pub(super) async fn deliver(&self, engine: &Engine) {
+    pub(super) async fn deliver(&self, engine: &Arc<Engine>) {
         loop {
             let next = self.queue().front().cloned();
-            let Some(End { at, end, terms }) = next else {
+            let Some(next) = next else {
                 self.has_come.notified().await;
                 continue;
             };
-            match protocol::finish(&engine.within(), &at, end, terms).await {
-                Err(error) if error.is_transient() => {
+            match engine.deliver(&next).await {
+                Err(SharedError::Coordinator(error)) if error.is_transient() => {
                     tokio::time::sleep(engine.config.poll_interval).await;
                     continue;
                 }
-                // It had ended, or was another's by then: that is how it ended.
-                Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
+                Ok(()) => self.delivered.fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
-                    tracing::error!(job = %at.job, %end, %error, "the end of a job could not be delivered");
+                    let End { job, end, .. } = next;
+                    tracing::error!(%job, %end, %error, "the end of a job could not be delivered");
                     self.overflowed.fetch_add(1, Ordering::Relaxed)
                 }
             };
             self.queue().pop_front();
         }
+    }
+}
+
+impl Engine {
+    /// Delivers one end. One that had ended, or is another's by then, has ended so.
+    async fn deliver(self: &Arc<Self>, waiting: &End) -> Result<(), SharedError<JobError>> {
+        let End { job, attempt, at, end, terms } = waiting;
+        let (at, holder) = match at {
+            Some(at) => (at.clone(), self.instance),
+            None => self.place(*job, *attempt).await?,
+        };
+        if protocol::finish(&self.within(), &at, *end, *terms).await? == Moved::Done {
+            self.pass_on(holder, *job, *attempt);
+        }
+        Ok(())
     }
 }

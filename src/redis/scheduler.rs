@@ -297,7 +297,8 @@ impl SharedScheduler {
         self.done(async move |engine: Arc<Engine>| engine.advance(job, attempt, to).await).await
     }
 
-    /// The job has ended well. If the server cannot be asked now, it is told as soon as it can.
+    /// The job has ended well. If the server cannot be asked now, it is told as soon as it can, in the order in which jobs
+    /// were ended here; whether it was so is then not told any more.
     ///
     /// # Errors
     /// [`JobError`]; nothing was changed.

@@ -90,8 +90,8 @@ fn what_was_flushed_is_told_again() {
 #[test]
 fn jobs_end_while_the_server_is_away_and_it_is_told_in_order() {
     let server = Server::start();
-    let shared = hasty(&server);
-    ready_node(&shared, "node", 3);
+    let (shared, other) = (hasty(&server), hasty(&server));
+    ready_node(&shared, "node", 4);
     let jobs = ["a", "b", "c"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
     server.pause();
     let timed_out = block_on(shared.create_job(&request("d"))).unwrap_err();
@@ -102,9 +102,12 @@ fn jobs_end_while_the_server_is_away_and_it_is_told_in_order() {
         ),
         "{timed_out:?}"
     );
-    for job in &jobs {
+    for job in &jobs[..2] {
         block_on(shared.complete(job.id(), 1)).unwrap();
     }
+    // Also by one that cannot know now where the job is.
+    block_on(other.complete(jobs[2].id(), 1)).unwrap();
+    assert!(other.stats().outbox == 1);
     server.resume();
     wait_until("all slots are free", || leases(&server) == "0");
     for job in &jobs {
