@@ -1,5 +1,6 @@
 //! What an instance has: its scheduler, its link to the server, and what it knows of nodes and jobs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::config::SharedConfig;
 use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::Keys;
-use super::lease::Instance;
+use super::lease::{Binding, Instance};
 use super::link::{Link, Source, Target};
 use super::node_call::Kept;
 use super::nodes::KnownNode;
@@ -23,7 +24,7 @@ use crate::clock::millis;
 use crate::core::Core;
 use crate::id::{JobId, NodeId};
 use crate::scheduler::Scheduler;
-use crate::sync::{Ordering, Sequence, Statistic};
+use crate::sync::{Mutex as PlainMutex, Ordering, Sequence, Statistic};
 
 /// See the module's documentation.
 pub(super) struct Engine {
@@ -37,6 +38,8 @@ pub(super) struct Engine {
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
     pub(super) outbox: Outbox,
+    /// Jobs that we have ended of late, and when.
+    pub(super) ends: PlainMutex<VecDeque<(Moment, String, Binding)>>,
     /// Held while nodes are changed here, so that what the server says of them is applied in the order in which it was said.
     pub(super) managing: Mutex<()>,
     pub(super) meters: Meters,
@@ -62,6 +65,7 @@ impl Engine {
             nodes: HashMap::new(),
             held: HashMap::new(),
             outbox: Outbox::new(config.max_outbox),
+            ends: PlainMutex::default(),
             managing: Mutex::new(()),
             meters: Meters::new(),
             began: Instant::now(),

@@ -49,13 +49,27 @@ impl HeldJob {
         self.binding.lock().unwrap_or_else(PoisonError::into_inner).state = state;
     }
 
-    /// Has a server that has lost what the request is bound to told of it again.
+    /// What the request is bound to, as far as is known here.
+    pub(super) fn binding(&self) -> Binding {
+        self.binding.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has a server that has lost what the request is bound to told of it again, and asks it what that is now. Three
+    /// commands.
     pub(super) fn bind_again(&self, keys: &Keys, pipeline: &mut redis::Pipeline) {
-        let binding = self.binding.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+        let binding = self.binding().to_string();
         let noted = noted(&self.request, &self.note);
         for (key, value) in [(keys.request(&self.request), binding), (keys.job(self.lease.job), noted)] {
             pipeline.cmd("SET").arg(key).arg(value).arg("NX").arg("PX").arg(self.terms.binding);
         }
+        pipeline.cmd("GET").arg(keys.request(&self.request));
+    }
+
+    /// Whether that is so says that the job is ours yet.
+    pub(super) fn is_bound(&self, answer: redis::Value) -> bool {
+        let text: Option<String> = redis::from_redis_value(answer).unwrap_or_default();
+        let binding = text.and_then(|text| text.parse::<Binding>().ok());
+        binding.is_some_and(|binding| binding.lease == self.lease && !binding.state.has_ended())
     }
 
     pub(super) fn at(&self) -> JobAt {

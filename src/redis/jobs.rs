@@ -293,14 +293,14 @@ impl Engine {
         Ok(binding)
     }
 
-    /// Where an attempt is, as far as is known here, else on the server.
-    pub(super) async fn place(&self, job: JobId, attempt: u32) -> Result<(JobAt, Instance), SharedError<JobError>> {
+    /// Where an attempt is, and what its request is bound to, as far as is known here, else on the server.
+    pub(super) async fn place(&self, job: JobId, attempt: u32) -> Result<(JobAt, Binding), SharedError<JobError>> {
         let held = self.held.pin().get(&job).cloned();
-        let (at, holder) = match held {
-            Some(held) => (held.at(), self.instance),
-            None => self.find(job).await.map(|found| (found.at, found.binding.lease.instance))?,
+        let (at, binding) = match held {
+            Some(held) => (held.at(), held.binding()),
+            None => self.find(job).await.map(|found| (found.at, found.binding))?,
         };
-        Ok((JobAt { attempt, ..at }, holder))
+        Ok((JobAt { attempt, ..at }, binding))
     }
 
     /// Tells whoever holds the lease, if that is another, that the attempt has ended. Nobody waits for that.
@@ -340,7 +340,7 @@ impl Engine {
     ) -> Result<(), SharedError<JobError>> {
         // Or it would be found to have no lease.
         let _ = self.ensure_restored().await;
-        let (at, holder) = match self.place(job, attempt).await {
+        let (at, binding) = match self.place(job, attempt).await {
             // Another's, and it cannot be asked now where it is.
             Err(SharedError::Coordinator(error)) if error.is_transient() => {
                 let terms = self.terms(self.core().default_lease());
@@ -359,12 +359,13 @@ impl Engine {
             Ok(moved) => {
                 self.let_go(job, attempt);
                 if moved == Moved::Done {
-                    self.pass_on(holder, job, attempt);
+                    self.pass_on(binding.lease.instance, job, attempt);
+                    self.remember_end(&at.request, binding, end);
                 }
                 self.moved(&at, moved, end)
             }
             Err(error) if error.is_transient() => {
-                let at = (holder == self.instance).then_some(at);
+                let at = held.is_some().then_some(at);
                 self.outbox.put(End { job, attempt, at, end, terms })?;
                 self.let_go(job, attempt);
                 Ok(())

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::call::Fields;
 use super::engine::Engine;
 use super::error::CoordinatorError;
+use super::held::HeldJob;
 use super::keys::NodeText;
 use super::lease::Instance;
 use super::node_call::{Beat, Changed, Deregister, Glance, Register, Registered, Restore, Restored, Update};
 use super::shared_error::SharedError;
+use super::upkeep::LEASES;
 use crate::error::{NodeError, RegisterError};
 use crate::id::NodeId;
-use crate::job::JobState;
 use crate::node::{NodeHandle, NodeSpec, NodeState, NodeView};
 use std::sync::PoisonError;
 
@@ -290,7 +291,8 @@ impl Engine {
         let Some(view) = self.core().view_of(&known.handle) else { return Ok(()) };
         let described = self.described(&view);
         let now = self.now();
-        let held: Vec<_> = self.held.pin().values().filter(|held| held.node == known.text).cloned().collect();
+        let is_alive = |held: &HeldJob| held.node == known.text && held.runs_out() > now;
+        let held: Vec<_> = self.held.pin().values().filter(|held| is_alive(held)).cloned().collect();
         let leases: Vec<_> =
             held.iter().filter(|held| held.runs_out() > now).map(|held| (held.lease, held.runs_out() - now)).collect();
         let restore = Restore {
@@ -305,19 +307,29 @@ impl Engine {
         };
         match self.within().ask(&restore).await? {
             Restored::Restored { held: there, .. } => {
-                let mut pipeline = redis::pipe();
-                for held in held.iter().filter(|held| held.runs_out() > now) {
-                    held.bind_again(&self.keys, &mut pipeline);
+                self.bind_again(&held).await?;
+                for (held, _) in held.iter().zip(there).filter(|(_, is_there)| !is_there) {
+                    self.ask_what_became_of(held).await;
                 }
-                if !pipeline.is_empty() {
-                    self.link.plain(&pipeline, self.within().deadline()).await?;
-                }
-                let lost = leases.iter().zip(there).filter(|(_, held)| !held);
-                lost.for_each(|((lease, _), _)| self.lost(lease, JobState::Expired));
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
             }
             Restored::Stale(_) => known.is_doubtful.store(1, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+
+    /// Tells the server again what requests are bound to, of jobs of ours. Those that it knows to have ended, others have ended.
+    async fn bind_again(&self, jobs: &[Arc<HeldJob>]) -> Result<(), CoordinatorError> {
+        for jobs in jobs.chunks(LEASES) {
+            let mut pipeline = redis::pipe();
+            jobs.iter().for_each(|held| held.bind_again(&self.keys, &mut pipeline));
+            let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+            for (held, answer) in jobs.iter().zip(answers.into_iter().skip(2).step_by(3)) {
+                if !held.is_bound(answer) {
+                    self.let_go(held.lease.job, held.lease.attempt);
+                }
+            }
         }
         Ok(())
     }

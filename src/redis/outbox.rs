@@ -103,12 +103,15 @@ impl Engine {
     /// Delivers one end. One that had ended, or is another's by then, has ended so.
     async fn deliver(self: &Arc<Self>, waiting: &End) -> Result<(), SharedError<JobError>> {
         let End { job, attempt, at, end, terms } = waiting;
-        let (at, holder) = match at {
-            Some(at) => (at.clone(), self.instance),
-            None => self.place(*job, *attempt).await?,
+        let (at, binding) = match at {
+            Some(at) => (at.clone(), None),
+            None => self.place(*job, *attempt).await.map(|(at, binding)| (at, Some(binding)))?,
         };
-        if protocol::finish(&self.within(), &at, *end, *terms).await? == Moved::Done {
-            self.pass_on(holder, *job, *attempt);
+        if protocol::finish(&self.within(), &at, *end, *terms).await? == Moved::Done
+            && let Some(binding) = binding
+        {
+            self.pass_on(binding.lease.instance, *job, *attempt);
+            self.remember_end(&at.request, binding, *end);
         }
         Ok(())
     }

@@ -1,16 +1,17 @@
 //! What an instance does by itself: keeps its leases and its nodes alive, and follows what others do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::call::{Moved, Renew};
 use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::NodeText;
-use super::lease::Lease;
+use super::lease::{Binding, Lease};
 use super::mirror::Position;
-use super::protocol;
+use super::protocol::{self, JobAt};
+use crate::clock::millis;
 use crate::event::Event;
 use crate::id::NodeId;
 use crate::job::JobState;
@@ -20,7 +21,7 @@ use crate::sync::Ordering;
 /// So many of an instance's nodes are told of at once.
 const AT_ONCE: usize = 64;
 /// So many leases are renewed by one call.
-const LEASES: usize = 256;
+pub(super) const LEASES: usize = 256;
 
 impl Engine {
     /// Renews leases, a third of one after it has begun.
@@ -70,7 +71,7 @@ impl Engine {
     }
 
     /// A lease is gone: the job has been ended elsewhere, or runs without one.
-    async fn ask_what_became_of(&self, held: &HeldJob) {
+    pub(super) async fn ask_what_became_of(&self, held: &HeldJob) {
         match protocol::advance(&self.within(), &held.at(), None, held.terms).await {
             // It was just being made.
             Ok(Moved::Done) => {}
@@ -95,6 +96,37 @@ impl Engine {
                 _ => Event::JobExpired { job, attempt, node, request_id },
             }
         });
+    }
+
+    /// A job was ended by us. A server that loses that is told again, before whoever holds its lease has it begin anew.
+    pub(super) fn remember_end(&self, request: &str, binding: Binding, end: JobState) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, kept) = (self.now(), millis(self.config.max_lease));
+        while ends.len() >= self.config.max_outbox || ends.front().is_some_and(|(at, ..)| at + kept < now) {
+            ends.pop_front();
+        }
+        ends.push_back((now, request.to_owned(), Binding { state: end, ..binding }));
+    }
+
+    async fn tell_of_ends(&self) -> Result<(), CoordinatorError> {
+        let ends: Vec<_> = self.ends.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        for ends in ends.chunks(LEASES) {
+            let mut pipeline = redis::pipe();
+            for (_, request, binding) in ends {
+                let kept = self.terms(0).ended;
+                let (key, text) = (self.keys.request(request), binding.to_string());
+                pipeline.cmd("SET").arg(key).arg(text).arg("NX").arg("PX").arg(kept);
+            }
+            let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+            // Of what is bound, its holder may have come first, who had not heard yet that it has ended.
+            let bound = ends.iter().zip(answers).filter(|(_, answer)| *answer == redis::Value::Nil);
+            for ((_, request, Binding { lease, node, state, .. }), _) in bound {
+                let (request, node) = (request.clone(), node.clone());
+                let at = JobAt { request, job: lease.job, attempt: lease.attempt, node };
+                protocol::finish(&self.within(), &at, *state, self.terms(0)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the jobs of ours whose node is offline or has ended: nobody works on them any more.
@@ -134,6 +166,7 @@ impl Engine {
         if self.meters.restored.load(Ordering::Relaxed) == epoch {
             return Ok(());
         }
+        self.tell_of_ends().await?;
         let mut nodes: BTreeSet<_> = self.held.pin().values().map(|held| NodeId::from(&*held.node.id())).collect();
         let ours: Vec<_> = self.nodes.pin().values().cloned().collect();
         for known in ours {
@@ -165,13 +198,12 @@ impl Engine {
         let mut position = Position::default();
         let mut reconciled = self.now();
         loop {
-            let outcome =
-                if self.now().saturating_sub(reconciled) >= crate::clock::millis(self.config.reconcile_interval) {
-                    reconciled = self.now();
-                    self.reconcile(&mut position).await
-                } else {
-                    self.follow(&mut position).await
-                };
+            let outcome = if self.now().saturating_sub(reconciled) >= millis(self.config.reconcile_interval) {
+                reconciled = self.now();
+                self.reconcile(&mut position).await
+            } else {
+                self.follow(&mut position).await
+            };
             // What could not be read now is next time.
             let _ = self.read_inbox().await;
             if outcome.is_ok() {

@@ -71,6 +71,29 @@ fn a_server_that_was_restarted_empty_is_told_again_and_gives_no_slot_out_that_ma
 }
 
 #[test]
+fn a_job_that_another_has_ended_does_not_come_back_with_its_holder() {
+    let server = Server::start();
+    // It does not hear of what others tell it.
+    let deaf = |builder: slotyard::SharedBuilder| {
+        builder.poll_interval(Duration::from_secs(1)).default_lease(LEASE).max_lease(LEASE)
+    };
+    let (holder, other) = (instance_with(&server, deaf), hasty(&server));
+    let node = ready_node(&other, "node", 1);
+    wait_until("the other knows the node", || holder.scheduler().select(&Demand::new()).is_ok());
+    let job = holder.blocking().create_job(&request("one")).unwrap();
+    other.blocking().complete(job.id(), 1).unwrap();
+    assert_eq!(holder.stats().held_jobs, 1);
+    server.kill();
+    server.restart();
+    wait_until("the holder knows that it has ended", || {
+        other.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        holder.stats().held_jobs == 0
+    });
+    let found = || other.blocking().job_by_request("one").ok().flatten();
+    wait_until("all know how", || found().is_some_and(|job| job.state() == slotyard::JobState::Completed));
+}
+
+#[test]
 fn what_was_flushed_is_told_again() {
     let server = Server::start();
     let shared = hasty(&server);
