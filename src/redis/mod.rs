@@ -12,6 +12,8 @@ mod keys;
 mod lease;
 mod link;
 mod mirror;
+#[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
+mod model;
 mod node_call;
 mod nodes;
 mod outbox;
