@@ -22,12 +22,14 @@ elseif node ~= ARGV[4] then
   return { 'MOVED', node }
 end
 local lease = job .. ':' .. attempt .. ':' .. where
-if not redis.call('ZSCORE', KEYS[2], lease) then
+local now, runs_out = server_time(), redis.call('ZSCORE', KEYS[2], lease)
+-- One that has run out does not begin anew, as in renew.lua.
+if not runs_out or tonumber(runs_out) <= now then
   local ends = lost(KEYS[2], where)
   redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. node .. earlier, 'PX', ARGV[6])
   return { 'ENDED', ends }
 end
-redis.call('ZADD', KEYS[2], 'XX', 'GT', server_time() + ARGV[5], lease)
+redis.call('ZADD', KEYS[2], 'XX', 'GT', now + ARGV[5], lease)
 if wanted ~= '' then
   redis.call('SET', KEYS[1], fingerprint .. ' ' .. wanted .. ' ' .. lease .. ' ' .. node .. earlier, 'KEEPTTL')
 end

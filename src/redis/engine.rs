@@ -1,6 +1,6 @@
 //! What an instance has: its scheduler, its link to the server, and what it knows of nodes and jobs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(super) struct Engine {
     pub(super) nodes: HashMap<NodeId, Arc<KnownNode>>,
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
+    /// Further attempts that were asked for by calls that gave up, and when first.
+    pub(super) asked: PlainMutex<BTreeMap<(JobId, u32), Moment>>,
     pub(super) outbox: Outbox,
     /// Jobs that we have ended of late, and when.
     pub(super) ends: PlainMutex<VecDeque<(Moment, String, Binding)>>,
@@ -64,6 +66,7 @@ impl Engine {
             instance: Instance(fastrand::u64(..)),
             nodes: HashMap::new(),
             held: HashMap::new(),
+            asked: PlainMutex::default(),
             outbox: Outbox::new(config.max_outbox),
             ends: PlainMutex::default(),
             managing: Mutex::new(()),

@@ -1,6 +1,6 @@
 //! Jobs: created, moved on, tried again, whichever instance has created them.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::call::{Moved, Refused};
@@ -10,9 +10,10 @@ use super::held::{Bound, HeldJob};
 use super::keys::NodeText;
 use super::lease::{Binding, Fence, Fingerprint, Instance};
 use super::outbox::End;
-use super::protocol::{self, Again, Granted, JobAt, NewJob, Outcome, Terms};
+use super::protocol::{self, Again, Granted, JobAt, Moment, NewJob, Outcome, Terms};
 use super::shared_error::SharedError;
 use crate::capability::{Demand, ExclusionMode};
+use crate::clock::millis;
 use crate::core::Pick;
 use crate::error::{CreateJobError, JobError, NoNode, RetryError};
 use crate::escape::unescape;
@@ -116,7 +117,8 @@ impl Engine {
         let job = self.next_job();
         let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
         let mut tried: Vec<NodeId> = Vec::new();
-        let mut looks = 0;
+        // Of all rounds: a request of an earlier one may have been done late.
+        let (mut looks, mut first_asked) = (0, None);
         for _ in 0..ROUNDS {
             let pick = || self.core().pick(request, &tried, ExclusionMode::Hard, self.config.candidates);
             let mut picks = match pick() {
@@ -127,16 +129,16 @@ impl Engine {
                     self.look_again(&request.demand).await?;
                     match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
                         Ok(picks) => picks,
-                        Err(no_node) => return self.ask_last(server, request, new, no_node).await,
+                        Err(no_node) => return self.ask_last(server, request, new, no_node, first_asked).await,
                     }
                 }
-                Err(no_node) => return self.ask_last(server, request, new, no_node).await,
+                Err(no_node) => return self.ask_last(server, request, new, no_node, first_asked).await,
                 Ok(picks) => picks,
             };
             self.meters.rounds.fetch_add(1, Ordering::Relaxed);
             *rounds += 1;
             let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-            let outcome = protocol::create(server, new, &candidates, &mut None).await;
+            let outcome = protocol::create(server, new, &candidates, &mut first_asked).await;
             match self.created(request, new, outcome, &mut picks, terms) {
                 Ok(Some(made)) => return made,
                 Ok(None) => {}
@@ -147,7 +149,7 @@ impl Engine {
             }
         }
         let no_node = self.core().refusal(&request.demand);
-        self.ask_last(server, request, new, no_node).await
+        self.ask_last(server, request, new, no_node, first_asked).await
     }
 
     /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
@@ -218,11 +220,18 @@ impl Engine {
 
     /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
     /// full one may have room by now.
-    async fn ask_last(&self, server: &Within<'_>, request: &JobRequest, new: NewJob<'_>, no_node: NoNode) -> Made {
+    async fn ask_last(
+        &self,
+        server: &Within<'_>,
+        request: &JobRequest,
+        new: NewJob<'_>,
+        no_node: NoNode,
+        mut first_asked: Option<Moment>,
+    ) -> Made {
         let busy = self.core().busy(&request.demand, self.config.candidates);
         let mut picks: Vec<_> = busy.into_iter().map(|(pick, _)| pick).collect();
         let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-        let outcome = protocol::create(server, new, &candidates, &mut None).await;
+        let outcome = protocol::create(server, new, &candidates, &mut first_asked).await;
         match self.created(request, new, outcome, &mut picks, new.terms) {
             Ok(Some(made)) => made,
             Ok(None) => Err(SharedError::Refused(no_node.into())),
@@ -401,6 +410,25 @@ impl Engine {
         }))
     }
 
+    /// When a further attempt was asked for by an earlier call of which nobody knows what has come.
+    fn first_asked(&self, job: JobId, attempt: u32) -> Option<Moment> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(&(job, attempt)).copied()
+    }
+
+    /// Remembers that, or that it is known.
+    fn note_asked(&self, job: JobId, attempt: u32, first: Option<Moment>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match first {
+            None => drop(asked.remove(&(job, attempt))),
+            Some(first) => {
+                // What was asked for so long ago has run out, whatever came of it.
+                let (now, longest) = (self.now(), 4 * millis(self.config.max_lease));
+                asked.retain(|_, first| now.saturating_sub(*first) < longest);
+                asked.insert((job, attempt), first);
+            }
+        }
+    }
+
     /// The next attempt of a job.
     pub(super) async fn retry(
         self: &Arc<Self>,
@@ -424,7 +452,13 @@ impl Engine {
         let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
         let most_attempts = self.scheduler.config().max_attempts;
         let again = Again { at: &at, instance: self.instance, most_attempts, terms };
-        let outcome = protocol::retry(&self.within(), again, &candidates, &mut None).await;
+        let mut first_asked = self.first_asked(job, attempt);
+        let outcome = protocol::retry(&self.within(), again, &candidates, &mut first_asked).await;
+        self.note_asked(
+            job,
+            attempt,
+            first_asked.filter(|_| outcome.as_ref().is_err_and(CoordinatorError::outcome_is_unknown)),
+        );
         let retried = match outcome {
             Ok(Outcome::Ours(granted)) => {
                 self.let_go(job, attempt);

@@ -187,7 +187,7 @@ impl Call for Deregister<'_> {
 
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
         let Self { node, incarnation, kept } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.nodes()).key(keys.changes());
+        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node)).key(keys.nodes()).key(keys.changes());
         to.argument(&node.0).argument(incarnation).argument(kept.slots);
     }
 

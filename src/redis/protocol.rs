@@ -208,6 +208,10 @@ async fn start<S: Server>(
             node: granted.node.clone(),
         };
         let asked = server.now();
+        // Run out, for all that is known: a server that knows nothing of who has the slot by now would have it begin anew.
+        if asked.saturating_sub(granted.begun) >= terms.lease {
+            return Ok(Outcome::LeaseLost(granted));
+        }
         match advance(server, &at, None, terms).await? {
             Moved::Done => granted.begun = asked,
             _ => return Ok(Outcome::LeaseLost(granted)),

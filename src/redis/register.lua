@@ -13,7 +13,7 @@ local time = redis.call('TIME')
 -- Larger than any fence of an earlier incarnation, also if the counter has been lost: no slot is taken more than once in
 -- a microsecond.
 local counted = redis.call('GET', KEYS[3])
-local fence = math.max(counted and tonumber(counted) or time[1] * 1000000 + time[2], (largest(KEYS[2]))) + 1
+local fence = math.max(tonumber(counted or 0), time[1] * 1000000 + time[2], (largest(KEYS[2]))) + 1
 redis.call('SET', KEYS[3], string.format('%.0f', fence), 'PX', ARGV[7])
 redis.call('DEL', KEYS[1], KEYS[2])
 make_slots(KEYS[2], 0, tonumber(ARGV[4]), 'free', 0, fence, ARGV[3])

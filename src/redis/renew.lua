@@ -1,4 +1,5 @@
--- Has leases of one node begin anew. One that is gone does not come back.
+-- Has leases of one node begin anew. One that has run out does not, though nobody has its slot yet: a server that has come
+-- since may not know that somebody has.
 --
 -- KEYS  1 the node's slots
 -- ARGV  1 lease, ms  2.. leases
@@ -10,7 +11,8 @@ local now = server_time()
 local held = {}
 for i = 2, #ARGV do
   held[i - 1] = 0
-  if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
+  local runs_out = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if runs_out and tonumber(runs_out) > now then
     redis.call('ZADD', KEYS[1], 'XX', 'GT', now + ARGV[1], ARGV[i])
     held[i - 1] = 1
   end

@@ -38,12 +38,17 @@ if leases > 0 then
   end
   for i = 10, 8 + 2 * leases, 2 do
     local lease = ARGV[i]
-    local slot, of = string.match(lease, ':(%d+):(%d+):%d+$')
+    local slot, of, since = string.match(lease, ':(%d+):(%d+):(%d+)$')
     local there = slots[slot]
     local held = 1
-    if there ~= lease then
-      local kind, before = string.match(there or '', '^(%w+):.-(%d+):%d+$')
-      if not kind or kind == 'lost' or tonumber(before) < tonumber(of) then
+    if there == lease then
+      -- The last that it was told of it may be what was lost.
+      redis.call('ZADD', KEYS[2], 'XX', 'GT', now + ARGV[i + 1], lease)
+    else
+      local kind, before, earlier = string.match(there or '', '^(%w+):.-(%d+):(%d+)$')
+      local is_later = not kind or tonumber(earlier) < tonumber(since)
+        or earlier == since and tonumber(before) < tonumber(of)
+      if kind == 'lost' or is_later then
         if there then
           redis.call('ZREM', KEYS[2], there)
         end

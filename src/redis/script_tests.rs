@@ -261,6 +261,9 @@ fn renew_keeps_leases_and_brings_none_back() {
     let slots = asked.slots(&n);
     assert!(slots.iter().any(|(member, score)| *member == a.to_string() && *score > soon), "{slots:?}");
     assert!(slots.iter().all(|(member, _)| *member != b.to_string()));
+    asked.run_out(&n, &a);
+    assert_eq!(asked.ask(&Renew { node: &n, lease: LEASE, leases: &[a] }), [false]);
+    let _: () = asked.connection.zadd(asked.keys.slots(&n), a.to_string(), soon).unwrap();
     // No lease is shortened.
     let before = asked.slots(&n);
     asked.ask(&Renew { node: &n, lease: 1, leases: &[a] });
@@ -389,6 +392,34 @@ fn deregister_removes_one_incarnation() {
     assert_eq!(asked.ask(&deregister(incarnation)), Changed::Unknown);
     assert_eq!(asked.finish("a", 1, &n), Moved::Ended(JobState::Orphaned));
     assert!(asked.node(&n, 1) > incarnation);
+}
+
+#[test]
+fn no_fence_comes_again_when_a_node_goes_and_comes() {
+    let mut asked = Asked::new();
+    let n = node("n");
+    let incarnation = asked.node(&n, 1);
+    // As if the counter were ahead of the clock.
+    let ahead = format!("free:0:{}:100", incarnation + 1_000_000_000_000);
+    let _: () = asked.connection.zrem(asked.keys.slots(&n), format!("free:0:{incarnation}:100")).unwrap();
+    let _: () = asked.connection.zadd(asked.keys.slots(&n), ahead, 0).unwrap();
+    let before = asked.created("a", &n);
+    asked.ask(&Deregister { node: &n, incarnation, kept: KEPT });
+    asked.node(&n, 1);
+    assert!(asked.created("b", &n).fence > before.fence);
+}
+
+#[test]
+fn a_slot_too_many_is_let_go_when_its_lease_has_run_out() {
+    let mut asked = Asked::new();
+    let n = node("n");
+    let incarnation = asked.node(&n, 2);
+    let leases = ["a", "b"].map(|request| asked.created(request, &n));
+    let (state, kept, fields) = (None, KEPT, &[][..]);
+    asked.ask(&Update { node: &n, incarnation, state, capacity: Some(1), kept, fields });
+    leases.iter().for_each(|lease| asked.run_out(&n, lease));
+    asked.created("c", &n);
+    assert!(matches!(&asked.create("d", std::slice::from_ref(&n))[..], [Refused::Full(_)]));
 }
 
 #[test]

@@ -25,7 +25,6 @@ fn a_node_registers_again() {
 }
 
 #[test]
-#[ignore = "a mistake: fences repeat when a node was deregistered and registers again"]
 fn a_node_deregisters_and_registers_again() {
     let scenario = Scenario::new([("n1", 1)])
         .client(|process| async move {
@@ -43,7 +42,6 @@ fn a_node_deregisters_and_registers_again() {
 }
 
 #[test]
-#[ignore = "a mistake: a slot that the node has no more is taken again when its lease runs out"]
 fn a_node_has_fewer_slots() {
     let scenario = Scenario::new([("n1", 2)])
         .client(|process| work(process, wish("a", 1, &["n1"])))
@@ -66,7 +64,6 @@ fn a_node_has_more_slots() {
 }
 
 #[test]
-#[ignore = "a mistake: a slot that the node has no more is taken again when its lease runs out"]
 fn a_node_has_fewer_slots_and_then_more() {
     let scenario = Scenario::new([("n1", 2)])
         .client(|process| work(process, wish("a", 1, &["n1"])))

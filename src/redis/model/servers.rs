@@ -72,7 +72,6 @@ fn a_server_comes_back_empty_and_warms_up() {
 }
 
 #[test]
-#[ignore = "a mistake: restore.lua compares fences of different epochs by their count"]
 fn a_lease_that_is_restored_late_takes_no_slot_from_a_later_one() {
     let scenario = Scenario::new([("n1", 1)])
         .job("x", 9, 0)
@@ -90,7 +89,6 @@ fn a_lease_that_is_restored_late_takes_no_slot_from_a_later_one() {
 }
 
 #[test]
-#[ignore = "a mistake: what has run out is renewed though another may have had the slot since"]
 fn a_server_is_lost_with_its_last_commands() {
     let scenario = Scenario::new([("n1", 1)])
         .client(|process| async { drop(keep(process, "a", 1, &["n1"]).await) })
@@ -101,7 +99,6 @@ fn a_server_is_lost_with_its_last_commands() {
 }
 
 #[test]
-#[ignore = "a mistake: what has run out is renewed though another may have had the slot since"]
 fn a_server_is_lost_with_its_last_commands_while_one_crashes() {
     let scenario = Scenario::new([("n1", 1)])
         .client(|process| async { drop(keep(process, "a", 1, &["n1"]).await) })
@@ -113,7 +110,6 @@ fn a_server_is_lost_with_its_last_commands_while_one_crashes() {
 }
 
 #[test]
-#[ignore = "a mistake: what has run out is renewed though another may have had the slot since"]
 fn the_clock_of_the_next_server_is_another() {
     let scenario = Scenario::new([("n1", 1)])
         .client(|process| async { drop(keep(process, "a", 1, &["n1"]).await) })
