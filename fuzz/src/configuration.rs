@@ -12,10 +12,11 @@ use crate::common::{agreement, attempt, ms};
 use crate::described::Pool;
 use crate::words::{Name, Time};
 
-/// Building may allocate as much, and for each pool that it makes as much more: the tables of the bounds, which do not
-/// grow with what they bound.
+/// Building may allocate as much, and for each pool that it makes and for each shard as much more: the tables of the bounds,
+/// which do not grow with what they bound.
 const MOST: u64 = 4 << 20;
 const MOST_A_POOL: u64 = 16 << 10;
+const MOST_A_SHARD: u64 = 24 << 10;
 
 /// A number: small, about a power of two, or any.
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -138,7 +139,9 @@ pub fn check(bytes: &[u8], allocated: impl FnOnce(&mut dyn FnMut()) -> u64) {
         Ok(scheduler) => {
             assert!(checked.is_ok(), "{checked:?}");
             let pools = scheduler.stats().now.pools as u64;
-            assert!(bytes <= MOST + MOST_A_POOL * pools, "{bytes} bytes allocated for {pools} pools");
+            let shards = scheduler.config().shards as u64;
+            let most = MOST + MOST_A_POOL * pools + MOST_A_SHARD * shards;
+            assert!(bytes <= most, "{bytes} bytes allocated for {pools} pools and {shards} shards");
             if own_thread {
                 // Its time passes by itself, so nothing is sure but that nothing panics.
                 let _ = scheduler.register(NodeSpec::new("n").ready());
