@@ -10,7 +10,7 @@ use super::reserving::{Chosen, Slot};
 use super::selecting::{Asked, Cells, Extra};
 use crate::capability::{Demand, ExclusionMode};
 use crate::config::MAX_CAPACITY;
-use crate::error::{CreateJobError, NoNode, RegisterError};
+use crate::error::{NoNode, RegisterError};
 use crate::id::NodeId;
 use crate::job::JobRequest;
 use crate::node::cell::{Edge, Report};
@@ -85,18 +85,6 @@ impl Core {
     /// A node, if this incarnation has not ended.
     pub(crate) fn view_of(&self, handle: &NodeHandle) -> Option<NodeView> {
         self.node(handle.id()).filter(|view| view.incarnation == handle.incarnation())
-    }
-
-    /// Checks a request as far as that can be done without a node.
-    pub(crate) fn check_request(&self, request: &JobRequest) -> Result<u64, CreateJobError> {
-        let id_limit = self.config.max_id_len;
-        check_id("request", &request.request_id, id_limit)?;
-        if let Some(session) = &request.session {
-            check_id("session", session, id_limit)?;
-        }
-        let lease = self.lease(request.lease)?;
-        request.demand.validate().map_err(NoNode::Invalid)?;
-        Ok(lease)
     }
 
     /// Chooses up to `most` nodes for a job, none of them twice, and takes a slot of the first. Those named in `avoid` have

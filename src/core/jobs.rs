@@ -39,13 +39,7 @@ pub(super) struct Conversation<'a> {
 impl Core {
     #[inline(always)]
     pub(crate) fn create_job(&self, request: &JobRequest, pin: &Guard) -> Result<Job, CreateJobError> {
-        let id_limit = self.config.max_id_len;
-        check_id("request", &request.request_id, id_limit)?;
-        if let Some(session) = &request.session {
-            check_id("session", session, id_limit)?;
-        }
-        let lease = self.lease(request.lease)?;
-        request.demand.validate().map_err(NoNode::Invalid)?;
+        let lease = self.check_request(request)?;
         let mode = request.session_mode.unwrap_or(self.config.session_mode);
         let now = self.clock.now();
         let wish = Wish { request, mode, lease, now, deadline: self.deadline(now, lease), kinds: &self.kinds };
@@ -59,6 +53,19 @@ impl Core {
             return Ok(job);
         }
         self.create_wished(wish, &key, found.ok(), pin)
+    }
+
+    /// Checks a request as far as that can be done without a node; its lease, in ms.
+    #[inline(always)]
+    pub(crate) fn check_request(&self, request: &JobRequest) -> Result<u64, CreateJobError> {
+        let id_limit = self.config.max_id_len;
+        check_id("request", &request.request_id, id_limit)?;
+        if let Some(session) = &request.session {
+            check_id("session", session, id_limit)?;
+        }
+        let lease = self.lease(request.lease)?;
+        request.demand.validate().map_err(NoNode::Invalid)?;
+        Ok(lease)
     }
 
     /// Goes on from what was found under the id, if something was.
@@ -118,7 +125,7 @@ impl Core {
     }
 
     #[inline(always)]
-    pub(super) fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
+    fn lease(&self, asked: Option<Duration>) -> Result<u64, CreateJobError> {
         let limit = self.config.max_lease;
         match asked {
             None => Ok(self.default_lease),

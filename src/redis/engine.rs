@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use papaya::HashMap;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
 use super::config::SharedConfig;
@@ -99,10 +99,7 @@ impl Engine {
 
     /// A call that may take so long as the configuration says.
     pub(super) fn within(&self) -> Within<'_> {
-        self.until(Instant::now() + self.config.call_timeout)
-    }
-
-    pub(super) fn until(&self, deadline: Instant) -> Within<'_> {
+        let deadline = Instant::now() + self.config.call_timeout;
         Within { engine: self, deadline, waited: Statistic::new(0) }
     }
 
@@ -110,14 +107,12 @@ impl Engine {
     pub(super) async fn wait_connected(&self, within: Duration) -> Result<(), CoordinatorError> {
         let deadline = Instant::now() + within;
         self.link.connected(deadline).await?;
-        let from = self.now();
-        while self.meters.followed.load(Ordering::Relaxed) <= from {
-            if Instant::now() >= deadline {
-                return Err(CoordinatorError::TimedOut { after: within });
-            }
-            tokio::time::sleep(self.config.poll_interval / 4).await;
+        let (from, mut followed) = (self.now(), self.meters.followed.subscribe());
+        let is_known = followed.wait_for(|at| *at > from);
+        match timeout_at(deadline, is_known).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(CoordinatorError::TimedOut { after: within }),
         }
-        Ok(())
     }
 
     pub(super) fn terms(&self, lease: u64) -> Terms {

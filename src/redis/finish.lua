@@ -7,21 +7,10 @@
 --         {"STALE", the attempt that there is}
 --         {"ENDED", how}: before; or, just now found, that its lease is gone
 --         {"MOVED", node}: the job is on another node than the caller says
-local binding = redis.call('GET', KEYS[1])
-if not binding then
-  return { 'UNKNOWN' }
+local refused, fingerprint, _, lease, where, nodes = active(redis.call('GET', KEYS[1]), ARGV[1], ARGV[2], ARGV[4])
+if refused then
+  return refused
 end
-local fingerprint, state, job, attempt, where, node, earlier = parts(binding)
-if job ~= ARGV[1] then
-  return { 'UNKNOWN' }
-elseif attempt ~= ARGV[2] then
-  return { 'STALE', attempt }
-elseif has_ended(state) then
-  return { 'ENDED', state }
-elseif node ~= ARGV[4] then
-  return { 'MOVED', node }
-end
-local lease = job .. ':' .. attempt .. ':' .. where
 local answer, ends = { 'DONE' }, ARGV[3]
 if redis.call('ZREM', KEYS[2], lease) == 1 then
   free(KEYS[2], where)
@@ -29,5 +18,5 @@ else
   ends = lost(KEYS[2], where)
   answer = { 'ENDED', ends }
 end
-redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. node .. earlier, 'PX', ARGV[5])
+redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. nodes, 'PX', ARGV[5])
 return answer

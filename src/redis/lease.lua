@@ -11,6 +11,25 @@ local function has_ended(state)
   return state ~= 'reserved' and state ~= 'dispatched' and state ~= 'running'
 end
 
+-- Of an attempt that is to be moved on: the answer that says why it cannot be; or nil, then fingerprint, state, lease,
+-- the rest of the lease, and the nodes, as they are to be written again.
+local function active(binding, wanted, wanted_attempt, at)
+  if not binding then
+    return { 'UNKNOWN' }
+  end
+  local fingerprint, state, job, attempt, where, node, earlier = parts(binding)
+  if job ~= wanted then
+    return { 'UNKNOWN' }
+  elseif attempt ~= wanted_attempt then
+    return { 'STALE', attempt }
+  elseif has_ended(state) then
+    return { 'ENDED', state }
+  elseif node ~= at then
+    return { 'MOVED', node }
+  end
+  return nil, fingerprint, state, job .. ':' .. attempt .. ':' .. where, where, node .. earlier
+end
+
 -- Gives a slot back whose lease has just been taken out of l; a slot more than the node has by now is let go.
 local function free(l, where)
   local capacity = string.match(redis.call('ZRANGE', l, -1, -1)[1] or '', '^node:%d+:(%d+)$')

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::engine::Engine;
+use super::protocol::Moment;
 use crate::stats::{TimeSummary, Times};
 use crate::sync::{Ordering, Statistic};
 
@@ -25,7 +28,7 @@ pub(super) struct Meters {
     /// The epoch of the server that has been told of our leases.
     pub(super) restored: Statistic,
     /// When other instances' nodes were last looked at.
-    pub(super) followed: Statistic,
+    pub(super) followed: watch::Sender<Moment>,
 }
 
 impl Meters {
@@ -41,7 +44,7 @@ impl Meters {
             undone: zero(),
             create: Times::new(),
             restored: zero(),
-            followed: zero(),
+            followed: watch::channel(0).0,
         }
     }
 
@@ -119,7 +122,7 @@ impl Engine {
             outbox_lost: read(&self.outbox.overflowed),
             reconciliations: read(&meters.reconciliations),
             gaps: read(&meters.gaps),
-            cache_age: Duration::from_millis(self.now().saturating_sub(read(&meters.followed))),
+            cache_age: Duration::from_millis(self.now().saturating_sub(*meters.followed.borrow())),
         }
     }
 }

@@ -207,7 +207,7 @@ impl Engine {
             // What could not be read now is next time.
             let _ = self.read_inbox().await;
             if outcome.is_ok() {
-                self.meters.followed.store(self.now(), Ordering::Relaxed);
+                self.meters.followed.send_replace(self.now());
             }
             tokio::time::sleep(self.config.poll_interval).await;
         }

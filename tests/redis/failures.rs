@@ -257,3 +257,27 @@ fn a_failover_is_followed_and_what_the_new_master_lacks_it_is_told() {
     shared.blocking().complete(job.id(), 1).unwrap();
     assert_eq!(shared.stats().lost_leases, 0);
 }
+
+#[test]
+fn a_user_is_allowed_what_the_page_says_and_needs_no_more() {
+    let server = Server::start();
+    let page = include_str!("../../src/docs/redis.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    assert_eq!(server.command(&line.split(' ').collect::<Vec<_>>()), "OK");
+    let url = |user: &str| format!("redis://{user}@127.0.0.1:{}/", server.port());
+    let shared = SharedScheduler::builder(url("gateway:secret")).call_timeout(PATIENCE).build().unwrap();
+    shared.blocking().wait_connected(PATIENCE).unwrap();
+    let node = ready_node(&shared, "node", 2);
+    shared.blocking().set_capacity(&node, 3).unwrap();
+    let job = shared.blocking().create_job(&request("one")).unwrap();
+    shared.blocking().dispatched(job.id(), 1).unwrap();
+    shared.blocking().fail(job.id(), 1).unwrap();
+    let job = shared.blocking().retry(job.id(), 1).unwrap();
+    shared.blocking().complete(job.id(), 2).unwrap();
+    shared.blocking().deregister(&node).unwrap();
+
+    server.command(&["ACL", "SETUSER", "guest", "on", ">secret", "~*", "+info"]);
+    let guest = SharedScheduler::builder(url("guest:secret")).build().unwrap();
+    let error = guest.blocking().wait_connected(Duration::from_millis(500)).unwrap_err();
+    assert!(matches!(error, CoordinatorError::NotPermitted { .. }), "{error:?}");
+}
