@@ -329,7 +329,7 @@ impl Engine {
     ) -> Result<(), SharedError<JobError>> {
         self.ensure_restored().await?;
         let (at, _) = self.place(job, attempt).await?;
-        let held = self.held.pin().get(&job).cloned();
+        let held = self.held.pin().get(&job).filter(|held| held.lease.attempt == attempt).cloned();
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
         let asked = self.now();
         let moved = protocol::advance(&self.within(), &at, to, terms).await?;

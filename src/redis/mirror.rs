@@ -62,14 +62,13 @@ impl Engine {
             last = Some(entry.id.clone());
             follows
         });
-        let from_the_beginning = from == "0-0" && entries.is_empty();
-        if !from_the_beginning && (last.is_none() || !is_whole) {
+        if last.is_none() || !is_whole {
             self.meters.gaps.fetch_add(1, Ordering::Relaxed);
             return self.reconcile(position).await;
         }
         let changed: BTreeSet<_> = entries.iter().skip(1).map(|entry| entry.node.clone()).collect();
         self.read_nodes(&changed.into_iter().collect::<Vec<_>>()).await?;
-        position.0 = last.or(Some(from));
+        position.0 = last;
         let doubtful: Vec<_> = {
             let nodes = self.nodes.pin();
             let doubtful = nodes.values().filter(|known| known.is_doubtful.swap(0, Ordering::Relaxed) != 0);
