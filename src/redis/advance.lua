@@ -9,7 +9,7 @@ if refused then
   return refused
 end
 local wanted = ARGV[3]
-if wanted == 'dispatched' and state ~= 'reserved' or wanted == 'running' and state == 'running' then
+if not follows(state, wanted) then
   return { 'INVALID', state }
 end
 local now, runs_out = server_time(), redis.call('ZSCORE', KEYS[2], lease)

@@ -16,8 +16,19 @@ pub(super) trait Call {
     /// The script that does it.
     const SCRIPT: &'static Script;
 
-    /// What the script is given, on a connection to a server of this standing.
+    /// The first of its keys, whose server is asked.
+    fn home(&self, keys: &Keys) -> String;
+
+    /// What else the script is given, on a connection to a server of this standing.
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments);
+
+    /// All that it is given.
+    fn arguments(&self, keys: &Keys, standing: Standing) -> Arguments {
+        let mut arguments = Arguments::default();
+        arguments.key(self.home(keys));
+        self.write(keys, standing, &mut arguments);
+        arguments
+    }
 
     /// A plain command that goes with it, before it; its answer is not waited for.
     fn beside(&self, _keys: &Keys) -> Option<redis::Cmd> {
@@ -83,7 +94,7 @@ impl Reply {
     }
 
     /// A time in ms, which a script may have worked out to be no whole number, or less than nothing.
-    fn ms(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn ms(&mut self) -> Result<u64, Malformed> {
         Ok(self.parsed::<f64>()?.max(0.0) as u64)
     }
 
@@ -112,6 +123,8 @@ pub(super) struct Standing {
 /// See hello.lua.
 #[derive(Debug)]
 pub(super) struct Hello<'a> {
+    /// See [`Keys::epoch`].
+    pub(super) key: &'a str,
     pub(super) run: &'a str,
     pub(super) known: u64,
     pub(super) longest_lease: u64,
@@ -122,9 +135,12 @@ impl Call for Hello<'_> {
     type Answer = Standing;
     const SCRIPT: &'static Script = &script::HELLO;
 
-    fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        let Self { run, known, longest_lease, kept } = self;
-        to.key(keys.epoch());
+    fn home(&self, _: &Keys) -> String {
+        self.key.to_owned()
+    }
+
+    fn write(&self, _: &Keys, _: Standing, to: &mut Arguments) {
+        let Self { key: _, run, known, longest_lease, kept } = self;
         to.argument(run).argument(known).argument(longest_lease).argument(kept);
     }
 
@@ -144,6 +160,18 @@ pub(super) enum Refused {
     Full(u64),
     /// The server may have lost leases, which run out in so many ms.
     WarmUp(u64),
+}
+
+impl Refused {
+    pub(super) fn read(reason: &str, reply: &mut Reply) -> Result<Self, Malformed> {
+        Ok(match reason {
+            "UNKNOWN" => reply.text().map(|_| Self::Unknown)?,
+            "CLOSED" => Self::Closed(reply.text()?),
+            "FULL" => Self::Full(reply.ms()?),
+            "WARMUP" => Self::WarmUp(reply.ms()?),
+            other => return unexpected(other),
+        })
+    }
 }
 
 /// How it went to reserve.
@@ -182,7 +210,7 @@ pub(super) enum Moved {
 }
 
 impl Moved {
-    fn read(word: &str, reply: &mut Reply) -> Result<Self, Malformed> {
+    pub(super) fn read(word: &str, reply: &mut Reply) -> Result<Self, Malformed> {
         Ok(match word {
             "DONE" => Self::Done,
             "UNKNOWN" => Self::Unknown,
@@ -205,22 +233,24 @@ impl Creation {
             }
             "EXISTING" => Self::Existing(reply.text()?.parse()?),
             "MISMATCH" => Self::Mismatch(reply.text()?.parse()?),
-            "LIMIT" => Self::Limit,
-            "BEHIND" => Self::Behind(Box::new(reply.text()?.parse()?)),
             "NONE" => {
                 let mut refused = Vec::new();
                 while !reply.is_empty() {
-                    refused.push(match reply.text()?.as_str() {
-                        "UNKNOWN" => reply.text().map(|_| Refused::Unknown)?,
-                        "CLOSED" => Refused::Closed(reply.text()?),
-                        "FULL" => Refused::Full(reply.ms()?),
-                        "WARMUP" => Refused::WarmUp(reply.ms()?),
-                        other => return unexpected(other),
-                    });
+                    let reason = reply.text()?;
+                    refused.push(Refused::read(&reason, &mut reply)?);
                 }
                 Self::None(refused)
             }
-            other => Self::Not(Moved::read(other, &mut reply)?),
+            other => Self::refused(other, &mut reply)?,
+        })
+    }
+
+    /// Why an attempt cannot be tried again.
+    pub(super) fn refused(word: &str, reply: &mut Reply) -> Result<Self, Malformed> {
+        Ok(match word {
+            "LIMIT" => Self::Limit,
+            "BEHIND" => Self::Behind(Box::new(reply.text()?.parse()?)),
+            other => Self::Not(Moved::read(other, reply)?),
         })
     }
 }
@@ -228,6 +258,13 @@ impl Creation {
 /// What is kept under the id of a job: its request, and its demand.
 pub(super) fn noted(request: &str, note: &str) -> String {
     format!("{}\n{note}", escape(request, &[]))
+}
+
+/// Keeps that for so many ms.
+pub(super) fn note(keys: &Keys, job: JobId, request: &str, note: &str, kept: u64) -> redis::Cmd {
+    let mut set = redis::cmd("SET");
+    set.arg(keys.job(job)).arg(noted(request, note)).arg("PX").arg(kept);
+    set
 }
 
 /// See create.lua.
@@ -248,9 +285,12 @@ impl Call for Create<'_> {
     type Answer = Creation;
     const SCRIPT: &'static Script = &script::CREATE;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.request(self.request)
+    }
+
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
-        let Self { request, fingerprint, job, instance, lease, kept, candidates, note: _ } = self;
-        to.key(keys.request(request));
+        let Self { fingerprint, job, instance, lease, kept, candidates, request: _, note: _ } = self;
         to.argument(fingerprint).argument(format_args!("{job}:1:{instance}")).argument(lease).argument(kept);
         to.argument(standing.epoch).argument(standing.warm_until);
         for node in *candidates {
@@ -261,9 +301,7 @@ impl Call for Create<'_> {
     /// Whoever has only the job's id finds its request by this. It does not wait for what comes of the create: where that is
     /// nothing, there is no binding that names the job, and it leads nowhere.
     fn beside(&self, keys: &Keys) -> Option<redis::Cmd> {
-        let mut set = redis::cmd("SET");
-        set.arg(keys.job(self.job)).arg(noted(self.request, self.note)).arg("PX").arg(self.kept);
-        Some(set)
+        Some(note(keys, self.job, self.request, self.note, self.kept))
     }
 
     fn read(reply: Reply) -> Result<Creation, Malformed> {
@@ -290,9 +328,13 @@ impl Call for Retry<'_> {
     type Answer = Creation;
     const SCRIPT: &'static Script = &script::RETRY;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.request(self.request)
+    }
+
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
-        let Self { request, job, attempt, node, instance, lease, kept, most_attempts, candidates } = self;
-        to.key(keys.request(request)).key(keys.slots(node));
+        let Self { request: _, job, attempt, node, instance, lease, kept, most_attempts, candidates } = self;
+        to.key(keys.slots(node));
         to.argument(job).argument(attempt).argument(&node.0).argument(lease).argument(kept);
         to.argument(standing.epoch).argument(standing.warm_until).argument(most_attempts).argument(instance);
         for node in *candidates {
@@ -320,9 +362,13 @@ impl Call for Finish<'_> {
     type Answer = Moved;
     const SCRIPT: &'static Script = &script::FINISH;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.request(self.request)
+    }
+
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        let Self { request, job, attempt, node, end, kept } = self;
-        to.key(keys.request(request)).key(keys.slots(node));
+        let Self { request: _, job, attempt, node, end, kept } = self;
+        to.key(keys.slots(node));
         to.argument(job).argument(attempt).argument(end).argument(&node.0).argument(kept);
     }
 
@@ -348,9 +394,13 @@ impl Call for Advance<'_> {
     type Answer = Moved;
     const SCRIPT: &'static Script = &script::ADVANCE;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.request(self.request)
+    }
+
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        let Self { request, job, attempt, node, to: state, lease, kept } = self;
-        to.key(keys.request(request)).key(keys.slots(node));
+        let Self { request: _, job, attempt, node, to: state, lease, kept } = self;
+        to.key(keys.slots(node));
         to.argument(job).argument(attempt).argument(state.map_or("", JobState::as_str)).argument(&node.0);
         to.argument(lease).argument(kept);
     }
@@ -369,22 +419,28 @@ pub(super) struct Renew<'a> {
 }
 
 impl Call for Renew<'_> {
-    /// For each lease whether it is there yet; nothing, if the server does not know the node.
-    type Answer = Vec<bool>;
+    /// For each lease `None`, or how its job has ended, if nobody has ended it; nothing, if the server does not know the node.
+    type Answer = Vec<Option<JobState>>;
     const SCRIPT: &'static Script = &script::RENEW;
 
-    fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        to.key(keys.slots(self.node)).argument(self.lease);
+    fn home(&self, keys: &Keys) -> String {
+        keys.slots(self.node)
+    }
+
+    fn write(&self, _: &Keys, _: Standing, to: &mut Arguments) {
+        to.argument(self.lease);
         for lease in self.leases {
             to.argument(lease);
         }
     }
 
-    fn read(mut reply: Reply) -> Result<Vec<bool>, Malformed> {
-        let mut held = Vec::new();
+    fn read(mut reply: Reply) -> Result<Self::Answer, Malformed> {
+        let mut lost = Vec::new();
         while !reply.is_empty() {
-            held.push(reply.parsed::<u8>()? == 1);
+            let text = reply.text()?;
+            let end = || state(&text).ok_or_else(|| Malformed::new(format_args!("not a state: {text}")));
+            lost.push(if text == "held" { None } else { Some(end()?) });
         }
-        Ok(held)
+        Ok(lost)
     }
 }

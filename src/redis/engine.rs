@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use papaya::HashMap;
+use redis::{Cmd, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -157,6 +158,11 @@ impl Within<'_> {
         Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
+    fn note_waited(&self, since: Instant) {
+        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(waited, Ordering::Relaxed);
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -166,9 +172,19 @@ impl Server for Within<'_> {
     async fn call<C: Call + Sync>(&self, call: &C) -> Result<C::Answer, CoordinatorError> {
         let since = Instant::now();
         let answer = self.engine.link.call(call, self.deadline).await;
-        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.waited.fetch_add(waited, Ordering::Relaxed);
+        self.note_waited(since);
         answer
+    }
+
+    async fn command(&self, command: Cmd, beside: Option<Cmd>) -> Result<Value, CoordinatorError> {
+        let since = Instant::now();
+        let answers = self.engine.link.commands_once(command, beside, self.deadline).await;
+        self.note_waited(since);
+        answers
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.engine.keys
     }
 
     fn now(&self) -> Moment {

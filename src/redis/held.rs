@@ -73,8 +73,9 @@ impl HeldJob {
     }
 
     pub(super) fn at(&self) -> JobAt {
-        let Lease { job, attempt, .. } = self.lease;
-        JobAt { request: self.request.clone(), job, attempt, node: self.node.clone() }
+        let Lease { job, attempt, instance, .. } = self.lease;
+        let (request, node, lease) = (self.request.clone(), self.node.clone(), Some(self.lease));
+        JobAt { request, job, attempt, node, instance, lease }
     }
 
     pub(super) fn begun(&self) -> Moment {

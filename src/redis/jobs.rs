@@ -208,14 +208,17 @@ impl Engine {
         made
     }
 
-    /// A job that may have been created, and nobody waits for: it is called off when the server can be asked.
+    /// A job that may have been created, and nobody waits for: it is called off when the server can be asked. Where its slot is
+    /// is known by its request; where keys are spread, that may not be bound yet.
     fn undo(&self, new: NewJob<'_>, picks: &[Pick], terms: Terms) {
-        let Some(node) = picks.first().map(|pick| NodeText::of(pick.id())) else { return };
-        let at = JobAt { request: new.request.to_owned(), job: new.job, attempt: 1, node };
         self.meters.undone.fetch_add(1, Ordering::Relaxed);
-        // Full: then its lease runs out.
-        let (job, end) = (new.job, JobState::Cancelled);
-        let _ = self.outbox.put(End { job, attempt: 1, at: Some(at), end, terms });
+        let places = if self.keys.are_spread() { picks.len() } else { 1 };
+        for pick in picks.iter().take(places) {
+            let (request, node, job) = (new.request.to_owned(), NodeText::of(pick.id()), new.job);
+            let at = JobAt { request, job, attempt: 1, node, instance: new.instance, lease: None };
+            // Full: then its lease runs out.
+            let _ = self.outbox.put(End { job, attempt: 1, at: Some(at), end: JobState::Cancelled, terms });
+        }
     }
 
     /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
@@ -266,8 +269,10 @@ impl Engine {
         let (request, note) = noted.split_once('\n').ok_or_else(unknown)?;
         let request = unescape(request).into_owned();
         let binding = self.binding(&request).await?.filter(|binding| binding.lease.job == job).ok_or_else(unknown)?;
-        let (attempt, node) = (binding.lease.attempt, binding.node.clone());
-        Ok(Found { at: JobAt { request, job, attempt, node }, binding, demand: Demand::from_text(note) })
+        let Binding { lease, node, .. } = binding.clone();
+        let (attempt, instance, lease) = (lease.attempt, lease.instance, Some(lease));
+        let at = JobAt { request, job, attempt, node, instance, lease };
+        Ok(Found { at, binding, demand: Demand::from_text(note) })
     }
 
     /// What a request is bound to.

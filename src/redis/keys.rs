@@ -10,13 +10,19 @@ use crate::id::JobId;
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: Box<str>,
-    /// On a cluster the keys of one node must be in one hash slot: there its id is what the slot is worked out from.
-    tagged: bool,
+    /// Whether they are spread over the servers of a cluster. What one script touches must be in one hash slot: then a node's
+    /// id is what the slot of its keys is worked out from.
+    spread: bool,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, tagged: bool) -> Self {
-        Self { prefix: prefix.into(), tagged }
+    pub(super) fn new(prefix: &str, spread: bool) -> Self {
+        Self { prefix: prefix.into(), spread }
+    }
+
+    /// Whether a request and its node, and what all instances share, are on different servers.
+    pub(super) fn are_spread(&self) -> bool {
+        self.spread
     }
 
     /// What a request is bound to.
@@ -56,12 +62,12 @@ impl Keys {
 
     /// All nodes, each with when its last heartbeat was.
     pub(super) fn nodes(&self) -> String {
-        format!("{}nodes", self.prefix)
+        self.shared("nodes")
     }
 
     /// The stream of changes.
     pub(super) fn changes(&self) -> String {
-        format!("{}changes", self.prefix)
+        self.shared("changes")
     }
 
     /// What an instance is told by others: jobs of its that they have ended.
@@ -69,13 +75,21 @@ impl Keys {
         format!("{}m:{instance}", self.prefix)
     }
 
-    /// Which server granted the leases.
-    pub(super) fn epoch(&self) -> String {
-        format!("{}epoch", self.prefix)
+    /// Which server granted the leases. Each server of a cluster has one of its own: the first number whose key is there.
+    pub(super) fn epoch(&self, of: Option<u32>) -> String {
+        match of {
+            None => format!("{}epoch", self.prefix),
+            Some(number) => format!("{}epoch:{number}", self.prefix),
+        }
+    }
+
+    /// One script says that a node is there and that something has changed.
+    fn shared(&self, kind: &str) -> String {
+        if self.spread { format!("{}{{all}}:{kind}", self.prefix) } else { format!("{}{kind}", self.prefix) }
     }
 
     fn of_node(&self, kind: &str, NodeText(id): &NodeText) -> String {
-        if self.tagged { format!("{}{kind}:{{{id}}}", self.prefix) } else { format!("{}{kind}:{id}", self.prefix) }
+        if self.spread { format!("{}{kind}:{{{id}}}", self.prefix) } else { format!("{}{kind}:{id}", self.prefix) }
     }
 }
 

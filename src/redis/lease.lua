@@ -1,4 +1,4 @@
--- What becomes of leases. Shared by finish.lua, advance.lua, retry.lua and give.lua.
+-- What becomes of leases. Shared by all scripts that end a lease, or have one begin anew.
 
 -- The parts of a binding: fingerprint, state, job, attempt, the rest of the lease ("<instance>:<slot>:<fence>:<epoch>"),
 -- node, and what comes after, earlier nodes of the job, each with a space before it.
@@ -11,8 +11,13 @@ local function has_ended(state)
   return state ~= 'reserved' and state ~= 'dispatched' and state ~= 'running'
 end
 
+-- Whether a state may come after this one; "" is none that is wanted.
+local function follows(state, wanted)
+  return (wanted ~= 'dispatched' or state == 'reserved') and (wanted ~= 'running' or state ~= 'running')
+end
+
 -- Of an attempt that is to be moved on: the answer that says why it cannot be; or nil, then fingerprint, state, lease,
--- the rest of the lease, and the nodes, as they are to be written again.
+-- the rest of the lease, and the nodes, as they are to be written again. at: the node that it is thought to be on, if that matters.
 local function active(binding, wanted, wanted_attempt, at)
   if not binding then
     return { 'UNKNOWN' }
@@ -24,10 +29,29 @@ local function active(binding, wanted, wanted_attempt, at)
     return { 'STALE', attempt }
   elseif has_ended(state) then
     return { 'ENDED', state }
-  elseif node ~= at then
+  elseif at and node ~= at then
     return { 'MOVED', node }
   end
   return nil, fingerprint, state, job .. ':' .. attempt .. ':' .. where, where, node .. earlier
+end
+
+-- Of an attempt that is to be tried again: the answer that says why it cannot be; or nil, then fingerprint, state, lease,
+-- the rest of the lease, node, and the nodes before it, as they are to be written again.
+local function retriable(binding, wanted, wanted_attempt, most)
+  if not binding then
+    return { 'UNKNOWN' }
+  end
+  local fingerprint, state, job, attempt, where, node, earlier = parts(binding)
+  if job ~= wanted then
+    return { 'UNKNOWN' }
+  elseif attempt ~= wanted_attempt then
+    return { 'BEHIND', binding }
+  elseif state == 'completed' or state == 'cancelled' then
+    return { 'ENDED', state }
+  elseif tonumber(attempt) >= tonumber(most) then
+    return { 'LIMIT' }
+  end
+  return nil, fingerprint, state, job .. ':' .. attempt .. ':' .. where, where, node, earlier
 end
 
 -- Gives a slot back whose lease has just been taken out of l; a slot more than the node has by now is let go.

@@ -174,7 +174,9 @@ impl Link {
         };
         let deadline = Instant::now() + within;
         let run = who(&mut connection, deadline, within).await?;
+        let key = self.target.keys.epoch(None);
         let hello = Hello {
+            key: &key,
             run: &run,
             known: self.epoch.load(Ordering::Relaxed),
             longest_lease: self.target.longest_lease,
@@ -220,6 +222,11 @@ impl Link {
         answer
     }
 
+    /// The keys of epochs.
+    pub(super) fn epoch_keys(&self) -> Vec<String> {
+        vec![self.target.keys.epoch(None)]
+    }
+
     /// The latest epoch that was heard of; 0 before the first connection.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
@@ -246,6 +253,22 @@ impl Link {
             });
             live.broken.notify_one();
         }
+    }
+
+    /// Sends a plain command once, with another that goes with it: the answer to the first.
+    pub(super) async fn commands_once(
+        &self,
+        command: Cmd,
+        beside: Option<Cmd>,
+        deadline: Instant,
+    ) -> Result<Value, CoordinatorError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(command);
+        if let Some(beside) = beside {
+            pipeline.add_command(beside);
+        }
+        let answers = self.plain_once(&pipeline, deadline).await?;
+        Ok(answers.into_iter().next().unwrap_or(Value::Nil))
     }
 
     /// Sends plain commands that may be done twice, until it is known what each is answered.
@@ -284,8 +307,7 @@ impl Link {
     }
 
     async fn ask<C: Call>(&self, live: &Live, call: &C, deadline: Instant) -> Result<C::Answer, CoordinatorError> {
-        let mut arguments = Arguments::default();
-        call.write(&self.target.keys, live.standing, &mut arguments);
+        let arguments = call.arguments(&self.target.keys, live.standing);
         let mut pipeline = Pipeline::new();
         if let Some(beside) = call.beside(&self.target.keys) {
             pipeline.add_command(beside);

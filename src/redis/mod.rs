@@ -23,6 +23,8 @@ mod script;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod script_tests;
 mod shared_error;
+mod spread;
+mod spread_call;
 mod stats;
 mod upkeep;
 

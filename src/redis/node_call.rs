@@ -38,9 +38,16 @@ impl Call for Register<'_> {
     type Answer = Registered;
     const SCRIPT: &'static Script = &script::REGISTER;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(self.node)
+    }
+
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
         let Self { node, replace, capacity, state, kept, fields } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node)).key(keys.nodes()).key(keys.changes());
+        to.key(keys.slots(node)).key(keys.fence(node));
+        if !keys.are_spread() {
+            to.key(keys.nodes()).key(keys.changes());
+        }
         to.argument(&node.0)
             .argument(if *replace { "replace" } else { "new" })
             .argument(standing.epoch)
@@ -96,9 +103,16 @@ impl Call for Update<'_> {
     type Answer = Changed;
     const SCRIPT: &'static Script = &script::UPDATE;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(self.node)
+    }
+
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
         let Self { node, incarnation, state, capacity, kept, fields } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node)).key(keys.changes());
+        to.key(keys.slots(node)).key(keys.fence(node));
+        if !keys.are_spread() {
+            to.key(keys.changes());
+        }
         to.argument(&node.0).argument(incarnation).argument(standing.epoch).argument(state.unwrap_or_default());
         to.argument(capacity.map(|capacity| capacity.to_string()).unwrap_or_default());
         to.argument(kept.slots).fields(fields);
@@ -124,9 +138,13 @@ impl Call for Beat<'_> {
     type Answer = (Changed, u32);
     const SCRIPT: &'static Script = &script::BEAT;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(self.node)
+    }
+
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
         let Self { node, incarnation, owner, kept, fields } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node));
+        to.key(keys.slots(node)).key(keys.fence(node));
         to.argument(incarnation).argument(owner).argument(kept.node).argument(kept.slots).fields(fields);
     }
 
@@ -140,6 +158,7 @@ impl Call for Beat<'_> {
 /// See glance.lua.
 #[derive(Debug)]
 pub(super) struct Glance<'a> {
+    /// One at least; where keys are spread, one.
     pub(super) nodes: &'a [NodeText],
 }
 
@@ -157,8 +176,13 @@ impl Call for Glance<'_> {
     type Answer = Vec<Option<Seen>>;
     const SCRIPT: &'static Script = &script::GLANCE;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(&self.nodes[0])
+    }
+
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        for node in self.nodes {
+        to.key(keys.slots(&self.nodes[0]));
+        for node in &self.nodes[1..] {
             to.key(keys.node(node)).key(keys.slots(node));
         }
     }
@@ -185,9 +209,16 @@ impl Call for Deregister<'_> {
     type Answer = Changed;
     const SCRIPT: &'static Script = &script::DEREGISTER;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(self.node)
+    }
+
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
         let Self { node, incarnation, kept } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node)).key(keys.nodes()).key(keys.changes());
+        to.key(keys.slots(node)).key(keys.fence(node));
+        if !keys.are_spread() {
+            to.key(keys.nodes()).key(keys.changes());
+        }
         to.argument(&node.0).argument(incarnation).argument(kept.slots);
     }
 
@@ -223,9 +254,16 @@ impl Call for Restore<'_> {
     type Answer = Restored;
     const SCRIPT: &'static Script = &script::RESTORE;
 
+    fn home(&self, keys: &Keys) -> String {
+        keys.node(self.node)
+    }
+
     fn write(&self, keys: &Keys, standing: Standing, to: &mut Arguments) {
         let Self { node, incarnation, capacity, state, kept, longest_lease, leases, fields } = self;
-        to.key(keys.node(node)).key(keys.slots(node)).key(keys.fence(node)).key(keys.nodes()).key(keys.changes());
+        to.key(keys.slots(node)).key(keys.fence(node));
+        if !keys.are_spread() {
+            to.key(keys.nodes()).key(keys.changes());
+        }
         to.argument(&node.0).argument(incarnation).argument(standing.epoch).argument(capacity).argument(state);
         to.argument(kept.node).argument(kept.slots).argument(longest_lease).argument(leases.len());
         for (lease, left) in *leases {
@@ -246,5 +284,35 @@ impl Call for Restore<'_> {
             held.push(reply.parsed::<u8>()? == 1);
         }
         Ok(Restored::Restored { held, made })
+    }
+}
+
+/// See announce.lua.
+#[derive(Debug)]
+pub(super) struct Announce<'a> {
+    pub(super) node: &'a NodeText,
+    pub(super) is_there: bool,
+    pub(super) kept: Kept,
+}
+
+impl Call for Announce<'_> {
+    type Answer = ();
+    const SCRIPT: &'static Script = &script::ANNOUNCE;
+
+    fn home(&self, keys: &Keys) -> String {
+        keys.nodes()
+    }
+
+    fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
+        let Self { node, is_there, kept } = self;
+        to.key(keys.changes());
+        to.argument(&node.0).argument(if *is_there { "there" } else { "gone" }).argument(kept.slots);
+    }
+
+    fn read(mut reply: Reply) -> Result<(), Malformed> {
+        match reply.text()?.as_str() {
+            "DONE" => Ok(()),
+            other => unexpected(other),
+        }
     }
 }

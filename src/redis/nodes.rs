@@ -1,6 +1,7 @@
 //! Nodes of all instances: each is registered with the scheduler of every one, and owned by that which receives its
 //! heartbeats. Only the owner says how it is.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use super::call::Fields;
@@ -9,7 +10,7 @@ use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::NodeText;
 use super::lease::Instance;
-use super::node_call::{Beat, Changed, Deregister, Glance, Register, Registered, Restore, Restored, Update};
+use super::node_call::{Announce, Beat, Changed, Deregister, Glance, Register, Registered, Restore, Restored, Update};
 use super::shared_error::SharedError;
 use super::upkeep::LEASES;
 use crate::error::{NodeError, RegisterError};
@@ -175,6 +176,7 @@ impl Engine {
         };
         match self.within().ask(&update).await? {
             Changed::Done => {
+                self.announce(&known.text, true).await?;
                 self.tell_pools(known, &described.pools).await?;
                 known.claimed.store(0, Ordering::Relaxed);
                 known.set_published(Some(described));
@@ -188,11 +190,20 @@ impl Engine {
         }
     }
 
+    /// Says to all that a node has changed or is gone, where what has changed it could not.
+    async fn announce(&self, node: &NodeText, is_there: bool) -> Result<(), CoordinatorError> {
+        if self.keys.are_spread() {
+            self.within().ask(&Announce { node, is_there, kept: self.kept() }).await?;
+        }
+        Ok(())
+    }
+
     /// A node of ours that our scheduler has forgotten, for it was away for too long, is removed from the server, too.
     async fn bury(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
         let _managing = self.managing.lock().await;
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         self.within().ask(&deregister).await?;
+        self.announce(&known.text, false).await?;
         self.leave_pools(&known.text, &known.published_pools()).await?;
         let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
         Ok(())
@@ -239,7 +250,8 @@ impl Engine {
         pipeline.cmd("HSET").arg(&instance).arg("address").arg(&self.config.address).arg("nodes").arg(nodes);
         pipeline.cmd("PEXPIRE").arg(&instance).arg(kept.node);
         let pools = self.scheduler.pools().into_iter().map(|pool| self.keys.pool(&pool.name));
-        for key in [self.keys.nodes(), self.keys.changes(), self.keys.epoch()].into_iter().chain(pools) {
+        let epochs = self.link.epoch_keys();
+        for key in [self.keys.nodes(), self.keys.changes()].into_iter().chain(epochs).chain(pools) {
             pipeline.cmd("PEXPIRE").arg(key).arg(kept.slots);
         }
         self.link.plain(&pipeline, self.within().deadline()).await.map(drop)
@@ -253,6 +265,7 @@ impl Engine {
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         // Gone is gone, whoever was first.
         self.within().ask(&deregister).await?;
+        self.announce(&known.text, false).await?;
         self.leave_pools(&known.text, &known.published_pools()).await?;
         Ok(())
     }
@@ -307,6 +320,7 @@ impl Engine {
         };
         match self.within().ask(&restore).await? {
             Restored::Restored { held: there, .. } => {
+                self.announce(&known.text, true).await?;
                 self.bind_again(&held).await?;
                 for (held, _) in held.iter().zip(there).filter(|(_, is_there)| !is_there) {
                     self.ask_what_became_of(held).await;
@@ -340,7 +354,14 @@ impl Engine {
         let mut leases = Vec::with_capacity(ids.len());
         for ids in ids.chunks(256) {
             let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
-            let seen = self.within().ask(&Glance { nodes: &nodes }).await?;
+            let within = self.within();
+            let seen = if self.keys.are_spread() {
+                // Each may be on another server.
+                let each = nodes.iter().map(|node| async { within.ask(&Glance { nodes: from_ref(node) }).await });
+                futures_util::future::try_join_all(each).await?.concat()
+            } else {
+                within.ask(&Glance { nodes: &nodes }).await?
+            };
             let known = self.nodes.pin();
             for (id, seen) in ids.iter().zip(seen) {
                 leases.push(seen.map(|seen| seen.leases));

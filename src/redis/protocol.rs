@@ -1,5 +1,5 @@
 //! What an instance does, step by step, to create a job and to move it on: the same code for a server and for the model of
-//! one, in which `tests/` explores every order of these steps, of lost requests and answers, and of crashes.
+//! one, in which `model` explores every order of these steps, of lost requests and answers, and of crashes.
 //!
 //! # What must hold
 //! 1. A request has one job for as long as its binding is kept: the binding is written in the step that takes the slot, and
@@ -11,8 +11,9 @@
 
 use super::call::{Advance, Call, Create, Creation, Finish, Moved, Refused, Retry};
 use super::error::CoordinatorError;
-use super::keys::NodeText;
+use super::keys::{Keys, NodeText};
 use super::lease::{Binding, Fingerprint, Instance, Lease};
+use super::spread;
 use crate::id::JobId;
 use crate::job::JobState;
 
@@ -23,6 +24,16 @@ pub(super) type Moment = u64;
 pub(super) trait Server: Sync {
     /// Asks once.
     fn call<C: Call + Sync>(&self, call: &C) -> impl Future<Output = Result<C::Answer, CoordinatorError>> + Send;
+
+    /// Sends a plain command once, with another that goes with it; the answer to the first, when both are there.
+    fn command(
+        &self,
+        command: redis::Cmd,
+        beside: Option<redis::Cmd>,
+    ) -> impl Future<Output = Result<redis::Value, CoordinatorError>> + Send;
+
+    /// The names of keys, and whether they are spread: then `spread` has the steps.
+    fn keys(&self) -> &Keys;
 
     /// The time of this process.
     fn now(&self) -> Moment;
@@ -60,6 +71,9 @@ pub(super) struct JobAt {
     pub(super) job: JobId,
     pub(super) attempt: u32,
     pub(super) node: NodeText,
+    /// The instance that asked for the job, and the lease, if that is known: for where keys are spread.
+    pub(super) instance: Instance,
+    pub(super) lease: Option<Lease>,
 }
 
 /// A lease that is ours.
@@ -100,6 +114,9 @@ pub(super) async fn create<S: Server>(
     candidates: &[NodeText],
     first_asked: &mut Option<Moment>,
 ) -> Result<Outcome, CoordinatorError> {
+    if server.keys().are_spread() {
+        return spread::create(server, new, candidates, first_asked).await;
+    }
     let NewJob { request, note, fingerprint, job, instance, terms } = new;
     let (lease, kept) = (terms.lease, terms.binding);
     let call = Create { request, note, fingerprint, job, instance, lease, kept, candidates };
@@ -143,7 +160,10 @@ pub(super) async fn retry<S: Server>(
     candidates: &[NodeText],
     first_asked: &mut Option<Moment>,
 ) -> Result<Outcome, CoordinatorError> {
-    let Again { at: JobAt { request, job, attempt, node }, instance, most_attempts, terms } = again;
+    if server.keys().are_spread() {
+        return spread::retry(server, again, candidates, first_asked).await;
+    }
+    let Again { at: JobAt { request, job, attempt, node, .. }, instance, most_attempts, terms } = again;
     let mut node = node.clone();
     loop {
         let asked = server.now();
@@ -181,7 +201,7 @@ pub(super) async fn retry<S: Server>(
     }
 }
 
-fn otherwise(answer: Creation) -> Outcome {
+pub(super) fn otherwise(answer: Creation) -> Outcome {
     match answer {
         Creation::Existing(binding) => Outcome::Theirs(binding),
         Creation::Mismatch(binding) => Outcome::Mismatch(binding),
@@ -194,7 +214,7 @@ fn otherwise(answer: Creation) -> Outcome {
 }
 
 /// Hands a lease out if it is not old; one that is begins anew first.
-async fn start<S: Server>(
+pub(super) async fn start<S: Server>(
     server: &S,
     request: &str,
     terms: Terms,
@@ -206,6 +226,8 @@ async fn start<S: Server>(
             job: granted.lease.job,
             attempt: granted.lease.attempt,
             node: granted.node.clone(),
+            instance: granted.lease.instance,
+            lease: Some(granted.lease),
         };
         let asked = server.now();
         // Run out, for all that is known: a server that knows nothing of who has the slot by now would have it begin anew.
@@ -246,14 +268,20 @@ pub(super) async fn finish<S: Server>(
     take(server, at, Step::End(end), terms).await
 }
 
+/// A step of a job that is there.
 #[derive(Clone, Copy)]
-enum Step {
+pub(super) enum Step {
+    /// To this state, or to none; the lease begins anew.
     To(Option<JobState>),
+    /// It ends so.
     End(JobState),
 }
 
 /// Takes a step until its outcome is known, following the job to where it is.
 async fn take<S: Server>(server: &S, at: &JobAt, step: Step, terms: Terms) -> Result<Moved, CoordinatorError> {
+    if server.keys().are_spread() {
+        return spread::step(server, at, step, terms).await;
+    }
     let JobAt { request, job, attempt, .. } = at;
     let (job, attempt, lease, kept) = (*job, *attempt, terms.lease, terms.ended);
     let (mut node, mut asked_before) = (at.node.clone(), false);

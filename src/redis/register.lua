@@ -1,6 +1,6 @@
 -- Registers a node: a new incarnation of it, all of whose slots are free.
 --
--- KEYS  1 the node  2 its slots  3 its fencing counter  4 all nodes  5 changes
+-- KEYS  1 the node  2 its slots  3 its fencing counter  4 all nodes  5 changes, unless they are elsewhere
 -- ARGV  1 its id, as in keys  2 "new", or "replace" if one of this id may be there  3 epoch  4 capacity  5 state
 --       6 how long the node is kept without a heartbeat, ms  7 how long its slots and its counter are, ms
 --       8.. what else there is to say of it, field and value by turns
@@ -24,7 +24,5 @@ local incarnation = string.format('%.0f', fence)
 redis.call('HSET', KEYS[1], 'incarnation', incarnation, 'capacity', ARGV[4], 'state', ARGV[5], 'load', 0,
   'heartbeat', now, unpack(ARGV, 8))
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-redis.call('ZADD', KEYS[4], now, ARGV[1])
-redis.call('PEXPIRE', KEYS[4], ARGV[7])
-publish(KEYS[5], ARGV[1], ARGV[7])
+announce(KEYS[4], KEYS[5], ARGV[1], now, ARGV[7])
 return { 'REGISTERED', incarnation }

@@ -1,7 +1,7 @@
 -- Tells the server again of a node, and of leases on it, that it may have lost: it was restarted empty, or one took its
 -- place that had not been told yet.
 --
--- KEYS  1 the node  2 its slots  3 its fencing counter  4 all nodes  5 changes
+-- KEYS  1 the node  2 its slots  3 its fencing counter  4 all nodes  5 changes, unless they are elsewhere
 -- ARGV  1 its id, as in keys  2 incarnation  3 epoch  4 capacity  5 state
 --       6 how long the node is kept without a heartbeat, ms  7 how long its slots and its counter are, ms
 --       8 how long a lease may last at most, ms  9 how many leases follow
@@ -65,8 +65,6 @@ if not there then
   redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'capacity', ARGV[4], 'state', ARGV[5], 'load', 0,
     'heartbeat', now, unpack(ARGV, 10 + 2 * leases))
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
-  redis.call('ZADD', KEYS[4], now, ARGV[1])
-  redis.call('PEXPIRE', KEYS[4], ARGV[7])
-  publish(KEYS[5], ARGV[1], ARGV[7])
+  announce(KEYS[4], KEYS[5], ARGV[1], now, ARGV[7])
 end
 return answer

@@ -8,29 +8,20 @@
 -- Answers {"CREATED", lease, number of the candidate from 1 on}
 --         {"NONE", ...} as create.lua does; {"LIMIT"}: there have been as many attempts as may be
 --         {"UNKNOWN"}, {"ENDED", how}, {"MOVED", node} as finish.lua does; {"BEHIND", binding}: the attempt is not the latest
-local binding = redis.call('GET', KEYS[1])
-if not binding then
-  return { 'UNKNOWN' }
-end
-local fingerprint, state, job, attempt, where, node, earlier = parts(binding)
-if job ~= ARGV[1] then
-  return { 'UNKNOWN' }
-elseif attempt ~= ARGV[2] then
-  return { 'BEHIND', binding }
-elseif state == 'completed' or state == 'cancelled' then
-  return { 'ENDED', state }
+local refused, fingerprint, _, held, where, node, earlier =
+  retriable(redis.call('GET', KEYS[1]), ARGV[1], ARGV[2], ARGV[8])
+if refused then
+  return refused
 elseif node ~= ARGV[3] then
   return { 'MOVED', node }
-elseif tonumber(attempt) >= tonumber(ARGV[8]) then
-  return { 'LIMIT' }
 end
 local now = server_time()
 local none = { 'NONE' }
-local holder = string.format('%s:%d:%s', job, attempt + 1, ARGV[9])
+local holder = string.format('%s:%d:%s', ARGV[1], ARGV[2] + 1, ARGV[9])
 for i = 3, #KEYS do
   local lease, reason, detail = reserve(KEYS[i], holder, now, ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]))
   if lease then
-    if redis.call('ZREM', KEYS[2], job .. ':' .. attempt .. ':' .. where) == 1 then
+    if redis.call('ZREM', KEYS[2], held) == 1 then
       free(KEYS[2], where)
     end
     local nodes = ARGV[7 + i] .. ' ' .. node .. earlier

@@ -34,11 +34,16 @@ scripts! {
     RETRY = "retry", "#!lua", ["lease.lua", "reserve.lua", "time.lua", "retry.lua"];
     ADVANCE = "advance", "#!lua flags=allow-oom", ["lease.lua", "time.lua", "advance.lua"];
     FINISH = "finish", "#!lua flags=allow-oom", ["lease.lua", "finish.lua"];
-    RENEW = "renew", "#!lua flags=allow-oom", ["time.lua", "renew.lua"];
+    RENEW = "renew", "#!lua flags=allow-oom", ["lease.lua", "time.lua", "renew.lua"];
     REGISTER = "register", "#!lua", ["slots.lua", "register.lua"];
     UPDATE = "update", "#!lua", ["slots.lua", "update.lua"];
     BEAT = "beat", "#!lua flags=allow-oom", ["time.lua", "beat.lua"];
     GLANCE = "glance", "#!lua flags=no-writes", ["time.lua", "glance.lua"];
     DEREGISTER = "deregister", "#!lua flags=allow-oom", ["slots.lua", "deregister.lua"];
+    TAKE = "take", "#!lua", ["reserve.lua", "time.lua", "take.lua"];
+    GIVE = "give", "#!lua flags=allow-oom", ["lease.lua", "give.lua"];
+    MOVE = "move", "#!lua flags=allow-oom", ["lease.lua", "move.lua"];
+    REBIND = "rebind", "#!lua", ["lease.lua", "rebind.lua"];
+    ANNOUNCE = "announce", "#!lua flags=allow-oom", ["slots.lua", "time.lua", "announce.lua"];
     RESTORE = "restore", "#!lua", ["time.lua", "slots.lua", "restore.lua"];
 }

@@ -3,9 +3,7 @@
 use redis::{Commands, Connection};
 use slotyard_servers::Server;
 
-use super::call::{
-    Advance, Arguments, Call, Create, Creation, Finish, Hello, Moved, Refused, Renew, Reply, Retry, Standing,
-};
+use super::call::{Advance, Call, Create, Creation, Finish, Hello, Moved, Refused, Renew, Reply, Retry, Standing};
 use super::keys::{Keys, NodeText};
 use super::lease::{Binding, Fence, Fingerprint, Instance, Lease};
 use super::node_call::{Beat, Changed, Deregister, Glance, Kept, Register, Registered, Restore, Restored, Update};
@@ -33,8 +31,7 @@ impl Asked {
     }
 
     fn ask<C: Call>(&mut self, call: &C) -> C::Answer {
-        let mut arguments = Arguments::default();
-        call.write(&self.keys, self.standing, &mut arguments);
+        let arguments = call.arguments(&self.keys, self.standing);
         let mut eval = redis::cmd("EVAL");
         eval.arg(C::SCRIPT.source).arg(arguments.keys.len()).arg(&arguments.keys).arg(&arguments.arguments);
         let value = eval.query(&mut self.connection).unwrap_or_else(|error| panic!("{}: {error}", C::SCRIPT.name));
@@ -123,7 +120,7 @@ fn every_script_is_one_that_the_server_takes() {
 #[test]
 fn hello_knows_a_server_again_and_tells_another_from_it() {
     let mut asked = Asked::new();
-    let mut hello = |run, known| asked.ask(&Hello { run, known, longest_lease: LEASE, kept: KEPT.slots });
+    let mut hello = |run, known| asked.ask(&Hello { key: "epoch", run, known, longest_lease: LEASE, kept: KEPT.slots });
     let first = hello("a", 0);
     assert_eq!(hello("a", first.epoch), first);
     assert_eq!(hello("a", 0), first);
@@ -133,7 +130,7 @@ fn hello_knows_a_server_again_and_tells_another_from_it() {
     let lost = hello("b", failed_over.epoch + 1000);
     assert_eq!(lost.epoch, failed_over.epoch + 1001);
     asked.server.flush();
-    let hello = Hello { run: "b", known: lost.epoch, longest_lease: LEASE, kept: KEPT.slots };
+    let hello = Hello { key: "epoch", run: "b", known: lost.epoch, longest_lease: LEASE, kept: KEPT.slots };
     assert_eq!(asked.ask(&hello).epoch, lost.epoch + 1);
 }
 
@@ -257,12 +254,12 @@ fn renew_keeps_leases_and_brings_none_back() {
     let soon = 1.0 + asked.slots(&n)[0].1 - (LEASE / 2) as f64;
     let _: () = asked.connection.zadd(asked.keys.slots(&n), a.to_string(), soon).unwrap();
     asked.finish("b", 1, &n);
-    assert_eq!(asked.ask(&Renew { node: &n, lease: LEASE, leases: &[a, b] }), [true, false]);
+    assert_eq!(asked.ask(&Renew { node: &n, lease: LEASE, leases: &[a, b] }), [None, Some(JobState::Expired)]);
     let slots = asked.slots(&n);
     assert!(slots.iter().any(|(member, score)| *member == a.to_string() && *score > soon), "{slots:?}");
     assert!(slots.iter().all(|(member, _)| *member != b.to_string()));
     asked.run_out(&n, &a);
-    assert_eq!(asked.ask(&Renew { node: &n, lease: LEASE, leases: &[a] }), [false]);
+    assert_eq!(asked.ask(&Renew { node: &n, lease: LEASE, leases: &[a] }), [Some(JobState::Expired)]);
     let _: () = asked.connection.zadd(asked.keys.slots(&n), a.to_string(), soon).unwrap();
     // No lease is shortened.
     let before = asked.slots(&n);

@@ -46,11 +46,27 @@ local function largest(l)
   return fence, slot
 end
 
--- Says in the stream that a node has changed. Each entry names the one before, so that no gap goes unnoticed.
+-- Says in the stream that a node has changed, if the stream is on this server. Each entry names the one before, so that no gap goes unnoticed.
 local function publish(changes, node, ttl)
+  if not changes then
+    return
+  end
   local last = redis.call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
-  local id = redis.call('XADD', changes, 'MAXLEN', '~', 65536, '*', 'node', node, 'after', last and last[1] or '0-0')
+  redis.call('XADD', changes, 'MAXLEN', '~', 65536, '*', 'node', node, 'after', last and last[1] or '0-0')
   redis.call('PEXPIRE', changes, ttl)
-  return id
+end
+
+-- Says that a node is there, since when, or is gone; if what says so is on this server, else announce.lua does.
+local function announce(nodes, changes, node, since, ttl)
+  if not nodes then
+    return
+  end
+  if since then
+    redis.call('ZADD', nodes, since, node)
+    redis.call('PEXPIRE', nodes, ttl)
+  else
+    redis.call('ZREM', nodes, node)
+  end
+  publish(changes, node, ttl)
 end
 

@@ -1,6 +1,6 @@
 -- Changes a node: its state, its capacity, what else there is to say of it.
 --
--- KEYS  1 the node  2 its slots  3 its fencing counter  4 changes
+-- KEYS  1 the node  2 its slots  3 its fencing counter  4 changes, unless they are elsewhere
 -- ARGV  1 its id, as in keys  2 incarnation  3 epoch  4 state, or "" as it is  5 capacity, or "" as it is
 --       6 how long its counter and the changes are kept, ms  7.. fields and values by turns
 -- Answers {"DONE"}, {"UNKNOWN"}, or {"STALE", the incarnation that there is}

@@ -11,6 +11,7 @@ use super::keys::NodeText;
 use super::lease::{Binding, Lease};
 use super::mirror::Position;
 use super::protocol::{self, JobAt};
+use super::spread_call::Give;
 use crate::clock::millis;
 use crate::event::Event;
 use crate::id::NodeId;
@@ -61,11 +62,31 @@ impl Engine {
             }
             return;
         }
-        for (held, is_there) in jobs.iter().zip(answers) {
-            if is_there {
-                held.renewed(asked);
-            } else {
-                self.ask_what_became_of(held).await;
+        for (held, lost) in jobs.iter().zip(answers) {
+            match lost {
+                None => held.renewed(asked),
+                Some(_) => self.ask_what_became_of(held).await,
+            }
+        }
+        if self.keys.are_spread() {
+            self.look_for_ends(jobs).await;
+        }
+    }
+
+    /// A lease that is there may be of a job that has ended, where the two are on different servers: whoever was to give it
+    /// back has crashed.
+    async fn look_for_ends(&self, jobs: &[Arc<HeldJob>]) {
+        let mut pipeline = redis::pipe();
+        for held in jobs {
+            pipeline.cmd("GET").arg(self.keys.request(&held.request));
+        }
+        let Ok(answers) = self.link.plain(&pipeline, self.within().deadline()).await else { return };
+        for (held, answer) in jobs.iter().zip(answers) {
+            // What is not bound at all is to be bound again, or so old that nobody asks.
+            if answer != redis::Value::Nil && !held.is_bound(answer) {
+                let give = Give { node: &held.node, lease: Ok(held.lease) };
+                let _ = self.within().ask(&give).await;
+                self.let_go(held.lease.job, held.lease.attempt);
             }
         }
     }
@@ -122,7 +143,8 @@ impl Engine {
             let bound = ends.iter().zip(answers).filter(|(_, answer)| *answer == redis::Value::Nil);
             for ((_, request, Binding { lease, node, state, .. }), _) in bound {
                 let (request, node) = (request.clone(), node.clone());
-                let at = JobAt { request, job: lease.job, attempt: lease.attempt, node };
+                let (job, attempt, instance, lease) = (lease.job, lease.attempt, lease.instance, Some(*lease));
+                let at = JobAt { request, job, attempt, node, instance, lease };
                 protocol::finish(&self.within(), &at, *state, self.terms(0)).await?;
             }
         }

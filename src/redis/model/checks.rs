@@ -11,7 +11,7 @@
 //! - **G** Whoever has created a job learns of it, unless it crashes.
 
 use super::client::{Event, LEASE};
-use super::view::View;
+use super::view::{Bound, View};
 use super::world::Time;
 use crate::id::JobId;
 use crate::job::JobState;
@@ -36,6 +36,8 @@ struct Grant {
     lease: Lease,
     incarnation: u64,
     run: u32,
+    /// Whether a request was ever bound to it.
+    bound: bool,
     /// Nobody waited for it any more.
     late: bool,
 }
@@ -135,7 +137,12 @@ impl Ghost {
                     })?;
                 }
                 let (incarnation, run, late) = (described.incarnation, done.run, done.late);
-                self.grants.push(Grant { node, lease: *lease, incarnation, run, late });
+                self.grants.push(Grant { node, lease: *lease, incarnation, run, bound: false, late });
+            }
+        }
+        for grant in self.grants.iter_mut().filter(|grant| !grant.bound) {
+            if done.after.bindings.iter().any(|bound| bound.lease == grant.lease) {
+                (grant.bound, grant.late) = (true, grant.late || done.late);
             }
         }
         self.grants.sort_by_key(|grant| (grant.node, grant.lease.slot, grant.lease.fence));
@@ -258,7 +265,8 @@ impl Ghost {
     }
 
     fn creators_know(&self, Rest { run, crashed, bindings_go, .. }: &Rest<'_>) -> Result<(), String> {
-        for Grant { lease, late, run: of, .. } in &self.grants {
+        // One that no request was bound to is nobody's job.
+        for Grant { lease, late, run: of, .. } in self.grants.iter().filter(|grant| grant.bound) {
             let Lease { job, attempt, instance, .. } = *lease;
             let told = self.handed.iter().chain(&self.learned).any(|entry| (entry.1, entry.2) == (job, attempt));
             let nobody_can_know = *late || of != run || *bindings_go || has_crashed(crashed, instance);
@@ -347,6 +355,13 @@ impl Done<'_> {
                 let is_later = |other: &Lease| other.slot == lease.slot && other.fence > lease.fence;
                 let outdone = after.leases.iter().any(|(other, _)| is_later(other));
                 if self.script == "restore" && (outdone || after.there != self.before.nodes[node].there) {
+                    continue;
+                }
+                if self.script == "give" {
+                    // Where a request and its node are apart, the request says first that it is over.
+                    let goes_on = |bound: &&Bound| bound.lease == *lease && !bound.state.has_ended();
+                    let bound = self.after.bindings.iter().find(goes_on);
+                    ensure(bound.is_none(), || format!("B: {lease} was given back, and goes on: {bound:?}"))?;
                     continue;
                 }
                 let of = matches!(self.script, "finish" | "retry").then(|| (&*self.arguments[0], &*self.arguments[1]));

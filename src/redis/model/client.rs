@@ -10,7 +10,7 @@ use super::data::Answer;
 use super::interner::{Interner, Place};
 use crate::id::JobId;
 use crate::job::JobState;
-use crate::redis::call::{Arguments, Call, Hello, Moved, Reply, Standing};
+use crate::redis::call::{Call, Hello, Moved, Reply, Standing};
 use crate::redis::error::CoordinatorError;
 use crate::redis::keys::Keys;
 use crate::redis::lease::Instance;
@@ -37,33 +37,28 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn of<C: Call>(call: &C, standing: Standing) -> Self {
-        let mut written = Arguments::default();
-        let keys = keys();
-        call.write(&keys, standing, &mut written);
-        let words = |command: redis::Cmd| {
-            let words = command.args_iter().map(|argument| match argument {
-                redis::Arg::Simple(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
-                other => panic!("a plain command has plain arguments: {other:?}"),
-            });
-            words.collect()
-        };
-        let beside = call.beside(&keys).map(words);
+    pub(super) fn of<C: Call>(keys: &Keys, call: &C, standing: Standing) -> Self {
+        let written = call.arguments(keys, standing);
+        let beside = call.beside(keys).map(|command| words(&command));
         Self { beside, script: C::SCRIPT.name, keys: written.keys, arguments: written.arguments }
     }
 
-    fn plain<const N: usize>(command: [String; N]) -> Self {
-        Self { beside: Some(command.to_vec()), script: "", keys: Vec::new(), arguments: Vec::new() }
+    fn plain(command: Vec<String>) -> Self {
+        Self { beside: Some(command), script: "", keys: Vec::new(), arguments: Vec::new() }
     }
 }
 
-pub(super) fn keys() -> Keys {
-    Keys::new("", false)
+fn words(command: &redis::Cmd) -> Vec<String> {
+    let words = command.args_iter().map(|argument| match argument {
+        redis::Arg::Simple(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
+        other => panic!("a plain command has plain arguments: {other:?}"),
+    });
+    words.collect()
 }
 
 /// What is said first on a connection.
 pub(super) fn hello<'a>(run: &'a str, known: u64) -> Hello<'a> {
-    Hello { run, known, longest_lease: LEASE, kept: LONG }
+    Hello { key: "epoch", run, known, longest_lease: LEASE, kept: LONG }
 }
 
 /// What an answer says.
@@ -131,6 +126,7 @@ pub(super) struct Burst {
 #[derive(Clone)]
 pub(super) struct Process {
     pub(super) instance: Instance,
+    keys: Arc<Keys>,
     mind: Arc<PlainMutex<Mind>>,
 }
 
@@ -207,14 +203,14 @@ impl Process {
     pub(super) async fn plain<const N: usize>(&self, command: [String; N]) -> Answer {
         loop {
             self.connected().await;
-            if let Some(answer) = self.step(Wants::Answer(Request::plain(command.clone()))).await {
+            if let Some(answer) = self.step(Wants::Answer(Request::plain(command.to_vec()))).await {
                 return answer;
             }
         }
     }
 
     async fn ask<C: Call + Sync>(&self, call: &C, standing: Standing) -> Result<C::Answer, CoordinatorError> {
-        match self.step(Wants::Answer(Request::of(call, standing))).await {
+        match self.step(Wants::Answer(Request::of(&self.keys, call, standing))).await {
             Some(answer) => Ok(read::<C>(&answer)),
             None => Err(CoordinatorError::Lost { detail: "the model says so".to_owned() }),
         }
@@ -253,6 +249,19 @@ impl Server for Process {
         self.ask(call, standing).await
     }
 
+    async fn command(&self, command: redis::Cmd, _: Option<redis::Cmd>) -> Result<redis::Value, CoordinatorError> {
+        self.connected().await;
+        self.mind(|mind| mind.patience = mind.patience.map(|asks| asks.saturating_sub(1)));
+        match self.step(Wants::Answer(Request::plain(words(&command)))).await {
+            Some(answer) => Ok(answer.into()),
+            None => Err(CoordinatorError::Lost { detail: "the model says so".to_owned() }),
+        }
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     fn now(&self) -> Moment {
         self.mind(|mind| {
             if mind.frozen {
@@ -273,6 +282,7 @@ impl Server for Process {
 /// One client's histories, and what it did at the end of each.
 pub(super) struct Histories {
     program: Program,
+    keys: Arc<Keys>,
     instance: Instance,
     standing: Standing,
     histories: Vec<History>,
@@ -294,8 +304,8 @@ pub(super) struct Said {
 
 impl Histories {
     /// Of a client that is connected to the first run.
-    pub(super) fn new(program: Program, instance: Instance, standing: Standing) -> Self {
-        Self { program, instance, standing, histories: Vec::new(), next: HashMap::new() }
+    pub(super) fn new(program: Program, keys: Arc<Keys>, instance: Instance, standing: Standing) -> Self {
+        Self { program, keys, instance, standing, histories: Vec::new(), next: HashMap::new() }
     }
 
     pub(super) fn burst(&self, at: Place) -> Arc<Burst> {
@@ -339,7 +349,8 @@ impl Histories {
         };
         let feed = all.into_iter().rev().map(with_answer).collect();
         let mind = Mind { feed, link: (0, self.standing), ..Mind::default() };
-        let process = Process { instance: self.instance, mind: Arc::new(PlainMutex::new(mind)) };
+        let process =
+            Process { instance: self.instance, keys: self.keys.clone(), mind: Arc::new(PlainMutex::new(mind)) };
         let begun = process.clone();
         let mut program = std::pin::pin!(async {
             begun.pause().await;

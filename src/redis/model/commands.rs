@@ -72,12 +72,13 @@ fn end(ms: u64, term: &str) -> Result<u64, String> {
 }
 
 fn set(data: &mut Data, ms: u64, key: &str, value: &str, options: &[&str]) -> Outcome {
-    let (only_new, options) = match options {
-        ["NX", options @ ..] => (true, options),
-        options => (false, options),
+    let (only_new, wants_old, options) = match options {
+        ["NX", "GET", options @ ..] => (true, true, options),
+        ["NX", options @ ..] => (true, false, options),
+        options => (false, false, options),
     };
     if only_new && data.keys.contains_key(key) {
-        return Ok(Answer::Nil);
+        return if wants_old { get(data, key) } else { Ok(Answer::Nil) };
     }
     let expires = match options {
         [] => None,
@@ -86,7 +87,7 @@ fn set(data: &mut Data, ms: u64, key: &str, value: &str, options: &[&str]) -> Ou
         _ => return Err(SYNTAX.to_owned()),
     };
     data.keys.insert(key.to_owned(), Entry { value: Value::Text(value.to_owned()), expires });
-    Ok(Answer::Status("OK".to_owned()))
+    Ok(if wants_old { Answer::Nil } else { Answer::Status("OK".to_owned()) })
 }
 
 fn expire(data: &mut Data, ms: u64, key: &str, term: &str) -> Outcome {

@@ -13,7 +13,7 @@ use super::programs::{at, create, finish, first_of, wish, work};
 use super::scenario::Scenario;
 use crate::job::JobState;
 
-async fn end(process: Process, state: JobState) {
+pub(super) async fn end(process: Process, state: JobState) {
     finish(&process, &first_of("r", 9, "n1"), state).await;
 }
 

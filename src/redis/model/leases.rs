@@ -45,7 +45,7 @@ fn a_renewal_that_comes_late_revives_nothing() {
     explore(scenario, &["it was renewed", "it could not be renewed"]);
 }
 
-async fn move_on(process: Process) {
+pub(super) async fn move_on(process: Process) {
     let Some(mut granted) = create(&process, wish("r", 1, &["n1"])).await else { return };
     for to in [JobState::Dispatched, JobState::Running] {
         process.pause().await;

@@ -84,8 +84,11 @@ impl Machine {
             assert!(matches!(created, Creation::Created(..)), "{created:?}");
             data = after;
         }
+        let keys = self.scenario.keys.clone();
         let programs = std::mem::take(&mut self.scenario.programs).into_iter();
-        let instances = programs.zip(1..).map(|(program, number)| Histories::new(program, Instance(number), standing));
+        let instances = programs
+            .zip(1..)
+            .map(|(program, number)| Histories::new(program, keys.clone(), Instance(number), standing));
         self.clients = instances.collect();
         let server = ServerState { data, before: Vec::new(), run: 0, ahead: BEGIN };
         let clients = vec![Client { history: None, phase: Phase::Paused }; self.clients.len()];
@@ -123,7 +126,7 @@ impl Machine {
 
     /// Asks outside of any execution.
     fn ask<C: Call>(&mut self, data: Place, call: &C, standing: Standing, now: u64) -> (C::Answer, Place) {
-        let request = self.said.requests.place(Request::of(call, standing));
+        let request = self.said.requests.place(Request::of(&self.scenario.keys, call, standing));
         let (answer, after) = self.perform(data, request, now).expect("no script fails");
         (read::<C>(&self.said.answers.at(answer)), after)
     }
@@ -133,8 +136,9 @@ impl Machine {
     }
 
     pub(super) fn view(&mut self, data: Place) -> Rc<View> {
-        let nodes: Vec<_> = self.scenario.nodes.iter().map(|(node, _)| *node).collect();
-        let read = || Rc::new(View::of(&self.data.at(data), &nodes));
+        let keys = &self.scenario.keys;
+        let slots: Vec<_> = self.scenario.nodes.iter().map(|(node, _)| keys.slots(&NodeText::of(node))).collect();
+        let read = || Rc::new(View::of(&self.data.at(data), &slots));
         self.views.entry(data).or_insert_with(read).clone()
     }
 

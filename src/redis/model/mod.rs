@@ -34,6 +34,7 @@
 //! | `leases` | renewal against running out |
 //! | `servers` | servers that come back empty, or without the last commands |
 //! | `nodes` | nodes that register again, and are resized |
+//! | `spread` | the same where a request and its node are on different servers |
 //! | `large` | more of all of them |
 //!
 //! What holds is in the head of `checks`. That the models can fail is shown by `weakened`: a script or a client that leaves
@@ -64,6 +65,7 @@ mod programs;
 mod retries;
 mod scenario;
 mod servers;
+mod spread;
 mod steps;
 mod view;
 mod weakened;

@@ -1,6 +1,6 @@
 //! What clients do: the steps of `protocol`, and around them those of an instance that has a job, or a node.
 
-use super::client::{Event, LEASE, LONG, Process, keys};
+use super::client::{Event, LEASE, LONG, Process};
 use super::data::Answer;
 use super::machine::{FIRST, KEPT};
 use crate::id::JobId;
@@ -8,9 +8,10 @@ use crate::job::JobState;
 use crate::redis::call::{Call, Moved, Refused, Renew};
 use crate::redis::error::CoordinatorError;
 use crate::redis::keys::NodeText;
-use crate::redis::lease::{Binding, Fingerprint};
+use crate::redis::lease::{Binding, Fingerprint, Instance, Lease};
 use crate::redis::node_call::{Changed, Deregister, Register, Registered, Restore, Restored, Update};
 use crate::redis::protocol::{self, Again, Granted, JobAt, Moment, NewJob, Outcome, Server, Terms};
+use crate::redis::spread_call::Give;
 
 pub(super) const TERMS: Terms = Terms { lease: LEASE, binding: LONG, ended: LONG };
 /// Jobs that the checks create at the end have larger numbers than those of models.
@@ -130,12 +131,15 @@ fn told(
 
 pub(super) fn at(request: &str, granted: &Granted) -> JobAt {
     let Granted { lease, node, .. } = granted;
-    JobAt { request: request.to_owned(), job: lease.job, attempt: lease.attempt, node: node.clone() }
+    let (request, instance) = (request.to_owned(), lease.instance);
+    let Lease { job, attempt, .. } = *lease;
+    JobAt { request, job, attempt, node: node.clone(), instance, lease: Some(*lease) }
 }
 
 /// The first attempt of a job that is there from the beginning.
 pub(super) fn first_of(request: &str, job: u128, node: &str) -> JobAt {
-    JobAt { request: request.to_owned(), job: JobId::from_u128(job), attempt: 1, node: NodeText::of(node) }
+    let (request, job, node) = (request.to_owned(), JobId::from_u128(job), NodeText::of(node));
+    JobAt { request, job, attempt: 1, node, instance: Instance(0), lease: None }
 }
 
 /// Ends a job. Whoever completes it knows that its node has done with it.
@@ -181,7 +185,7 @@ pub(super) async fn renew(process: &Process, request: &'static str, granted: &mu
         }
         let renew = Renew { node: &granted.node, lease: LEASE, leases: &[granted.lease] };
         match process.call(&renew).await {
-            Ok(held) if held == [true] => {
+            Ok(lost) if lost == [None] => {
                 process.saw("it was renewed");
                 granted.begun = asked;
                 process.tell(Event::Holds { request, granted: granted.clone() });
@@ -197,6 +201,22 @@ pub(super) async fn renew(process: &Process, request: &'static str, granted: &mu
     }
 }
 
+/// Looks whether a job has ended of which the lease is there yet, and gives that back, as an instance does where keys are
+/// spread; whether it has.
+pub(super) async fn look_for_end(process: &Process, request: &str, granted: &Granted) -> bool {
+    let bound = process.plain(["GET".to_owned(), process.keys().request(request)]).await;
+    let goes_on = |bound: Binding| bound.lease == granted.lease && !bound.state.has_ended();
+    let Answer::Text(text) = bound else { return false };
+    if text.parse().is_ok_and(goes_on) {
+        return false;
+    }
+    process.saw("its job had ended when it was renewed");
+    let (job, attempt) = (granted.lease.job, granted.lease.attempt);
+    process.tell(Event::LetsGo { job, attempt, ended: false });
+    ask(process, &Give { node: &granted.node, lease: Ok(granted.lease) }).await;
+    true
+}
+
 /// Tells a server of a job that it may have lost, and of what its request is bound to, as `Engine::restore` does; whether it
 /// has both now.
 pub(super) async fn restore(process: &Process, request: &'static str, granted: &Granted) -> bool {
@@ -207,7 +227,7 @@ pub(super) async fn restore(process: &Process, request: &'static str, granted: &
         return true;
     }
     // There is a binding: that of this job, or another's by now.
-    let bound = process.plain(["GET".to_owned(), keys().request(request)]).await;
+    let bound = process.plain(["GET".to_owned(), process.keys().request(request)]).await;
     let is_of_it = |bound: Binding| bound.lease == granted.lease;
     let is_ours = matches!(bound, Answer::Text(text) if text.parse().is_ok_and(is_of_it));
     if !is_ours {
@@ -236,11 +256,11 @@ pub(super) async fn restore_lease(process: &Process, Granted { lease, node, begu
 pub(super) async fn bind_again(process: &Process, request: &str, Granted { lease, node, .. }: &Granted) -> Answer {
     let (lease, node, earlier) = (*lease, node.clone(), Vec::new());
     let binding = Binding { fingerprint: Fingerprint(0), state: JobState::Reserved, lease, node, earlier };
-    let set = ["SET", &keys().request(request), &binding.to_string(), "NX", "PX", &LONG.to_string()];
+    let set = ["SET", &process.keys().request(request), &binding.to_string(), "NX", "PX", &LONG.to_string()];
     process.plain(set.map(str::to_owned)).await
 }
 
-fn restoring<'a>(node: &'a NodeText, capacity: u32, leases: &'a [(crate::redis::lease::Lease, u64)]) -> Restore<'a> {
+fn restoring<'a>(node: &'a NodeText, capacity: u32, leases: &'a [(Lease, u64)]) -> Restore<'a> {
     Restore {
         node,
         incarnation: FIRST,

@@ -14,14 +14,14 @@ use super::programs::{at, finish, first_of, retry, retry_again, wish, work};
 use super::scenario::Scenario;
 use crate::job::JobState;
 
-async fn again(process: Process, nodes: &'static [&'static str]) {
+pub(super) async fn again(process: Process, nodes: &'static [&'static str]) {
     if let Some(granted) = retry(&process, "r", &first_of("r", 9, "n1"), nodes).await {
         process.pause().await;
         finish(&process, &at("r", &granted), JobState::Completed).await;
     }
 }
 
-async fn end(process: Process, state: JobState) {
+pub(super) async fn end(process: Process, state: JobState) {
     finish(&process, &first_of("r", 9, "n1"), state).await;
 }
 

@@ -1,8 +1,10 @@
 //! What a model is about: nodes, clients with their programs, and what may happen to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::client::{Process, Program};
+use crate::redis::keys::Keys;
 
 /// How often something may happen in an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -30,6 +32,8 @@ pub(super) struct Replacements {
 
 /// See the module's documentation.
 pub(super) struct Scenario {
+    /// Whether a request and its node are on one server is theirs to say.
+    pub(super) keys: Arc<Keys>,
     /// With how many slots each.
     pub(super) nodes: Vec<(&'static str, u32)>,
     pub(super) programs: Vec<Program>,
@@ -57,6 +61,7 @@ pub(super) struct Scenario {
 impl Scenario {
     pub(super) fn new<const N: usize>(nodes: [(&'static str, u32); N]) -> Self {
         Self {
+            keys: Arc::new(Keys::new("", false)),
             nodes: nodes.to_vec(),
             programs: Vec::new(),
             bounds: Bounds::default(),
@@ -70,6 +75,12 @@ impl Scenario {
             scripts: BTreeMap::new(),
             most_states: 1_000_000,
         }
+    }
+
+    /// No script reaches a request and a node at once.
+    pub(super) fn spread(mut self) -> Self {
+        self.keys = Arc::new(Keys::new("", true));
+        self
     }
 
     /// One client more.

@@ -40,21 +40,23 @@ pub(super) struct Bound {
     pub(super) request: String,
     pub(super) job: JobId,
     pub(super) attempt: u32,
+    pub(super) lease: Lease,
     pub(super) state: JobState,
     pub(super) expires: u64,
 }
 
 impl View {
-    pub(super) fn of(data: &Data, nodes: &[&str]) -> Self {
+    /// `slots` are the keys of nodes' slots.
+    pub(super) fn of(data: &Data, slots: &[String]) -> Self {
         let bindings = data.keys.iter().filter_map(|(key, entry)| {
             let request = key.strip_prefix("r:")?.to_owned();
             let Value::Text(text) = &entry.value else { panic!("{key} is no text") };
             let Binding { state, lease, .. } = text.parse().unwrap_or_else(|error| panic!("{key}: {error:?}"));
             let expires = entry.expires.expect("every binding goes some time");
-            Some(Bound { request, job: lease.job, attempt: lease.attempt, state, expires })
+            Some(Bound { request, job: lease.job, attempt: lease.attempt, lease, state, expires })
         });
         let warm_until = data.field("epoch", "warm_until").map_or(0, |text| text.parse().expect("a time"));
-        let nodes = nodes.iter().map(|node| NodeSlots::of(data.sorted(&format!("l:{node}")))).collect();
+        let nodes = slots.iter().map(|key| NodeSlots::of(data.sorted(key))).collect();
         Self { nodes, bindings: bindings.collect(), warm_until }
     }
 

@@ -119,8 +119,8 @@ fn a_renewal_that_brings_back_what_was_taken() {
         renew(&process, "a", &mut granted).await;
     };
     let scenario = Scenario::new([("n1", 1)]).client(keep).client(|process| work(process, wish("b", 2, &["n1"])));
-    let back = "held[i - 1] = redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])";
-    assert_breaks("B: ", scenario.script("renew", "held[i - 1] = 0", back).jumps(1));
+    let back = "redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])\nheld[i - 1] = 'held'";
+    assert_breaks("B: ", scenario.script("renew", "held[i - 1] = lost(KEYS[1], ARGV[i])", back).jumps(1));
 }
 
 #[test]
@@ -170,4 +170,33 @@ fn a_client_that_renews_what_it_has_restored_before_its_request_is_bound_again()
     };
     let scenario = Scenario::new([("n1", 1), ("n2", 1)]).client(hasty).client(other);
     assert_breaks("A: ", scenario.servers(1, EMPTY).jumps(2));
+}
+
+#[test]
+fn a_slot_that_is_given_back_though_it_is_anothers_by_now() {
+    let script = "if redis.call('ZREM', KEYS[1], lease) == 0 then\n  return { 0 }\nend\n";
+    let weakened = two_for_a_slot().spread().script("give", script, "redis.call('ZREM', KEYS[1], lease)\n");
+    let weakened = weakened.script("give", "if capacity and redis.call('ZCOUNT', l, 0, '(inf') < ", "if 0 < ");
+    assert_breaks("B: ", weakened.jumps(1));
+}
+
+#[test]
+fn an_end_that_does_not_look_at_the_request() {
+    let scenario = Scenario::new([("n1", 1)])
+        .spread()
+        .job("r", 9, 0)
+        .client(|process| async move { finish(&process, &first_of("r", 9, "n1"), JobState::Completed).await })
+        .client(|process| async move { finish(&process, &first_of("r", 9, "n1"), JobState::Cancelled).await });
+    assert_breaks("F: ", scenario.script("move", "elseif has_ended(state) then", "elseif false then"));
+}
+
+#[test]
+fn a_next_attempt_that_does_not_look_at_the_request() {
+    let scenario = Scenario::new([("n1", 1), ("n2", 2)]).spread().job("r", 9, 0);
+    let scenario = scenario.client(|process| retries::again(process, &["n2"]));
+    let scenario = scenario.client(|process| retries::again(process, &["n2"]));
+    let never = "elseif false then\n    return { 'BEHIND', binding }";
+    let weakened =
+        scenario.script("rebind", "elseif attempt ~= wanted_attempt then\n    return { 'BEHIND', binding }", never);
+    assert_breaks("A: ", weakened);
 }

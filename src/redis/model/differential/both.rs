@@ -11,6 +11,7 @@ use super::super::commands::{self, formatted};
 use super::super::data::{Answer, Data, Value};
 use super::super::lua::{Given, Interpreter};
 use crate::redis::call::{Call, Standing};
+use crate::redis::keys::Keys;
 use crate::redis::script;
 
 /// Where scripts find the time on the real server: `MGET` answers what `TIME` does.
@@ -27,6 +28,7 @@ pub(super) struct Both {
     /// In µs.
     pub(super) now: u64,
     pub(super) standing: Standing,
+    keys: Keys,
 }
 
 /// A script that both have done, and what they have answered.
@@ -60,6 +62,7 @@ impl Both {
             data: Data::default(),
             now: 0,
             standing: Standing::default(),
+            keys: Keys::new("", false),
         }
     }
 
@@ -72,7 +75,7 @@ impl Both {
 
     /// Has both do a script.
     pub(super) fn ask<C: Call>(&mut self, call: &C) -> Done {
-        let request = Request::of(call, self.standing);
+        let request = Request::of(&self.keys, call, self.standing);
         let script = script::ALL.iter().find(|script| script.name == request.script).expect("it is listed");
         let Request { keys, arguments, beside, .. } = &request;
         let mut real = redis::pipe();
@@ -99,10 +102,16 @@ impl Both {
         if let Answer::List(items) = model {
             for item in items.iter().take(2) {
                 match item {
-                    Answer::Text(text) if text.chars().all(|letter| letter.is_ascii_uppercase()) => {
+                    Answer::Text(text)
+                        if !text.is_empty() && text.chars().all(|letter| letter.is_ascii_uppercase()) =>
+                    {
                         let _ = write!(said, " {text}");
                     }
-                    Answer::Number(number @ 0..=1) if matches!(request.script, "renew" | "restore") => {
+                    Answer::Text(text) if request.script == "renew" => {
+                        let _ = write!(said, " {text}");
+                        break;
+                    }
+                    Answer::Number(number @ 0..=1) if matches!(request.script, "give" | "restore") => {
                         let _ = write!(said, " {number}");
                         break;
                     }

@@ -10,12 +10,13 @@ use super::both::Both;
 
 /// Commands with what may stand for their letters: `K` keys, `M` members, fields and texts, `S` scores, `B` bounds of scores,
 /// `I` places.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "GET K",
     "SET K M",
     "SET K M PX 7200000",
     "SET K M KEEPTTL",
     "SET K M NX PX 7200000",
+    "SET K M NX GET PX 7200000",
     "DEL K K",
     "EXISTS K K",
     "PEXPIRE K 10800000",

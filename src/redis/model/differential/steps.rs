@@ -8,7 +8,8 @@ use crate::job::JobState;
 use crate::redis::call::{Advance, Create, Finish, Hello, Renew, Retry};
 use crate::redis::keys::NodeText;
 use crate::redis::lease::{Fence, Fingerprint, Instance, Lease};
-use crate::redis::node_call::{Beat, Deregister, Glance, Kept, Register, Restore, Update};
+use crate::redis::node_call::{Announce, Beat, Deregister, Glance, Kept, Register, Restore, Update};
+use crate::redis::spread_call::{Give, Holder, Move, Rebind, Take};
 
 pub(super) const STEP_BYTES: usize = 8;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -38,19 +39,25 @@ impl Step {
         let about = About::of(self.0, both);
         // Not at all, a moment, or so long that leases run out.
         both.now += [0, 7, 1_000_000, LEASE * 400, LEASE * 1100][usize::from(self.0[7]) % 5];
-        match self.0[0] % 16 {
+        match self.0[0] % 27 {
             0 => about.hello(both),
             1..=3 => about.create(both),
             4..=5 => about.retry(both),
             6..=7 => about.advance(both),
             8..=9 => about.finish(both),
-            10 => about.renew(both),
+            10 | 25 => about.renew(both),
             11 => about.register(both),
             12 => about.update(both),
             13 => about.beat(both),
             14 if self.0[1].is_multiple_of(3) => about.deregister(both),
             14 => about.glance(both),
-            _ => about.restore(both),
+            15 => about.restore(both),
+            16..=17 => about.take(both),
+            18..=19 => about.give(both),
+            20..=22 => about.move_on(both),
+            23 => about.retry(both),
+            24 if self.0[1].is_multiple_of(3) => about.announce(both),
+            _ => about.rebind(both),
         }
     }
 }
@@ -62,7 +69,7 @@ fn one_of<T>(items: &[T], byte: u8) -> Option<&T> {
 
 impl About {
     fn of(bytes: [u8; STEP_BYTES], both: &Both) -> Self {
-        let view = View::of(&both.data, &NODES);
+        let view = View::of(&both.data, &NODES.map(|node| format!("l:{node}")));
         let one_in = |many: u8, byte: usize| bytes[byte].is_multiple_of(many);
         let bound: Option<&Bound> = one_of(&view.bindings, bytes[2]).filter(|_| !one_in(8, 1));
         let place = usize::from(bytes[3]) % NODES.len();
@@ -166,6 +173,39 @@ impl About {
         let end = [JobState::Completed, JobState::Failed, JobState::Cancelled][usize::from(self.byte(4)) % 3];
         let (request, job, attempt, node) = (&*self.request, self.job, self.attempt, &self.job_node(both));
         both.ask(&Finish { request, job, attempt, node, end, kept: 2 * HOUR })
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { job: self.job, attempt: self.attempt, instance: self.instance }
+    }
+
+    fn take(&self, both: &mut Both) -> Done {
+        both.ask(&Take { node: &self.node, holder: self.holder(), lease: LEASE, again: self.one_in(2, 4) })
+    }
+
+    fn give(&self, both: &mut Both) -> Done {
+        let lease = *self.leases().first().expect("one at least");
+        let Lease { job, attempt, instance, .. } = lease;
+        let lease = if self.one_in(2, 4) { Ok(lease) } else { Err(Holder { job, attempt, instance }) };
+        both.ask(&Give { node: &self.node, lease })
+    }
+
+    fn move_on(&self, both: &mut Both) -> Done {
+        let on = [JobState::Dispatched, JobState::Running].repeat(3);
+        let states = [&*on, &[JobState::Completed, JobState::Expired]].concat();
+        let to = one_of(&states, self.byte(4)).filter(|_| !self.one_in(6, 6)).copied();
+        both.ask(&Move { request: &self.request, job: self.job, attempt: self.attempt, to, kept: 2 * HOUR })
+    }
+
+    fn rebind(&self, both: &mut Both) -> Done {
+        let (request, job, attempt) = (&*self.request, self.job, self.attempt);
+        let lease = Lease { attempt: attempt + 1, job, ..*self.leases().first().expect("one at least") };
+        let next = (!self.one_in(4, 6)).then_some((lease, &self.node));
+        both.ask(&Rebind { request, job, attempt, most_attempts: 2, kept: 3 * HOUR, next })
+    }
+
+    fn announce(&self, both: &mut Both) -> Done {
+        both.ask(&Announce { node: &self.node, is_there: self.one_in(2, 4), kept: KEPT })
     }
 
     fn renew(&self, both: &mut Both) -> Done {
