@@ -12,7 +12,7 @@ use crate::job::JobState;
 /// Something to ask of the server.
 pub(super) trait Call {
     /// What it answers.
-    type Answer;
+    type Answer: Send;
     /// The script that does it.
     const SCRIPT: &'static Script;
 

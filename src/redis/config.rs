@@ -17,7 +17,11 @@ pub struct SharedConfig {
     /// The sentinels that say which server is the master, if there are any: then the URL says how to talk to that (user,
     /// password, database), and not where it is. Default none.
     pub sentinels: Option<Sentinels>,
-    /// What the names of all keys begin with. Default `slotyard:`.
+    /// For a Redis Cluster: URLs of some of its servers, beside `url`; the others are heard of from them. The password and what
+    /// else `url` says hold for all of them. Default none: it is a single server.
+    pub cluster: Option<Vec<String>>,
+    /// What the names of all keys begin with. Default `slotyard:`. On a cluster one with a hash tag, as `{slotyard}:`, has all
+    /// of them on one of its servers, which saves a round trip a create and is no faster than that server.
     pub prefix: String,
     /// Where other gateways reach this one, for people and programs that look an owner up: any text. Default empty.
     pub address: String,
@@ -96,6 +100,7 @@ impl SharedBuilder {
         let config = SharedConfig {
             url: url.to_owned(),
             sentinels: None,
+            cluster: None,
             prefix: "slotyard:".to_owned(),
             address: String::new(),
             default_lease: Duration::from_secs(30),
@@ -129,6 +134,12 @@ impl SharedBuilder {
     pub fn sentinels<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>, master: impl AsRef<str>) -> Self {
         let urls = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();
         self.config.sentinels = Some(Sentinels { urls, master: master.as_ref().to_owned() });
+        self
+    }
+
+    /// Sets [`SharedConfig::cluster`].
+    pub fn cluster<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
+        self.config.cluster = Some(urls.into_iter().map(|url| url.as_ref().to_owned()).collect());
         self
     }
 
@@ -177,9 +188,22 @@ impl SharedConfig {
         within("poll_interval", self.poll_interval, ms, hour)?;
         within("reconcile_interval", self.reconcile_interval, ms, 24 * hour)?;
         within("max_outbox", self.max_outbox, 1, 1 << 24)?;
-        if self.prefix.contains(['{', '}']) {
-            return Err(invalid("prefix", &self.prefix, "without braces, which have a meaning of their own in keys"));
+        if self.prefix.contains(['{', '}']) && !has_tag(&self.prefix) {
+            return Err(invalid("prefix", &self.prefix, "without braces, or with one pair of them around a hash tag"));
+        }
+        if self.cluster.is_some() && self.sentinels.is_some() {
+            return Err(invalid("cluster", "set", "not set together with sentinels"));
         }
         within("prefix", self.prefix.len(), 0, 256)
     }
+}
+
+/// Whether there is one pair of braces, with something in it.
+fn has_tag(prefix: &str) -> bool {
+    let tag = || {
+        let (before, rest) = prefix.split_once('{')?;
+        let (tag, after) = rest.split_once('}')?;
+        (!tag.is_empty() && ![before, tag, after].concat().contains(['{', '}'])).then_some(())
+    };
+    tag().is_some()
 }

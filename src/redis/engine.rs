@@ -1,6 +1,7 @@
 //! What an instance has: its scheduler, its link to the server, and what it knows of nodes and jobs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,18 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
+use super::cluster::Cluster;
 use super::config::SharedConfig;
 use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::Keys;
 use super::lease::{Binding, Instance};
-use super::link::{Link, Source, Target};
+use super::link::{Link, Source, Target, Traffic};
 use super::node_call::Kept;
 use super::nodes::KnownNode;
 use super::outbox::Outbox;
 use super::protocol::{Moment, Server, Terms};
+use super::servers::Servers;
 use super::stats::Meters;
 use crate::clock::millis;
 use crate::core::Core;
@@ -31,7 +34,7 @@ use crate::sync::{Mutex as PlainMutex, Ordering, Sequence, Statistic};
 pub(super) struct Engine {
     pub(super) config: SharedConfig,
     pub(super) scheduler: Scheduler,
-    pub(super) link: Link,
+    pub(super) servers: Servers,
     pub(super) keys: Keys,
     pub(super) instance: Instance,
     /// Nodes of all instances.
@@ -52,9 +55,12 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(config: SharedConfig, scheduler: Scheduler) -> Result<Self, CoordinatorError> {
-        let keys = Keys::new(&config.prefix, false);
+        // Those of a prefix with a hash tag are on one server of a cluster: there all is as with a single server.
+        let is_spread = config.cluster.is_some() && !config.prefix.contains('{');
+        let keys = Keys::new(&config.prefix, is_spread);
         let target = Target {
             source: Source::of(&config.url, config.sentinels.as_ref())?,
+            traffic: Arc::new(Traffic::new()),
             keys: keys.clone(),
             connect_timeout: config.connect_timeout,
             longest_lease: millis(config.max_lease),
@@ -62,7 +68,13 @@ impl Engine {
         };
         Ok(Self {
             scheduler,
-            link: Link::new(target),
+            servers: match &config.cluster {
+                None => Servers::One(Link::new(target)),
+                Some(others) => {
+                    let urls = [from_ref(&config.url), others].concat();
+                    Servers::Cluster(Cluster::of(&urls, target)?)
+                }
+            },
             keys,
             instance: Instance(fastrand::u64(..)),
             nodes: HashMap::new(),
@@ -107,7 +119,7 @@ impl Engine {
     /// Waits until the server can be asked, and the nodes of the other instances are known.
     pub(super) async fn wait_connected(&self, within: Duration) -> Result<(), CoordinatorError> {
         let deadline = Instant::now() + within;
-        self.link.connected(deadline).await?;
+        self.servers.connected(deadline).await?;
         let (from, mut followed) = (self.now(), self.meters.followed.subscribe());
         let is_known = followed.wait_for(|at| *at > from);
         match timeout_at(deadline, is_known).await {
@@ -171,14 +183,14 @@ impl Within<'_> {
 impl Server for Within<'_> {
     async fn call<C: Call + Sync>(&self, call: &C) -> Result<C::Answer, CoordinatorError> {
         let since = Instant::now();
-        let answer = self.engine.link.call(call, self.deadline).await;
+        let answer = self.engine.servers.call(call, self.deadline).await;
         self.note_waited(since);
         answer
     }
 
     async fn command(&self, command: Cmd, beside: Option<Cmd>) -> Result<Value, CoordinatorError> {
         let since = Instant::now();
-        let answers = self.engine.link.commands_once(command, beside, self.deadline).await;
+        let answers = self.engine.servers.command(command, beside, self.deadline).await;
         self.note_waited(since);
         answers
     }

@@ -18,7 +18,7 @@ impl Engine {
         pipeline.cmd("RPUSH").arg(&inbox).arg(format!("{job}:{attempt}"));
         // It reads them much sooner, or never.
         pipeline.cmd("PEXPIRE").arg(&inbox).arg(millis(self.config.max_lease));
-        let _ = self.link.plain(&pipeline, self.within().deadline()).await;
+        let _ = self.servers.plain(&pipeline, self.within().deadline()).await;
     }
 
     /// Reads what others have told us.
@@ -26,7 +26,7 @@ impl Engine {
         loop {
             let mut pipeline = redis::pipe();
             pipeline.cmd("LPOP").arg(self.keys.inbox(self.instance)).arg(BATCH);
-            let answer = self.link.plain(&pipeline, self.within().deadline()).await?.pop().unwrap_or_default();
+            let answer = self.servers.plain(&pipeline, self.within().deadline()).await?.pop().unwrap_or_default();
             let messages: Option<Vec<String>> = redis::from_redis_value(answer).unwrap_or_default();
             let messages = messages.unwrap_or_default();
             for message in &messages {

@@ -265,7 +265,7 @@ impl Engine {
     /// A job that is known by its id alone.
     pub(super) async fn find(&self, job: JobId) -> Result<Found, SharedError<JobError>> {
         let unknown = || SharedError::Refused(JobError::UnknownJob { job });
-        let noted = self.link.get(&self.keys.job(job), self.within().deadline()).await?.ok_or_else(unknown)?;
+        let noted = self.servers.get(&self.keys.job(job), self.within().deadline()).await?.ok_or_else(unknown)?;
         let (request, note) = noted.split_once('\n').ok_or_else(unknown)?;
         let request = unescape(request).into_owned();
         let binding = self.binding(&request).await?.filter(|binding| binding.lease.job == job).ok_or_else(unknown)?;
@@ -277,7 +277,7 @@ impl Engine {
 
     /// What a request is bound to.
     pub(super) async fn binding(&self, request: &str) -> Result<Option<Binding>, CoordinatorError> {
-        let text = self.link.get(&self.keys.request(request), self.within().deadline()).await?;
+        let text = self.servers.get(&self.keys.request(request), self.within().deadline()).await?;
         let malformed = |super::lease::Malformed(detail)| CoordinatorError::Malformed { detail };
         text.map(|text| text.parse().map_err(malformed)).transpose()
     }
@@ -296,7 +296,7 @@ impl Engine {
         if !binding.state.has_ended() {
             let mut pipeline = redis::pipe();
             pipeline.cmd("ZSCORE").arg(self.keys.slots(&binding.node)).arg(binding.lease.to_string()).cmd("TIME");
-            let mut answers = self.link.plain(&pipeline, self.within().deadline()).await?.into_iter();
+            let mut answers = self.servers.plain(&pipeline, self.within().deadline()).await?.into_iter();
             let mut next = || answers.next().unwrap_or_default();
             let runs_out: Option<f64> = redis::from_redis_value(next()).unwrap_or_default();
             let (seconds, _): (f64, f64) = redis::from_redis_value(next()).unwrap_or_default();

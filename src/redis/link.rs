@@ -3,12 +3,14 @@
 //! On each new connection it is asked which server this is before anything else is sent, so whatever is sent later knows of
 //! the server's past what there is to know (see [`Standing`]). Nothing is sent a second time here: who asks decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, ServerErrorKind, Value,
+};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -18,16 +20,19 @@ use super::error::CoordinatorError;
 use super::keys::Keys;
 use super::lease::Malformed;
 use super::script::Script;
+use super::slot_map::{SlotMap, slot_of};
 use crate::stats::Times;
-use crate::sync::{Ordering, Statistic};
+use crate::sync::{Mutex as PlainMutex, Ordering, Statistic};
 
 /// The waits between attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// So many numbers are tried for the key of a cluster's server that has its epoch.
+const MOST_NUMBERS: u32 = 100_000;
 /// So many calls in a row without an answer, and the connection is given up.
 const PATIENCE: u64 = 3;
 
 /// What there is to know for connecting.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) source: Source,
     pub(super) keys: Keys,
@@ -36,13 +41,38 @@ pub(super) struct Target {
     pub(super) longest_lease: u64,
     /// How long the epoch is kept, in ms.
     pub(super) epoch_kept: u64,
+    pub(super) traffic: Arc<Traffic>,
+}
+
+/// What goes to and fro on all connections of an instance.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    /// Times that a server was found to begin a new epoch.
+    pub(super) epochs: Statistic,
+    /// Connections made.
+    pub(super) connections: Statistic,
+    /// Requests sent, and how many of them were to have a script loaded.
+    pub(super) requests: Statistic,
+    pub(super) loads: Statistic,
+    /// How long servers took to answer scripts.
+    pub(super) script_time: Times,
+}
+
+impl Traffic {
+    pub(super) fn new() -> Self {
+        let [epochs, connections, requests, loads] = std::array::from_fn(|_| Statistic::new(0));
+        Self { epochs, connections, requests, loads, script_time: Times::new() }
+    }
 }
 
 /// Where the server is.
+#[derive(Clone)]
 pub(super) enum Source {
     Single(Client),
     /// Sentinels say which is the master.
-    Sentinel(Box<Mutex<SentinelClient>>),
+    Sentinel(Arc<Mutex<SentinelClient>>),
+    /// It is one of a cluster.
+    Member(Client),
 }
 
 impl std::fmt::Debug for Source {
@@ -51,6 +81,7 @@ impl std::fmt::Debug for Source {
         f.write_str(match self {
             Self::Single(_) => "Single",
             Self::Sentinel(_) => "Sentinel",
+            Self::Member(_) => "Member",
         })
     }
 }
@@ -70,18 +101,18 @@ impl Source {
             .set_redis_connection_info(info.redis_settings().clone())
             .set_tcp_settings(settings);
         let client = SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master);
-        client.map(|client| Self::Sentinel(Box::new(Mutex::new(client)))).map_err(|error| refused(&error))
+        client.map(|client| Self::Sentinel(Arc::new(Mutex::new(client)))).map_err(|error| refused(&error))
     }
 
     async fn client(&self) -> redis::RedisResult<Client> {
         match self {
-            Self::Single(client) => Ok(client.clone()),
+            Self::Single(client) | Self::Member(client) => Ok(client.clone()),
             Self::Sentinel(client) => client.lock().await.async_get_client().await,
         }
     }
 }
 
-fn refused(error: &redis::RedisError) -> CoordinatorError {
+pub(super) fn refused(error: &redis::RedisError) -> CoordinatorError {
     CoordinatorError::Refused { detail: error.to_string() }
 }
 
@@ -90,15 +121,52 @@ fn refused(error: &redis::RedisError) -> CoordinatorError {
 pub(super) struct Link {
     target: Target,
     state: watch::Sender<State>,
-    /// The latest epoch that was heard of.
+    /// The latest epoch that was heard of, and the key that has it.
     epoch: Statistic,
-    /// Connections made.
-    pub(super) connections: Statistic,
-    /// Requests sent, and how many of them were to have a script loaded.
-    pub(super) requests: Statistic,
-    pub(super) loads: Statistic,
-    /// How long the server took to answer scripts.
-    pub(super) script_time: Times,
+    epoch_key: PlainMutex<Option<String>>,
+    /// Of a cluster: who has which slot, as the server has said when it was last connected to.
+    slots: PlainMutex<Option<SlotMap>>,
+}
+
+/// Why a server has not done what it was asked.
+#[derive(Debug)]
+pub(super) enum Declined {
+    /// Another has the key's slot, at this address: nothing was done.
+    Moved(String),
+    /// The key is there already, while its slot is being moved: nothing was done.
+    Ask(String),
+    /// Some of the keys are there already: nothing was done.
+    NotYet,
+    Failed(CoordinatorError),
+}
+
+impl Declined {
+    fn of(error: &redis::RedisError) -> Self {
+        let elsewhere = || error.redirect_node().map(|(address, _)| address.to_owned());
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => elsewhere().map(Self::Moved),
+            ErrorKind::Server(ServerErrorKind::Ask) => elsewhere().map(Self::Ask),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Some(Self::NotYet),
+            _ => None,
+        }
+        .unwrap_or_else(|| Self::Failed(CoordinatorError::of(error)))
+    }
+}
+
+impl From<CoordinatorError> for Declined {
+    fn from(error: CoordinatorError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Declined> for CoordinatorError {
+    /// Of a server that is no part of a cluster.
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Failed(error) => error,
+            other => Self::Refused { detail: format!("it answers as one of a cluster: {other:?}") },
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -126,8 +194,29 @@ impl Link {
     pub(super) fn new(target: Target) -> Self {
         let none_yet = CoordinatorError::Unreachable { detail: "the first connection is being made".into() };
         let (state, _) = watch::channel(State::Down(none_yet));
-        let [epoch, connections, requests, loads] = std::array::from_fn(|_| Statistic::new(0));
-        Self { target, state, epoch, connections, requests, loads, script_time: Times::new() }
+        let (epoch_key, slots) = (PlainMutex::default(), PlainMutex::default());
+        Self { target, state, epoch: Statistic::new(0), epoch_key, slots }
+    }
+
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.target.traffic
+    }
+
+    /// The key that has the epoch, once that is known.
+    pub(super) fn epoch_key(&self) -> Option<String> {
+        self.epoch_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up(_))
+    }
+
+    /// Why it is not.
+    pub(super) fn down(&self) -> Option<CoordinatorError> {
+        match &*self.state.borrow() {
+            State::Up(_) => None,
+            State::Down(error) => Some(error.clone()),
+        }
     }
 
     /// Connects, and connects again whenever the connection is lost. Does not end by itself.
@@ -137,7 +226,7 @@ impl Link {
             match self.connect().await {
                 Ok(live) => {
                     let live = Arc::new(live);
-                    self.connections.fetch_add(1, Ordering::Relaxed);
+                    self.target.traffic.connections.fetch_add(1, Ordering::Relaxed);
                     self.state.send_replace(State::Up(live.clone()));
                     tracing::info!(standing = ?live.standing, "connected to the coordinator");
                     wait = BACKOFF.0;
@@ -173,8 +262,11 @@ impl Link {
             Ok(Ok(connection)) => connection,
         };
         let deadline = Instant::now() + within;
+        let is_member = matches!(self.target.source, Source::Member(_));
         let run = who(&mut connection, deadline, within).await?;
-        let key = self.target.keys.epoch(None);
+        let key =
+            if is_member { self.find_epoch(&mut connection, deadline).await? } else { self.target.keys.epoch(None) };
+        *self.epoch_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         let hello = Hello {
             key: &key,
             run: &run,
@@ -184,8 +276,10 @@ impl Link {
         };
         let live =
             Live { connection, standing: Standing::default(), unanswered: Statistic::new(0), broken: Notify::new() };
-        let standing = self.ask(&live, &hello, deadline).await?;
-        self.epoch.fetch_max(standing.epoch, Ordering::Relaxed);
+        let standing = self.ask(&live, &hello, deadline, false).await?;
+        if self.epoch.fetch_max(standing.epoch, Ordering::Relaxed) < standing.epoch {
+            self.target.traffic.epochs.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Live { standing, ..live })
     }
 
@@ -215,32 +309,76 @@ impl Link {
     ///
     /// # Errors
     /// Whether anything was done is told by [`CoordinatorError::outcome_is_unknown`].
-    pub(super) async fn call<C: Call>(&self, call: &C, deadline: Instant) -> Result<C::Answer, CoordinatorError> {
+    pub(super) async fn call<C: Call>(&self, call: &C, deadline: Instant, asking: bool) -> Result<C::Answer, Declined> {
         let live = self.live(deadline).await?;
-        let answer = self.ask(&live, call, deadline).await;
+        let answer = self.ask(&live, call, deadline, asking).await;
         self.heed(&live, &answer);
         answer
     }
 
-    /// The keys of epochs.
-    pub(super) fn epoch_keys(&self) -> Vec<String> {
-        vec![self.target.keys.epoch(None)]
+    /// Of a cluster: the map as this server has it now, or as it had it when it was connected to.
+    pub(super) async fn slots(&self, deadline: Instant) -> Option<SlotMap> {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("CLUSTER").arg("SLOTS");
+        let answers = self.plain(&pipeline, deadline, false).await.ok()?;
+        SlotMap::read(answers.into_iter().next()?, &self.host())
     }
 
-    /// The latest epoch that was heard of; 0 before the first connection.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+    pub(super) fn last_slots(&self) -> Option<SlotMap> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn host(&self) -> String {
+        match &self.target.source {
+            Source::Single(client) | Source::Member(client) => match client.get_connection_info().addr() {
+                ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+                _ => String::new(),
+            },
+            Source::Sentinel(_) => String::new(),
+        }
+    }
+
+    /// The key of a cluster's server that has its epoch: in one of the slots that it has.
+    async fn find_epoch(
+        &self,
+        connection: &mut MultiplexedConnection,
+        deadline: Instant,
+    ) -> Result<String, CoordinatorError> {
+        let mut asked = Pipeline::new();
+        asked.cmd("CLUSTER").arg("MYID").cmd("CLUSTER").arg("SLOTS");
+        let answers = timeout_at(deadline, connection.send_packed_commands(&asked, 0, 2)).await;
+        let answers = answers.map_err(|_| CoordinatorError::TimedOut { after: self.target.connect_timeout })?;
+        let answers = answers.map_err(|error| CoordinatorError::of(&error))?.into_iter();
+        let answers = answers.map(|answer| answer.extract_error().map_err(|error| CoordinatorError::of(&error)));
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        let malformed = || CoordinatorError::Malformed { detail: "CLUSTER MYID or SLOTS".to_owned() };
+        let Ok::<[Value; 2], _>([id, slots]) = answers.try_into() else { return Err(malformed()) };
+        let id: String = redis::from_redis_value(id).map_err(|_| malformed())?;
+        let map = SlotMap::read(slots, &self.host()).ok_or_else(malformed)?;
+        *self.slots.lock().unwrap_or_else(PoisonError::into_inner) = Some(map.clone());
+        let keys = &self.target.keys;
+        let is_there = |key: &String| map.is_of(slot_of(key.as_bytes()), &id);
+        // A server with one slot in a thousand is found a number for, all but always.
+        let key = if keys.are_spread() {
+            (0..MOST_NUMBERS).map(|number| keys.epoch(Some(number))).find(is_there)
+        } else {
+            Some(keys.epoch(None)).filter(is_there)
+        };
+        let none = || CoordinatorError::Refused { detail: "it has none of the slots that are needed".to_owned() };
+        key.ok_or_else(none)
     }
 
     /// Gives the connection up, if what came of a call says so: nobody else waits for an answer there.
-    fn heed<T>(&self, live: &Arc<Live>, answer: &Result<T, CoordinatorError>) {
+    fn heed<T>(&self, live: &Arc<Live>, answer: &Result<T, Declined>) {
         let is_lost = match answer {
-            Ok(_) => {
+            Ok(_) | Err(Declined::Moved(_) | Declined::Ask(_) | Declined::NotYet) => {
                 live.unanswered.store(0, Ordering::Relaxed);
                 false
             }
-            Err(CoordinatorError::Lost { .. } | CoordinatorError::ReadOnly { .. }) => true,
-            Err(CoordinatorError::TimedOut { .. }) => live.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE,
+            Err(Declined::Failed(CoordinatorError::Lost { .. } | CoordinatorError::ReadOnly { .. })) => true,
+            Err(Declined::Failed(CoordinatorError::TimedOut { .. })) => {
+                live.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE
+            }
             Err(_) => false,
         };
         if is_lost {
@@ -255,67 +393,52 @@ impl Link {
         }
     }
 
-    /// Sends a plain command once, with another that goes with it: the answer to the first.
-    pub(super) async fn commands_once(
+    /// Sends plain commands, once.
+    pub(super) async fn plain(
         &self,
-        command: Cmd,
-        beside: Option<Cmd>,
+        pipeline: &Pipeline,
         deadline: Instant,
-    ) -> Result<Value, CoordinatorError> {
-        let mut pipeline = Pipeline::new();
-        pipeline.add_command(command);
-        if let Some(beside) = beside {
-            pipeline.add_command(beside);
-        }
-        let answers = self.plain_once(&pipeline, deadline).await?;
-        Ok(answers.into_iter().next().unwrap_or(Value::Nil))
-    }
-
-    /// Sends plain commands that may be done twice, until it is known what each is answered.
-    pub(super) async fn plain(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CoordinatorError> {
-        loop {
-            match self.plain_once(pipeline, deadline).await {
-                Err(error) if error.outcome_is_unknown() && Instant::now() < deadline => {}
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn plain_once(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, CoordinatorError> {
+        asking: bool,
+    ) -> Result<Vec<Value>, Declined> {
         let live = self.live(deadline).await?;
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.target.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let (mut connection, since) = (live.connection.clone(), Instant::now());
-        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
-        let answers = match timeout_at(deadline, sent).await {
-            Err(_) => Err(CoordinatorError::TimedOut { after: since.elapsed() }),
-            Ok(Err(error)) => Err(CoordinatorError::of(&error)),
+        let sent = if asking { self::asking(pipeline) } else { pipeline.clone() };
+        let each = if asking { 2 } else { 1 };
+        let answers = match timeout_at(deadline, connection.send_packed_commands(&sent, 0, sent.len())).await {
+            Err(_) => Err(Declined::Failed(CoordinatorError::TimedOut { after: since.elapsed() })),
+            Ok(Err(error)) => Err(Declined::of(&error)),
             Ok(Ok(answers)) => answers
                 .into_iter()
-                .map(|answer| answer.extract_error().map_err(|error| CoordinatorError::of(&error)))
+                .skip(each - 1)
+                .step_by(each)
+                .map(|answer| answer.extract_error().map_err(|error| Declined::of(&error)))
                 .collect(),
         };
         self.heed(&live, &answers);
         answers
     }
 
-    /// The text under a key.
-    pub(super) async fn get(&self, key: &str, deadline: Instant) -> Result<Option<String>, CoordinatorError> {
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("GET").arg(key);
-        let answer = self.plain(&pipeline, deadline).await?.pop().unwrap_or(Value::Nil);
-        redis::from_redis_value(answer).map_err(|error| CoordinatorError::Malformed { detail: error.to_string() })
-    }
-
-    async fn ask<C: Call>(&self, live: &Live, call: &C, deadline: Instant) -> Result<C::Answer, CoordinatorError> {
+    async fn ask<C: Call>(
+        &self,
+        live: &Live,
+        call: &C,
+        deadline: Instant,
+        asking: bool,
+    ) -> Result<C::Answer, Declined> {
         let arguments = call.arguments(&self.target.keys, live.standing);
         let mut pipeline = Pipeline::new();
         if let Some(beside) = call.beside(&self.target.keys) {
             pipeline.add_command(beside);
         }
         pipeline.add_command(evaluate(C::SCRIPT, &arguments));
+        if asking {
+            pipeline = self::asking(&pipeline);
+        }
         let since = Instant::now();
         let send = |pipeline| send(live.connection.clone(), pipeline, deadline);
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let traffic = &self.target.traffic;
+        traffic.requests.fetch_add(1, Ordering::Relaxed);
         let mut answer = send(pipeline.clone()).await;
         let unknown = |error: &redis::RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
         if let Err(NoAnswer::But(error)) = &answer
@@ -323,20 +446,20 @@ impl Link {
         {
             let mut loading = Pipeline::new();
             loading.cmd("SCRIPT").arg("LOAD").arg(C::SCRIPT.source);
-            self.requests.fetch_add(2, Ordering::Relaxed);
-            self.loads.fetch_add(1, Ordering::Relaxed);
+            traffic.requests.fetch_add(2, Ordering::Relaxed);
+            traffic.loads.fetch_add(1, Ordering::Relaxed);
             answer = match send(loading).await {
                 Ok(_) => send(pipeline).await,
                 Err(error) => Err(error),
             };
         }
-        self.script_time.record(since.elapsed());
+        traffic.script_time.record(since.elapsed());
         tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
         let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };
         match answer {
-            Ok(value) => C::read(Reply::new(value).map_err(malformed)?).map_err(malformed),
-            Err(NoAnswer::InTime) => Err(CoordinatorError::TimedOut { after: since.elapsed() }),
-            Err(NoAnswer::But(error)) => Err(CoordinatorError::of(&error)),
+            Ok(value) => Ok(C::read(Reply::new(value).map_err(malformed)?).map_err(malformed)?),
+            Err(NoAnswer::InTime) => Err(CoordinatorError::TimedOut { after: since.elapsed() }.into()),
+            Err(NoAnswer::But(error)) => Err(Declined::of(&error)),
         }
     }
 }
@@ -345,6 +468,15 @@ fn evaluate(script: &Script, Arguments { keys, arguments }: &Arguments) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(script.hash.as_str()).arg(keys.len()).arg(keys).arg(arguments);
     command
+}
+
+/// For commands whose keys are at their slot's next server already: it has to be told before each.
+fn asking(pipeline: &Pipeline) -> Pipeline {
+    let mut asking = Pipeline::with_capacity(2 * pipeline.len());
+    for command in pipeline.cmd_iter() {
+        asking.cmd("ASKING").add_command(command.clone());
+    }
+    asking
 }
 
 enum NoAnswer {

@@ -101,7 +101,7 @@ impl Engine {
             for node in nodes {
                 pipeline.cmd("HGETALL").arg(self.keys.node(node));
             }
-            let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+            let answers = self.servers.plain(&pipeline, self.within().deadline()).await?;
             for (node, answer) in nodes.iter().zip(answers) {
                 let fields: BTreeMap<String, String> = redis::from_redis_value(answer).unwrap_or_default();
                 if let Some(pools) = self.apply(node, &fields) {
@@ -203,7 +203,7 @@ impl Engine {
     async fn ask(&self, command: redis::Cmd) -> Result<Value, CoordinatorError> {
         let mut pipeline = redis::pipe();
         pipeline.add_command(command);
-        let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+        let answers = self.servers.plain(&pipeline, self.within().deadline()).await?;
         Ok(answers.into_iter().next().unwrap_or(Value::Nil))
     }
 }

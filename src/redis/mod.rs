@@ -2,6 +2,7 @@
 
 mod blocking;
 mod call;
+mod cluster;
 mod config;
 mod engine;
 mod error;
@@ -22,7 +23,9 @@ mod scheduler;
 mod script;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod script_tests;
+mod servers;
 mod shared_error;
+mod slot_map;
 mod spread;
 mod spread_call;
 mod stats;

@@ -230,7 +230,11 @@ impl Engine {
             let key = self.keys.pool(joined);
             pipeline.cmd("SADD").arg(&key).arg(&known.text.0).cmd("PEXPIRE").arg(&key).arg(self.kept().slots);
         }
-        if pipeline.is_empty() { Ok(()) } else { self.link.plain(&pipeline, self.within().deadline()).await.map(drop) }
+        if pipeline.is_empty() {
+            Ok(())
+        } else {
+            self.servers.plain(&pipeline, self.within().deadline()).await.map(drop)
+        }
     }
 
     /// A node that is gone is in no pool any more, whoever notices first.
@@ -240,7 +244,7 @@ impl Engine {
             pipeline.cmd("SREM").arg(self.keys.pool(pool)).arg(&node.0);
         }
         pipeline.cmd("ZREM").arg(self.keys.nodes()).arg(&node.0);
-        self.link.plain(&pipeline, self.within().deadline()).await.map(drop)
+        self.servers.plain(&pipeline, self.within().deadline()).await.map(drop)
     }
 
     /// Says that this instance lives, and keeps what all instances share.
@@ -250,11 +254,11 @@ impl Engine {
         pipeline.cmd("HSET").arg(&instance).arg("address").arg(&self.config.address).arg("nodes").arg(nodes);
         pipeline.cmd("PEXPIRE").arg(&instance).arg(kept.node);
         let pools = self.scheduler.pools().into_iter().map(|pool| self.keys.pool(&pool.name));
-        let epochs = self.link.epoch_keys();
+        let epochs = self.servers.epoch_keys();
         for key in [self.keys.nodes(), self.keys.changes()].into_iter().chain(epochs).chain(pools) {
             pipeline.cmd("PEXPIRE").arg(key).arg(kept.slots);
         }
-        self.link.plain(&pipeline, self.within().deadline()).await.map(drop)
+        self.servers.plain(&pipeline, self.within().deadline()).await.map(drop)
     }
 
     /// Removes a node here and from the server.
@@ -338,7 +342,7 @@ impl Engine {
         for jobs in jobs.chunks(LEASES) {
             let mut pipeline = redis::pipe();
             jobs.iter().for_each(|held| held.bind_again(&self.keys, &mut pipeline));
-            let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+            let answers = self.servers.plain(&pipeline, self.within().deadline()).await?;
             for (held, answer) in jobs.iter().zip(answers.into_iter().skip(2).step_by(3)) {
                 if !held.is_bound(answer) {
                     self.let_go(held.lease.job, held.lease.attempt);

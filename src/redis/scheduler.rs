@@ -81,8 +81,8 @@ impl SharedScheduler {
             .enable_all()
             .build()
             .map_err(|error| SharedConfigError::Threads(error.to_string()))?;
-        let link = engine.clone();
-        runtime.spawn(async move { link.link.keep().await });
+        let servers = engine.clone();
+        runtime.spawn(async move { servers.servers.keep().await });
         let outbox = engine.clone();
         runtime.spawn(async move { outbox.outbox.deliver(&outbox).await });
         runtime.spawn(engine.clone().renew_leases());

@@ -104,12 +104,12 @@ pub struct SharedStats {
 impl Engine {
     pub(super) fn stats(&self) -> SharedStats {
         let read = |statistic: &Statistic| statistic.load(Ordering::Relaxed);
-        let meters = &self.meters;
+        let (meters, traffic) = (&self.meters, self.servers.traffic());
         SharedStats {
-            connections: read(&self.link.connections),
-            round_trips: read(&self.link.requests),
-            script_loads: read(&self.link.loads),
-            script_time: self.link.script_time.summary(),
+            connections: read(&traffic.connections),
+            round_trips: read(&traffic.requests),
+            script_loads: read(&traffic.loads),
+            script_time: traffic.script_time.summary(),
             creates: read(&meters.creates),
             create_rounds: read(&meters.rounds),
             create_time: meters.create.summary(),

@@ -80,7 +80,7 @@ impl Engine {
         for held in jobs {
             pipeline.cmd("GET").arg(self.keys.request(&held.request));
         }
-        let Ok(answers) = self.link.plain(&pipeline, self.within().deadline()).await else { return };
+        let Ok(answers) = self.servers.plain(&pipeline, self.within().deadline()).await else { return };
         for (held, answer) in jobs.iter().zip(answers) {
             // What is not bound at all is to be bound again, or so old that nobody asks.
             if answer != redis::Value::Nil && !held.is_bound(answer) {
@@ -138,7 +138,7 @@ impl Engine {
                 let (key, text) = (self.keys.request(request), binding.to_string());
                 pipeline.cmd("SET").arg(key).arg(text).arg("NX").arg("PX").arg(kept);
             }
-            let answers = self.link.plain(&pipeline, self.within().deadline()).await?;
+            let answers = self.servers.plain(&pipeline, self.within().deadline()).await?;
             // Of what is bound, its holder may have come first, who had not heard yet that it has ended.
             let bound = ends.iter().zip(answers).filter(|(_, answer)| *answer == redis::Value::Nil);
             for ((_, request, Binding { lease, node, state, .. }), _) in bound {
@@ -184,7 +184,7 @@ impl Engine {
 
     /// Sees to it that a server that is not the one that granted our leases has been told of them.
     pub(super) async fn ensure_restored(&self) -> Result<(), CoordinatorError> {
-        let epoch = self.link.epoch();
+        let epoch = self.servers.traffic().epochs.load(Ordering::Relaxed);
         if self.meters.restored.load(Ordering::Relaxed) == epoch {
             return Ok(());
         }

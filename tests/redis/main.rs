@@ -1,5 +1,6 @@
 //! Several instances of a scheduler on a real server.
 
+mod cluster;
 mod failures;
 mod instances;
 mod jobs;
