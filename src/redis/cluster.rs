@@ -217,33 +217,42 @@ impl Cluster {
     where
         F: Future<Output = Result<T, Declined>> + Send,
     {
-        let mut once = None;
+        let (mut once, mut turns) = (None, 0);
         loop {
+            turns += 1;
             let (link, asking) = match once.take() {
                 Some(link) => (link, true),
                 None => (self.owner(slot, deadline).await?, false),
             };
-            match ask(link, asking).await {
+            let declined = match ask(link, asking).await {
                 Ok(answer) => return Ok(answer),
-                Err(Declined::Failed(error)) => {
+                Err(declined) => declined,
+            };
+            let why = format!("{declined:?}");
+            match declined {
+                Declined::Failed(error) => {
                     if error.is_transient() {
                         self.stale.notify_one();
                     }
                     return Err(error);
                 }
-                Err(Declined::Moved(address)) => {
+                Declined::Moved(address) => {
                     self.map.send_modify(|map| Arc::make_mut(map).moved(slot, &address));
                     self.stale.notify_one();
                 }
-                Err(Declined::Ask(address)) => {
+                Declined::Ask(address) => {
                     let link = self.link(&address)?;
                     link.connected(deadline).await?;
                     once = Some(link);
                 }
-                Err(Declined::NotYet) => sleep(PAUSE).await,
+                Declined::NotYet => turns += 2,
+            }
+            // While a slot changes hands, each of the two may say that it is the other's.
+            if turns > 2 {
+                sleep(PAUSE).await;
             }
             if Instant::now() >= deadline {
-                let detail = format!("slot {slot} was on its way from one server to another for too long");
+                let detail = format!("slot {slot} was on its way from one server to another for too long: {why}");
                 return Err(CoordinatorError::Unreachable { detail });
             }
         }

@@ -263,7 +263,7 @@ impl Link {
         };
         let deadline = Instant::now() + within;
         let is_member = matches!(self.target.source, Source::Member(_));
-        let run = who(&mut connection, deadline, within).await?;
+        let run = who(&mut connection, is_member, deadline, within).await?;
         let key =
             if is_member { self.find_epoch(&mut connection, deadline).await? } else { self.target.keys.epoch(None) };
         *self.epoch_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
@@ -495,6 +495,7 @@ async fn send(mut connection: MultiplexedConnection, pipeline: Pipeline, by: Ins
 /// The run id of the server, if that is one that leases can be granted by.
 async fn who(
     connection: &mut MultiplexedConnection,
+    is_member: bool,
     deadline: Instant,
     within: Duration,
 ) -> Result<String, CoordinatorError> {
@@ -512,6 +513,14 @@ async fn who(
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < 7) {
         return Err(CoordinatorError::WrongVersion { found: version.to_owned() });
+    }
+    match (field("redis_mode") == Some("cluster"), is_member) {
+        (true, false) => {
+            let detail = "it is one of a cluster: name its servers with SharedBuilder::cluster".to_owned();
+            return Err(CoordinatorError::Refused { detail });
+        }
+        (false, true) => return Err(CoordinatorError::Refused { detail: "it is not one of a cluster".to_owned() }),
+        _ => {}
     }
     let run = field("run_id").ok_or_else(|| malformed("run_id"))?.to_owned();
     let role: Vec<Value> = redis::from_redis_value(next()?).map_err(|_| malformed("the list"))?;

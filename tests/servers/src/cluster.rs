@@ -8,6 +8,8 @@ use crate::wait;
 pub const SLOTS: u16 = 16_384;
 /// Milliseconds: soon enough for a test, and a machine with much to do is not taken for dead at once.
 const NODE_TIMEOUT: &str = "1000";
+/// So often in a row they must be of one mind whose slot it is: what is on its way between them may change that.
+const LOOKS: u32 = 4;
 /// Of a slot that is moved, at a time.
 const KEYS: &str = "100";
 
@@ -109,7 +111,12 @@ impl Cluster {
     /// # Panics
     /// When no master answers, or the slot is nobody's.
     pub fn owner_of(&self, slot: u16) -> usize {
-        let slots = self.ask(&["CLUSTER", "SLOTS"]);
+        let owner = self.servers.iter().find_map(|server| self.owner_by(server, slot));
+        owner.unwrap_or_else(|| panic!("slot {slot} belongs to none"))
+    }
+
+    fn owner_by(&self, server: &Server, slot: u16) -> Option<usize> {
+        let slots = server.try_command(&["CLUSTER", "SLOTS"]).ok()?;
         let is_in = |range: &&Reply| {
             let [Reply::Integer(first), Reply::Integer(last), ..] = range.elements() else { return false };
             (*first..=*last).contains(&slot.into())
@@ -117,7 +124,7 @@ impl Cluster {
         // A range is its first and last slot, and then its nodes: each with its address, its port, its name.
         let port = slots.elements().iter().find(is_in).and_then(|range| range.elements()[2].elements().get(1));
         let is_there = |server: &Server| port == Some(&Reply::Integer(server.port().into()));
-        self.servers.iter().position(is_there).unwrap_or_else(|| panic!("slot {slot} belongs to none: {slots}"))
+        self.servers.iter().position(is_there)
     }
 
     /// Moves a slot with its keys from one of [`servers`](Self::servers) to another. Requests may come meanwhile; some are
@@ -173,9 +180,19 @@ impl Cluster {
         let id = id_of(&self.servers[to]);
         // The new owner first: one that does not know that a slot is its own would send back what is sent on to it.
         let others = (0..self.servers.len()).filter(|n| ![from, to].contains(n));
-        for n in [to, from].into_iter().chain(others) {
-            told(&self.servers[n], &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id]);
-        }
+        let all: Vec<_> = [to, from].into_iter().chain(others).collect();
+        // What one has heard of an earlier move may come after what it is told, and undo it.
+        let agreed = wait::poll(|| {
+            for n in &all {
+                told(&self.servers[*n], &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id]);
+            }
+            let agree = |_| {
+                wait::pause();
+                all.iter().all(|n| self.owner_by(&self.servers[*n], slot) == Some(to))
+            };
+            (0..LOOKS).all(agree).then_some(())
+        });
+        assert!(agreed.is_some(), "the servers do not agree on whose slot {slot} is");
     }
 
     /// The answer of the first that has one.
