@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_no_map_is_refused() {
-        assert_eq!(SlotMap::read(Value::Nil, "asked"), None);
+        assert!(SlotMap::read(Value::Int(1), "asked").is_none());
         let beyond = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(99_999)])]);
-        assert_eq!(SlotMap::read(beyond, "asked"), None);
+        assert!(SlotMap::read(beyond, "asked").is_none());
         assert_eq!(SlotMap::default().owner(3), None);
     }
 }

@@ -1,15 +1,21 @@
 //! Each script by itself, on a real server.
 
+mod spread;
+
 use redis::{Commands, Connection};
 use slotyard_servers::Server;
 
-use super::call::{Advance, Call, Create, Creation, Finish, Hello, Moved, Refused, Renew, Reply, Retry, Standing};
-use super::keys::{Keys, NodeText};
-use super::lease::{Binding, Fence, Fingerprint, Instance, Lease};
-use super::node_call::{Beat, Changed, Deregister, Glance, Kept, Register, Registered, Restore, Restored, Update};
-use super::script;
 use crate::id::JobId;
 use crate::job::JobState;
+use crate::redis::call::{
+    Advance, Call, Create, Creation, Finish, Hello, Moved, Refused, Renew, Reply, Retry, Standing,
+};
+use crate::redis::keys::{Keys, NodeText};
+use crate::redis::lease::{Binding, Fence, Fingerprint, Instance, Lease};
+use crate::redis::node_call::{
+    Beat, Changed, Deregister, Glance, Kept, Register, Registered, Restore, Restored, Update,
+};
+use crate::redis::script;
 
 const LEASE: u64 = 60_000;
 const KEPT: Kept = Kept { node: 100_000, slots: 200_000 };
