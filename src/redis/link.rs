@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::call::{Arguments, Call, Hello, Reply, Standing};
 use super::config::Sentinels;
+use super::crash::{When, crash_point};
 use super::error::CoordinatorError;
 use super::keys::Keys;
 use super::lease::Malformed;
@@ -263,7 +264,10 @@ impl Link {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (mut connection, since) = (live.connection.clone(), Instant::now());
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
-        let answers = match timeout_at(deadline, sent).await {
+        crash_point("plain", When::Before);
+        let answered = timeout_at(deadline, sent).await;
+        crash_point("plain", When::After);
+        let answers = match answered {
             Err(_) => Err(CoordinatorError::TimedOut { after: since.elapsed() }),
             Ok(Err(error)) => Err(CoordinatorError::of(&error)),
             Ok(Ok(answers)) => answers
@@ -294,6 +298,7 @@ impl Link {
         let since = Instant::now();
         let send = |pipeline| send(live.connection.clone(), pipeline, deadline);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        crash_point(C::SCRIPT.name, When::Before);
         let mut answer = send(pipeline.clone()).await;
         let unknown = |error: &redis::RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
         if let Err(NoAnswer::But(error)) = &answer
@@ -308,6 +313,7 @@ impl Link {
                 Err(error) => Err(error),
             };
         }
+        crash_point(C::SCRIPT.name, When::After);
         self.script_time.record(since.elapsed());
         tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
         let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };

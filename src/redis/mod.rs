@@ -3,6 +3,7 @@
 mod blocking;
 mod call;
 mod config;
+mod crash;
 mod engine;
 mod error;
 mod held;
