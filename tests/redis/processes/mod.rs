@@ -7,6 +7,7 @@
 mod crashed;
 mod fleet;
 mod log;
+mod lossy;
 mod paused;
 mod worker;
 

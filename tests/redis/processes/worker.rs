@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use slotyard::{
     Demand, Heartbeat, JobRequest, JobState, NodeSpec, Scheduler, SharedError, SharedJob, SharedNode, SharedScheduler,
+    SharedStats,
 };
 use slotyard_servers::{Connection, wait_until};
 
@@ -161,16 +162,17 @@ impl Worker {
     /// Whoever was given a job, or shown it, may end it, and each attempt is ended once.
     fn end(&mut self, job: &SharedJob, end: JobState) {
         self.say_of("ends", job);
-        // What has to wait for the server is told it later, and whether it was so is not known.
+        // What has to wait for the server is told it later, and what was asked twice may have been ended so by another
+        // meanwhile: then it is not known whether it was done by this.
         let stats = self.shared.stats();
-        let told_later =
-            |stats: slotyard::SharedStats| stats.outbox as u64 + stats.outbox_delivered + stats.outbox_lost;
-        let (blocking, before) = (self.shared.blocking(), told_later(stats));
+        let doubts =
+            |stats: SharedStats| stats.outbox as u64 + stats.outbox_delivered + stats.outbox_lost + stats.connections;
+        let (blocking, before) = (self.shared.blocking(), doubts(stats));
         let done = match end {
             JobState::Failed => blocking.fail(job.id(), job.attempt()),
             _ => blocking.complete(job.id(), job.attempt()),
         };
-        if done.is_ok() && told_later(self.shared.stats()) == before {
+        if done.is_ok() && doubts(self.shared.stats()) == before {
             self.say_of("ended", job);
         }
     }
