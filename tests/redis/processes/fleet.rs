@@ -180,6 +180,12 @@ impl Fleet {
             if let Some(known) = check.jobs.get(&*id) {
                 assert_eq!(job.id().to_string(), *known, "request {id} has two jobs\n{}", self.keep());
                 assert!(job.state().has_ended(), "request {id}: {job:?}");
+                let completed = job.state() == JobState::Completed;
+                assert!(
+                    completed || !check.completed.contains_key(*known),
+                    "it was completed: {job:?}\n{}",
+                    self.keep()
+                );
             } else if job.state() == JobState::Reserved {
                 fresh.blocking().complete(job.id(), job.attempt()).unwrap();
             }

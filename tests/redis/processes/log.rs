@@ -9,7 +9,8 @@
 //! | `given` | a job | the process holds its lease: it has created this attempt, and sends it to the node now |
 //! | `shown` | a job | another has created it |
 //! | `ends` | a job | the process is about to end it |
-//! | `ended` | a job | and that was done by this |
+//! | `ended` | a job | and that was done by this: it is completed |
+//! | `failed` | a job | as `ended`; but it may be tried again |
 //! | `unknown` | a request | it was not learned what has come of it; if a job, it is called off |
 //! | `away` | | from now on the process may be stopped or dead, for longer than its leases last |
 //! | `back` | | it is about to go on after that |
@@ -26,6 +27,10 @@ use std::collections::{HashMap, HashSet};
 /// One attempt of a job.
 type Attempt<'a> = (&'a str, &'a str);
 
+fn number(attempt: Attempt<'_>) -> u32 {
+    attempt.1.parse().unwrap_or_default()
+}
+
 /// What a log says that is as it must be.
 #[derive(Debug, Default)]
 pub(super) struct Check<'a> {
@@ -38,6 +43,10 @@ pub(super) struct Check<'a> {
     pub(super) taken_over: usize,
     /// Ends of jobs that came too late, and were refused.
     pub(super) ended_in_vain: usize,
+    /// Jobs that were completed, with which attempt.
+    pub(super) completed: HashMap<&'a str, u32>,
+    /// The latest attempt of each job.
+    attempts: HashMap<&'a str, u32>,
     ended: HashSet<Attempt<'a>>,
     slots: HashMap<(&'a str, &'a str), Slot<'a>>,
     /// Attempts whose slot has another lease since.
@@ -140,7 +149,7 @@ impl<'a> Check<'a> {
                     slot.runs = false;
                 }
             }
-            "ended" => {
+            "ended" | "failed" => {
                 self.ending.remove(process);
                 if self.doomed.contains(&(process, attempt)) {
                     return Err("what had lost its lease was ended".to_owned());
@@ -148,8 +157,16 @@ impl<'a> Check<'a> {
                 if !self.ended.insert(attempt) {
                     return Err("it was ended twice".to_owned());
                 }
+                if what == "ended" {
+                    self.completed.insert(attempt.0, number(attempt));
+                }
             }
             _ => return Err("not a line of the log".to_owned()),
+        }
+        let latest = self.attempts.entry(attempt.0).or_default();
+        *latest = number(attempt).max(*latest);
+        if self.completed.get(attempt.0).is_some_and(|completed| completed < latest) {
+            return Err("what was completed was tried again".to_owned());
         }
         Ok(())
     }
@@ -217,6 +234,9 @@ fn what_must_not_be_is_found() {
     assert_eq!(find(&[&given, &ends, &ended, &ended]).unwrap_err(), "it was ended twice");
     assert_eq!(find(&[&given, "2 shown r1 job2 1 node 1 0a"]).unwrap_err(), "request r1 has two jobs");
     assert!(find(&[&given, "2 given r2 job2 1 node 0 0a"]).unwrap_err().starts_with("two have one fence"));
+    let again = "4 given r1 job1 2 node 1 0a";
+    assert_eq!(find(&[&given, &ends, &ended, again]).unwrap_err(), "what was completed was tried again");
+    assert_eq!(find(&[&given, &ends, &say(1, "failed", one), again]), Ok(()));
     // Who was away may have lost its slot, and cannot end what it had; only what was given before.
     assert_eq!(find(&[&given, "1 away", &next, "1 back", &ends]), Ok(()));
     assert_eq!(find(&[&given, "1 away", "1 back", &ends, &next]), Ok(()));

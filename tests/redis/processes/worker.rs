@@ -173,7 +173,7 @@ impl Worker {
             _ => blocking.complete(job.id(), job.attempt()),
         };
         if done.is_ok() && doubts(self.shared.stats()) == before {
-            self.say_of("ended", job);
+            self.say_of(if end == JobState::Failed { "failed" } else { "ended" }, job);
         }
     }
 
