@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::CoordinatorError;
 use super::scheduler::SharedScheduler;
+use super::tls::Tls;
 use crate::config::{SchedulerBuilder, invalid, within};
 use crate::error::ConfigError;
 
@@ -12,11 +13,13 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SharedConfig {
-    /// Where the server is: `redis://user:password@host:port/database`; what else a URL may say is in the crate `redis`.
+    /// Where the server is: `redis://user:password@host:port/database`, or `rediss://` by TLS; what else a URL may say is in the crate `redis`.
     pub url: String,
     /// The sentinels that say which server is the master, if there are any: then the URL says how to talk to that (user,
     /// password, database), and not where it is. Default none.
     pub sentinels: Option<Sentinels>,
+    /// Certificates for `rediss://`, also that of sentinels. Default what the system trusts.
+    pub tls: Option<Tls>,
     /// What the names of all keys begin with. Default `slotyard:`.
     pub prefix: String,
     /// Where other gateways reach this one, for people and programs that look an owner up: any text. Default empty.
@@ -96,6 +99,7 @@ impl SharedBuilder {
         let config = SharedConfig {
             url: url.to_owned(),
             sentinels: None,
+            tls: None,
             prefix: "slotyard:".to_owned(),
             address: String::new(),
             default_lease: Duration::from_secs(30),
@@ -129,6 +133,12 @@ impl SharedBuilder {
     pub fn sentinels<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>, master: impl AsRef<str>) -> Self {
         let urls = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();
         self.config.sentinels = Some(Sentinels { urls, master: master.as_ref().to_owned() });
+        self
+    }
+
+    /// Sets [`SharedConfig::tls`].
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 

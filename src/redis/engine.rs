@@ -53,7 +53,7 @@ impl Engine {
     pub(super) fn new(config: SharedConfig, scheduler: Scheduler) -> Result<Self, CoordinatorError> {
         let keys = Keys::new(&config.prefix, false);
         let target = Target {
-            source: Source::of(&config.url, config.sentinels.as_ref())?,
+            source: Source::of(&config.url, config.sentinels.as_ref(), config.tls.as_ref())?,
             keys: keys.clone(),
             connect_timeout: config.connect_timeout,
             longest_lease: millis(config.max_lease),

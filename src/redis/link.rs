@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ServerErrorKind, Value};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -19,6 +19,7 @@ use super::error::CoordinatorError;
 use super::keys::Keys;
 use super::lease::Malformed;
 use super::script::Script;
+use super::tls::{self, Tls};
 use crate::stats::Times;
 use crate::sync::{Ordering, Statistic};
 
@@ -41,7 +42,7 @@ pub(super) struct Target {
 
 /// Where the server is.
 pub(super) enum Source {
-    Single(Client),
+    Single(Box<Client>),
     /// Sentinels say which is the master.
     Sentinel(Box<Mutex<SentinelClient>>),
 }
@@ -58,25 +59,32 @@ impl std::fmt::Debug for Source {
 
 impl Source {
     /// The server of a URL. With sentinels, it is the master that they name, and the URL says how to talk to it.
-    pub(super) fn of(url: &str, sentinels: Option<&Sentinels>) -> Result<Self, CoordinatorError> {
-        let parse = |url: &str| url.into_connection_info().map_err(|error| refused(&error));
+    pub(super) fn of(
+        url: &str,
+        sentinels: Option<&Sentinels>,
+        certificates: Option<&Tls>,
+    ) -> Result<Self, CoordinatorError> {
+        tls::check([url], certificates)?;
+        let parse = |url: &str| {
+            let info = url.into_connection_info().and_then(|info| tls::secured(info, certificates));
+            info.map_err(|error| refused(&error))
+        };
         let info = parse(url)?;
         // What there is to send is sent at once.
         let settings = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(settings);
         let Some(Sentinels { urls, master }) = sentinels else {
-            return Client::open(info.set_tcp_settings(settings)).map(Self::Single).map_err(|error| refused(&error));
+            return Client::open(info).map(|client| Self::Single(Box::new(client))).map_err(|error| refused(&error));
         };
+        tls::check(urls.iter().map(|url| &**url), None)?;
         let urls = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
-        let node = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(info.redis_settings().clone())
-            .set_tcp_settings(settings);
-        let client = SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master);
+        let client = tls::sentinel(urls, master, &info, certificates);
         client.map(|client| Self::Sentinel(Box::new(Mutex::new(client)))).map_err(|error| refused(&error))
     }
 
     async fn client(&self) -> redis::RedisResult<Client> {
         match self {
-            Self::Single(client) => Ok(client.clone()),
+            Self::Single(client) => Ok(Client::clone(client)),
             Self::Sentinel(client) => client.lock().await.async_get_client().await,
         }
     }

@@ -25,6 +25,7 @@ mod script;
 mod script_tests;
 mod shared_error;
 mod stats;
+mod tls;
 mod upkeep;
 
 pub use blocking::Blocking;
@@ -35,3 +36,4 @@ pub use lease::Fence;
 pub use scheduler::{SharedNode, SharedScheduler};
 pub use shared_error::SharedError;
 pub use stats::SharedStats;
+pub use tls::Tls;

@@ -6,6 +6,8 @@ mod jobs;
 mod people;
 mod processes;
 mod slow;
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod versions;
 
 use std::time::Duration;
