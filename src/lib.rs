@@ -90,7 +90,7 @@ pub use pool::{PoolConfig, PoolKind, PoolView};
 #[cfg(feature = "redis")]
 pub use redis::{
     Blocking, CoordinatorError, Fence, Sentinels, SharedBuilder, SharedConfig, SharedConfigError, SharedError,
-    SharedJob, SharedNode, SharedScheduler, SharedStats,
+    SharedJob, SharedNode, SharedScheduler, SharedStats, Tls,
 };
 pub use scheduler::{Reservation, Scheduler, Selection};
 pub use select::{Candidate, Choose, Drawing, Policy, PreparedDemand, ReasonCounts, Refusal};

@@ -10,15 +10,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
-use redis::{Arg, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
+use redis::{Arg, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::call::Call;
 use super::error::CoordinatorError;
-use super::link::{Declined, Link, Source, Target, Traffic, refused};
+use super::link::{Declined, Link};
 use super::slot_map::{SLOTS, SlotMap, slot_of};
+use super::target::{Source, Target, Traffic, connection_info, refused};
+use super::tls::Tls;
 use crate::sync::Mutex;
 
 /// Between two looks at the map, and until it is looked at though nobody has asked.
@@ -55,9 +57,8 @@ impl Drop for Member {
 
 impl Cluster {
     /// Of the servers at these URLs and those that they know of. The first says how to talk to all of them.
-    pub(super) fn of(urls: &[String], target: Target) -> Result<Self, CoordinatorError> {
-        let infos = urls.iter().map(|url| url.as_str().into_connection_info()).collect::<Result<Vec<_>, _>>();
-        let infos = infos.map_err(|error| refused(&error))?;
+    pub(super) fn of(urls: &[String], tls: Option<&Tls>, target: Target) -> Result<Self, CoordinatorError> {
+        let infos = urls.iter().map(|url| connection_info(url, tls)).collect::<Result<Vec<_>, _>>()?;
         let address = |info: &ConnectionInfo| match info.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Ok(format!("{host}:{port}")),
             other => Err(CoordinatorError::Refused { detail: format!("{other}: no address of a cluster's server") }),
@@ -65,9 +66,7 @@ impl Cluster {
         let seeds = infos.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         let first = infos.into_iter().next();
         let info = first.ok_or_else(|| CoordinatorError::Refused { detail: "no server is named".to_owned() })?;
-        let settings = info.tcp_settings().clone().set_nodelay(true);
         let (map, _) = watch::channel(Arc::default());
-        let info = info.set_tcp_settings(settings);
         Ok(Self { info, target, seeds, links: Mutex::default(), map, stale: Notify::new() })
     }
 
@@ -100,7 +99,7 @@ impl Cluster {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let client = Client::open(self.info.clone().set_addr(there)).map_err(|error| refused(&error))?;
-        let link = Arc::new(Link::new(Target { source: Source::Member(client), ..self.target.clone() }));
+        let link = Arc::new(Link::new(Target { source: Source::Member(Box::new(client)), ..self.target.clone() }));
         let kept = link.clone();
         let keeps = tokio::spawn(async move { kept.keep().await }).abort_handle();
         links.insert(address.to_owned(), Member { link: link.clone(), keeps });

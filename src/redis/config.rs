@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::CoordinatorError;
 use super::scheduler::SharedScheduler;
+use super::tls::Tls;
 use crate::config::{SchedulerBuilder, invalid, within};
 use crate::error::ConfigError;
 
@@ -12,11 +13,13 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SharedConfig {
-    /// Where the server is: `redis://user:password@host:port/database`; what else a URL may say is in the crate `redis`.
+    /// Where the server is: `redis://user:password@host:port/database`, or `rediss://` by TLS; what else a URL may say is in the crate `redis`.
     pub url: String,
     /// The sentinels that say which server is the master, if there are any: then the URL says how to talk to that (user,
     /// password, database), and not where it is. Default none.
     pub sentinels: Option<Sentinels>,
+    /// Certificates for `rediss://`, also that of sentinels. Default what the system trusts.
+    pub tls: Option<Tls>,
     /// For a Redis Cluster: URLs of some of its servers, beside `url`; the others are heard of from them. The password and what
     /// else `url` says hold for all of them. Default none: it is a single server.
     pub cluster: Option<Vec<String>>,
@@ -101,6 +104,7 @@ impl SharedBuilder {
             url: url.to_owned(),
             sentinels: None,
             cluster: None,
+            tls: None,
             prefix: "slotyard:".to_owned(),
             address: String::new(),
             default_lease: Duration::from_secs(30),
@@ -140,6 +144,12 @@ impl SharedBuilder {
     /// Sets [`SharedConfig::cluster`].
     pub fn cluster<U: AsRef<str>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
         self.config.cluster = Some(urls.into_iter().map(|url| url.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Sets [`SharedConfig::tls`].
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 

@@ -17,13 +17,14 @@ use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::Keys;
 use super::lease::{Binding, Instance};
-use super::link::{Link, Source, Target, Traffic};
+use super::link::Link;
 use super::node_call::Kept;
 use super::nodes::KnownNode;
 use super::outbox::Outbox;
 use super::protocol::{Moment, Server, Terms};
 use super::servers::Servers;
 use super::stats::Meters;
+use super::target::{Source, Target, Traffic};
 use crate::clock::millis;
 use crate::core::Core;
 use crate::id::{JobId, NodeId};
@@ -59,7 +60,7 @@ impl Engine {
         let is_spread = config.cluster.is_some() && !config.prefix.contains('{');
         let keys = Keys::new(&config.prefix, is_spread);
         let target = Target {
-            source: Source::of(&config.url, config.sentinels.as_ref())?,
+            source: Source::of(&config.url, config.sentinels.as_ref(), config.tls.as_ref())?,
             traffic: Arc::new(Traffic::new()),
             keys: keys.clone(),
             connect_timeout: config.connect_timeout,
@@ -72,7 +73,7 @@ impl Engine {
                 None => Servers::One(Link::new(target)),
                 Some(others) => {
                     let urls = [from_ref(&config.url), others].concat();
-                    Servers::Cluster(Cluster::of(&urls, target)?)
+                    Servers::Cluster(Box::new(Cluster::of(&urls, config.tls.as_ref(), target)?))
                 }
             },
             keys,

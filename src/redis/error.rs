@@ -69,6 +69,12 @@ pub enum CoordinatorError {
         /// What it said.
         detail: String,
     },
+    /// The library was built without what is needed to connect as is asked, or that is a contradiction. Nothing was done.
+    #[error("the coordinator cannot be connected to as is asked: {detail}")]
+    Unsupported {
+        /// What is missing.
+        detail: String,
+    },
     /// Anything else that the server refuses. Nothing was done.
     #[error("the coordinator refused: {detail}")]
     Refused {
@@ -89,7 +95,7 @@ impl CoordinatorError {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Lost { .. } | Self::ReadOnly { .. } => true,
             Self::OutOfMemory { .. } | Self::Busy { .. } => true,
             Self::Unauthenticated { .. } | Self::NotPermitted { .. } | Self::WrongVersion { .. } => false,
-            Self::Malformed { .. } | Self::Refused { .. } => false,
+            Self::Malformed { .. } | Self::Unsupported { .. } | Self::Refused { .. } => false,
         }
     }
 

@@ -7,21 +7,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, ServerErrorKind, Value,
-};
-use tokio::sync::{Mutex, Notify, watch};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, Pipeline, ServerErrorKind, Value};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::call::{Arguments, Call, Hello, Reply, Standing};
-use super::config::Sentinels;
+use super::crash::{When, crash_point};
 use super::error::CoordinatorError;
-use super::keys::Keys;
 use super::lease::Malformed;
 use super::script::Script;
 use super::slot_map::{SlotMap, slot_of};
-use crate::stats::Times;
+use super::target::{Source, Target, Traffic};
 use crate::sync::{Mutex as PlainMutex, Ordering, Statistic};
 
 /// The waits between attempts to connect: the first, and the longest.
@@ -30,91 +26,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 const MOST_NUMBERS: u32 = 100_000;
 /// So many calls in a row without an answer, and the connection is given up.
 const PATIENCE: u64 = 3;
-
-/// What there is to know for connecting.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) source: Source,
-    pub(super) keys: Keys,
-    pub(super) connect_timeout: Duration,
-    /// In ms.
-    pub(super) longest_lease: u64,
-    /// How long the epoch is kept, in ms.
-    pub(super) epoch_kept: u64,
-    pub(super) traffic: Arc<Traffic>,
-}
-
-/// What goes to and fro on all connections of an instance.
-#[derive(Debug)]
-pub(super) struct Traffic {
-    /// Times that a server was found to begin a new epoch.
-    pub(super) epochs: Statistic,
-    /// Connections made.
-    pub(super) connections: Statistic,
-    /// Requests sent, and how many of them were to have a script loaded.
-    pub(super) requests: Statistic,
-    pub(super) loads: Statistic,
-    /// How long servers took to answer scripts.
-    pub(super) script_time: Times,
-}
-
-impl Traffic {
-    pub(super) fn new() -> Self {
-        let [epochs, connections, requests, loads] = std::array::from_fn(|_| Statistic::new(0));
-        Self { epochs, connections, requests, loads, script_time: Times::new() }
-    }
-}
-
-/// Where the server is.
-#[derive(Clone)]
-pub(super) enum Source {
-    Single(Client),
-    /// Sentinels say which is the master.
-    Sentinel(Arc<Mutex<SentinelClient>>),
-    /// It is one of a cluster.
-    Member(Client),
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // No password.
-        f.write_str(match self {
-            Self::Single(_) => "Single",
-            Self::Sentinel(_) => "Sentinel",
-            Self::Member(_) => "Member",
-        })
-    }
-}
-
-impl Source {
-    /// The server of a URL. With sentinels, it is the master that they name, and the URL says how to talk to it.
-    pub(super) fn of(url: &str, sentinels: Option<&Sentinels>) -> Result<Self, CoordinatorError> {
-        let parse = |url: &str| url.into_connection_info().map_err(|error| refused(&error));
-        let info = parse(url)?;
-        // What there is to send is sent at once.
-        let settings = info.tcp_settings().clone().set_nodelay(true);
-        let Some(Sentinels { urls, master }) = sentinels else {
-            return Client::open(info.set_tcp_settings(settings)).map(Self::Single).map_err(|error| refused(&error));
-        };
-        let urls = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
-        let node = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(info.redis_settings().clone())
-            .set_tcp_settings(settings);
-        let client = SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master);
-        client.map(|client| Self::Sentinel(Arc::new(Mutex::new(client)))).map_err(|error| refused(&error))
-    }
-
-    async fn client(&self) -> redis::RedisResult<Client> {
-        match self {
-            Self::Single(client) | Self::Member(client) => Ok(client.clone()),
-            Self::Sentinel(client) => client.lock().await.async_get_client().await,
-        }
-    }
-}
-
-pub(super) fn refused(error: &redis::RedisError) -> CoordinatorError {
-    CoordinatorError::Refused { detail: error.to_string() }
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -405,7 +316,10 @@ impl Link {
         let (mut connection, since) = (live.connection.clone(), Instant::now());
         let sent = if asking { self::asking(pipeline) } else { pipeline.clone() };
         let each = if asking { 2 } else { 1 };
-        let answers = match timeout_at(deadline, connection.send_packed_commands(&sent, 0, sent.len())).await {
+        crash_point("plain", When::Before);
+        let answered = timeout_at(deadline, connection.send_packed_commands(&sent, 0, sent.len())).await;
+        crash_point("plain", When::After);
+        let answers = match answered {
             Err(_) => Err(Declined::Failed(CoordinatorError::TimedOut { after: since.elapsed() })),
             Ok(Err(error)) => Err(Declined::of(&error)),
             Ok(Ok(answers)) => answers
@@ -439,6 +353,7 @@ impl Link {
         let send = |pipeline| send(live.connection.clone(), pipeline, deadline);
         let traffic = &self.target.traffic;
         traffic.requests.fetch_add(1, Ordering::Relaxed);
+        crash_point(C::SCRIPT.name, When::Before);
         let mut answer = send(pipeline.clone()).await;
         let unknown = |error: &redis::RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
         if let Err(NoAnswer::But(error)) = &answer
@@ -453,6 +368,7 @@ impl Link {
                 Err(error) => Err(error),
             };
         }
+        crash_point(C::SCRIPT.name, When::After);
         traffic.script_time.record(since.elapsed());
         tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
         let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };

@@ -8,14 +8,15 @@ use tokio::time::Instant;
 use super::call::Call;
 use super::cluster::Cluster;
 use super::error::CoordinatorError;
-use super::link::{Link, Traffic};
+use super::link::Link;
+use super::target::Traffic;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) enum Servers {
     /// The server, or the master that sentinels name.
     One(Link),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 impl Servers {

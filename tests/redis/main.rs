@@ -6,11 +6,15 @@ mod instances;
 mod jobs;
 mod people;
 mod processes;
+mod slow;
+#[cfg(feature = "redis-tls")]
+mod tls;
+mod versions;
 
 use std::time::Duration;
 
 use pollster::block_on;
-use slotyard::{Heartbeat, NodeSpec, SharedBuilder, SharedNode, SharedScheduler};
+use slotyard::{Demand, Heartbeat, JobRequest, JobState, NodeSpec, SharedBuilder, SharedNode, SharedScheduler};
 use slotyard_servers::Server;
 
 /// Long enough for a machine that is busy; nothing waits for so long that goes well.
@@ -34,4 +38,22 @@ fn ready_node(shared: &SharedScheduler, id: &str, capacity: u32) -> SharedNode {
     let node = block_on(shared.register(NodeSpec::new(id).capacity(capacity).service("embed").ready())).unwrap();
     shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
     node
+}
+
+/// All that a job goes through, with a node of its own.
+fn life(shared: &SharedScheduler, id: &str) {
+    let jobs = shared.blocking();
+    let node = ready_node(shared, "its own", 1);
+    jobs.set_capacity(&node, 2).unwrap();
+    let request = JobRequest::new(id, Demand::new().service("embed"));
+    let job = jobs.create_job(&request).unwrap();
+    jobs.dispatched(job.id(), 1).unwrap();
+    jobs.running(job.id(), 1).unwrap();
+    assert_eq!(jobs.create_job(&request).unwrap().state(), JobState::Running);
+    jobs.fail(job.id(), 1).unwrap();
+    let job = jobs.retry(job.id(), 1).unwrap();
+    jobs.renew(job.id(), 2).unwrap();
+    jobs.complete(job.id(), 2).unwrap();
+    assert_eq!(jobs.job_by_request(id).unwrap().unwrap().state(), JobState::Completed);
+    jobs.deregister(&node).unwrap();
 }

@@ -17,6 +17,7 @@
 mod cluster;
 mod port;
 mod process;
+mod program;
 mod proxy;
 mod resp;
 mod sentinel;
@@ -24,6 +25,7 @@ mod server;
 mod wait;
 
 pub use cluster::{Cluster, SLOTS};
+pub use program::Program;
 pub use proxy::Proxy;
 pub use resp::{Connection, Reply};
 pub use sentinel::Sentinel;

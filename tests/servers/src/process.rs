@@ -28,13 +28,18 @@ impl Process {
         let (output, errors) = output.unwrap_or_else(|error| panic!("{} could not be made: {error}", log.display()));
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
-        match spawn(command) {
-            Ok(child) => Self { child },
+        match Self::spawn(command) {
+            Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound && env::var_os(PROGRAM).is_none() => {
                 panic!("redis-server was not found: apt-get install redis-server")
             }
             Err(error) => panic!("{program} could not be started: {error}; {PROGRAM} names the program"),
         }
+    }
+
+    /// Starts any program.
+    pub(crate) fn spawn(command: Command) -> io::Result<Self> {
+        spawn(command).map(|child| Self { child })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -59,8 +64,23 @@ impl Process {
 
     fn signal(&mut self, signal: libc::c_int) {
         if let Some(status) = self.ended() {
-            panic!("the server has ended by itself: {status}");
+            panic!("the process has ended by itself: {status}");
         }
+        self.send(signal);
+    }
+
+    /// Stops it, if it has not ended, and says whether it is stopped.
+    pub(crate) fn try_stop(&mut self) -> bool {
+        if self.ended().is_some() {
+            return false;
+        }
+        self.send(libc::SIGSTOP);
+        self.wait_until_stopped().expect("the process is a child of ours");
+        self.has_stopped()
+    }
+
+    /// To a process that had not ended when we last looked.
+    fn send(&mut self, signal: libc::c_int) {
         // SAFETY: The call touches no memory. The number is that of our child and of no other process: it was not waited
         // for with success, or we would not be here, and nobody else can as long as `self` is borrowed.
         let result = unsafe { libc::kill(self.number(), signal) };
@@ -69,14 +89,24 @@ impl Process {
 
     /// A signal takes effect after it was sent, and other threads of the process may run until then.
     fn wait_until_stopped(&self) -> io::Result<()> {
+        self.look(libc::WSTOPPED | libc::WEXITED).map(drop)
+    }
+
+    /// Whether it has stopped, by whatever signal, and not ended.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let code = self.look(libc::WSTOPPED | libc::WEXITED | libc::WNOHANG).expect("the process is a child of ours");
+        code == libc::CLD_STOPPED
+    }
+
+    /// What has become of it, as `si_code` says; 0, if there is no news.
+    fn look(&self, which: libc::c_int) -> io::Result<libc::c_int> {
         let id = libc::id_t::from(self.child.id());
         // SAFETY: All zeros is a value of this type, which has numbers and pointers only.
         let mut info = unsafe { mem::zeroed::<libc::siginfo_t>() };
         // That of a process that has ended is left for `Child` to see.
-        let which = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
         // SAFETY: `info` is valid for writes during the call.
-        match unsafe { libc::waitid(libc::P_PID, id, &raw mut info, which) } {
-            0 => Ok(()),
+        match unsafe { libc::waitid(libc::P_PID, id, &raw mut info, which | libc::WNOWAIT) } {
+            0 => Ok(info.si_code),
             _ => Err(io::Error::last_os_error()),
         }
     }

@@ -34,6 +34,8 @@ pub struct Server {
     /// Before the folder, which it works in.
     running: Mutex<Option<Process>>,
     port: Port,
+    /// For TLS, if it has a certificate.
+    tls_port: Option<Port>,
     plan: Plan,
     folder: TempDir,
 }
@@ -101,7 +103,9 @@ impl Server {
     /// On one port; or what was wrong.
     fn try_launch(plan: &Plan) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("slotyard-server-").tempdir().expect("a folder can be made");
-        let server = Self { running: Mutex::default(), port: Port::free(plan.has_bus), plan: plan.clone(), folder };
+        let has_certificate = plan.config.iter().any(|(name, _)| name == "tls-cert-file");
+        let (port, tls_port) = (Port::free(plan.has_bus), has_certificate.then(|| Port::free(false)));
+        let server = Self { running: Mutex::default(), port, tls_port, plan: plan.clone(), folder };
         if let Some(text) = &plan.sentinel {
             fs::write(server.sentinel_file(), text).expect("a file can be written");
         }
@@ -125,13 +129,15 @@ impl Server {
     }
 
     fn arguments(&self) -> Vec<String> {
+        let ports = [("port", Some(&self.port)), ("tls-port", self.tls_port.as_ref())];
+        let ports = ports.map(|(name, port)| Some((name, port?.number().to_string())));
         let defaults = DEFAULTS.into_iter().filter(|_| self.plan.sentinel.is_none());
         let config = self.plan.config.iter().map(|(name, value)| (&**name, &**value));
         let mut arguments = Vec::new();
         if self.plan.sentinel.is_some() {
             arguments.extend([self.sentinel_file().display().to_string(), "--sentinel".to_owned()]);
         }
-        for (name, value) in defaults.chain(config).chain([("port", &*self.port().to_string())]) {
+        for (name, value) in defaults.chain(config).chain(ports.iter().flatten().map(|(name, port)| (*name, &**port))) {
             arguments.push(format!("--{name}"));
             match value {
                 "" => arguments.push(String::new()),
@@ -152,6 +158,15 @@ impl Server {
     pub fn url(&self) -> String {
         let password = self.password().map(|password| format!(":{password}@")).unwrap_or_default();
         format!("redis://{password}{}/", self.address())
+    }
+
+    /// Where it listens for TLS, beside: that is if it was given a certificate, with `tls-cert-file` among others.
+    ///
+    /// # Panics
+    /// When it was given none.
+    pub fn tls_url(&self) -> String {
+        let port = self.tls_port.as_ref().expect("the server has a certificate");
+        format!("rediss://{}/", port.address())
     }
 
     /// Where it listens.

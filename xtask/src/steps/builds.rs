@@ -10,8 +10,9 @@ use crate::fuzz;
 use crate::process::{command, cores, in_parallel, read, run};
 use crate::workspace::{LIBRARY, Workspace};
 
-/// The feature, and the package that starts servers for its tests.
+/// The feature, the same with all that can be had beside it, and the package that starts servers for its tests.
 const REDIS: &str = "redis";
+const REDIS_AND_TLS: &str = "redis-tls";
 const SERVERS: &str = "slotyard-servers";
 
 pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
@@ -22,8 +23,9 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Of what several instances share, which is a feature.
-    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--", "-D", "warnings"];
-    run(workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test"]).args(shared))?;
+    let shared = || workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test", "--lib", "--features"]);
+    run(shared().args([REDIS, "--", "-D", "warnings"]))?;
+    run(shared().args([REDIS_AND_TLS, "--test", "redis", "--", "-D", "warnings"]))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
     // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
@@ -45,7 +47,8 @@ pub(crate) fn tests(workspace: &Workspace) -> Result<()> {
 /// What needs servers, and the servers themselves.
 pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["test", "--package", SERVERS, "--tests"]))?;
-    let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS]);
+    // With TLS, which changes nothing else: so what it brings along is built, and the rest once.
+    let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS_AND_TLS]);
     // Of the library's own tests those that only the feature brings along; of the others all.
     run(shared().args(["--lib", "--", "redis::", "written::", "escape::"]))?;
     run(shared().args(["--test", "redis"]))
@@ -110,7 +113,7 @@ fn tests_in(list: &str) -> impl Iterator<Item = &str> {
 
 pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
     let mut doc = workspace.cargo(["doc", "--no-deps", "--workspace", "--features"]);
-    run(doc.arg(format!("{LIBRARY}/{REDIS}")).env("RUSTDOCFLAGS", "-D warnings"))
+    run(doc.arg(format!("{LIBRARY}/{REDIS_AND_TLS}")).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 #[cfg(test)]
