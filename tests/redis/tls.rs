@@ -52,23 +52,25 @@ impl Authority {
     }
 }
 
-fn connect(server: &Server, tls: Tls) -> Result<SharedScheduler, CoordinatorError> {
+/// What is refused is refused at once, and tried again for so long.
+const REFUSED: Duration = Duration::from_secs(1);
+
+fn connect(server: &Server, tls: Tls, within: Duration) -> Result<SharedScheduler, CoordinatorError> {
     let builder = SharedScheduler::builder(server.tls_url()).tls(tls).call_timeout(PATIENCE);
     let shared = builder.build().unwrap();
-    // What is refused comes back at once, and is tried again for so long.
-    shared.blocking().wait_connected(Duration::from_secs(1)).map(|()| shared)
+    shared.blocking().wait_connected(within).map(|()| shared)
 }
 
 #[test]
 fn an_authority_of_ones_own_is_trusted_and_no_other() {
     let authority = Authority::new();
     let server = authority.server(false);
-    life(&connect(&server, Tls::new().roots(&authority.pem)).unwrap(), "its life");
-    let other = connect(&server, Tls::new().roots(Authority::new().pem)).unwrap_err();
+    life(&connect(&server, Tls::new().roots(&authority.pem), PATIENCE).unwrap(), "its life");
+    let other = connect(&server, Tls::new().roots(Authority::new().pem), REFUSED).unwrap_err();
     let CoordinatorError::Unreachable { detail } = &other else { panic!("{other:?}") };
     assert!(detail.contains("UnknownIssuer") || detail.contains("BadSignature"), "{detail}");
     // Nor is it among those that the system trusts.
-    let system = connect(&server, Tls::new()).unwrap_err();
+    let system = connect(&server, Tls::new(), REFUSED).unwrap_err();
     let CoordinatorError::Unreachable { detail } = &system else { panic!("{system:?}") };
     assert!(detail.contains("UnknownIssuer"), "{detail}");
 }
@@ -78,10 +80,27 @@ fn a_certificate_of_the_client_is_shown_where_it_is_asked_for() {
     let authority = Authority::new();
     let server = authority.server(true);
     let tls = Tls::new().roots(&authority.pem);
-    let refused = connect(&server, tls.clone()).unwrap_err();
+    let refused = connect(&server, tls.clone(), REFUSED).unwrap_err();
     assert!(refused.to_string().contains("CertificateRequired"), "{refused}");
     let (certificate, key) = authority.sign();
-    life(&connect(&server, tls.client(&certificate, &key)).unwrap(), "its life");
+    life(&connect(&server, tls.client(&certificate, &key), PATIENCE).unwrap(), "its life");
+}
+
+#[test]
+fn a_master_that_a_sentinel_names_is_talked_to_by_tls() {
+    let authority = Authority::new();
+    let server = authority.server(true);
+    let sentinel = server.tls_sentinel("speech");
+    let (certificate, key) = authority.sign();
+    let connect = |tls: Tls, within| {
+        let builder = SharedScheduler::builder("rediss://unused/").sentinels([sentinel.url()], "speech").tls(tls);
+        let shared = builder.call_timeout(PATIENCE).build().unwrap();
+        shared.blocking().wait_connected(within).map(|()| shared)
+    };
+    let trusted = Tls::new().roots(&authority.pem);
+    life(&connect(trusted.clone().client(certificate, key), PATIENCE).unwrap(), "its life");
+    let refused = connect(trusted, REFUSED).unwrap_err();
+    assert!(matches!(refused, CoordinatorError::Unreachable { .. }), "{refused}");
 }
 
 #[test]

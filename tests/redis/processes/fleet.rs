@@ -67,17 +67,21 @@ impl Fleet {
 
     /// Starts a process, which may be told to crash or to stop somewhere: then it is away to begin with.
     pub(super) fn process(&mut self, url: &str, role: Role, crash: Option<&str>) -> Member {
+        if crash.is_some() {
+            self.say(self.next, "away");
+        }
+        let crash = crash.map(|crash| ("SLOTYARD_TEST_CRASH", crash.to_owned()));
+        self.process_with(url, role, crash.as_slice())
+    }
+
+    pub(super) fn process_with(&mut self, url: &str, role: Role, environment: &[(&str, String)]) -> Member {
         let number = self.next;
         self.next += 1;
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "processes::worker::one_process", "--quiet"]).stdout(Stdio::null());
         let task =
             Task { url: url.to_owned(), log: self.path().display().to_string(), number, role, terms: self.terms };
-        command.env(TOLD, task.text());
-        if let Some(crash) = crash {
-            self.say(number, "away");
-            command.env("SLOTYARD_TEST_CRASH", crash);
-        }
+        command.env(TOLD, task.text()).envs(environment.iter().map(|(name, value)| (name, value)));
         Member { number, program: Program::start(command).unwrap() }
     }
 

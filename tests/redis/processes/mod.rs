@@ -9,6 +9,8 @@ mod fleet;
 mod log;
 mod lossy;
 mod paused;
+#[cfg(target_os = "linux")]
+mod skewed;
 mod worker;
 
 use std::time::Duration;

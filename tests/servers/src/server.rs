@@ -169,6 +169,21 @@ impl Server {
         format!("rediss://{}/", port.address())
     }
 
+    /// Starts a sentinel that names where this server listens for TLS as the master of this name. It speaks no TLS itself, so it
+    /// cannot watch it, and does not mind for an hour.
+    ///
+    /// # Panics
+    /// When it cannot be started, or this server has no certificate.
+    pub fn tls_sentinel(&self, name: &str) -> Self {
+        let port = self.tls_port.as_ref().expect("the server has a certificate").number();
+        let text = format!(
+            "sentinel monitor {name} 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds {name} 3600000\n"
+        );
+        let plan = Plan { sentinel: Some(text), ..Plan::of(&[("bind", "127.0.0.1"), ("protected-mode", "no")]) };
+        Self::launch(&plan)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
