@@ -55,7 +55,7 @@ pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
-    run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY, "--features", REDIS]))
+    run(&mut workspace.cargo(["test", "--doc", "--package", LIBRARY, "--features", REDIS_AND_TLS]))
 }
 
 /// Each model in a process of its own, as many at a time as there are cores. Loom makes its threads' stacks anew for each
