@@ -22,7 +22,7 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Of what several instances share, which is a feature.
-    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--", "-D", "warnings"];
+    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--bench", "shared", "--", "-D", "warnings"];
     run(workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test"]).args(shared))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
