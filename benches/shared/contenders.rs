@@ -15,7 +15,7 @@ use crate::stage::{Sent, Stage, Turn};
 /// At a time, jobs are ended and counts taken back.
 const AT_ONCE: usize = 64;
 /// Requests that are asked for again.
-const REPEATED: u64 = 1024;
+const REPEATED: u64 = 256;
 /// How long locks are kept that nobody gives back.
 const KEPT: Duration = Duration::from_secs(1);
 
@@ -49,9 +49,8 @@ impl Existing {
     pub(crate) fn new(stage: &Stage) -> Self {
         let (demand, first) = (fleet::demand(), u64::MAX - REPEATED);
         stage.block_on(async {
-            for number in first..u64::MAX {
-                create(stage.shared.clone(), request(number, &demand)).await;
-            }
+            let creating = (first..u64::MAX).map(|number| create(stage.shared.clone(), request(number, &demand)));
+            creating.collect::<JoinSet<_>>().join_all().await;
         });
         Self { demand, first }
     }
@@ -66,7 +65,7 @@ impl Contender for Existing {
     }
 }
 
-fn request(number: u64, demand: &Demand) -> JobRequest {
+pub(crate) fn request(number: u64, demand: &Demand) -> JobRequest {
     JobRequest::new(request_id(number), demand.clone())
 }
 
@@ -75,11 +74,11 @@ fn request_id(number: u64) -> String {
     format!("request-{number:016x}")
 }
 
-async fn create(shared: SharedScheduler, request: JobRequest) -> SharedJob {
+pub(crate) async fn create(shared: SharedScheduler, request: JobRequest) -> SharedJob {
     shared.create_job(&request).await.expect("a slot is free")
 }
 
-async fn complete(shared: &SharedScheduler, jobs: Vec<SharedJob>) {
+pub(crate) async fn complete(shared: &SharedScheduler, jobs: Vec<SharedJob>) {
     let mut ending = JoinSet::new();
     for job in jobs {
         if ending.len() == AT_ONCE {

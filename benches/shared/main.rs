@@ -14,7 +14,7 @@
 //! Distances are what the way to the server and back takes, by a proxy that delays: what it does to a PING is told beside
 //! what it should. The server's time is told in two ways: in commands, as the server counts it, without reading requests and
 //! writing answers; and what its main thread has used of its processor, which is all of it. Its statistics are reset before a
-//! turn and read after it.
+//! turn and read after it. Of this process, callers and instance together, what its threads have used of the processors.
 //!
 //! Where client and server share few cores, what many callers get is bounded by all of them together, not by the server.
 
@@ -120,13 +120,15 @@ fn record(suite: &mut Suite, case: &str, away: Duration, callers: usize, done: &
         }
     }
     if away.is_zero() {
-        for (ours, floor) in [(NEW, OLD), (NEW, SET), (NEW, SCRIPT), (EXISTING, NEW)] {
-            beside(ours, floor, "the server's processor", "us", None, &|turns| {
-                figures(turns, |turn| turn.processor / turn.done as f64)
-            });
-        }
-        for (ours, floor) in [(NEW, OLD), (NEW, SET), (NEW, SCRIPT), (EXISTING, NEW)] {
-            beside(ours, floor, "the server in commands", "us", None, &|turns| figures(turns, |turn| turn.in_commands));
+        let used: [(&str, fn(&Turn) -> f64); 3] = [
+            ("this side's processors", |turn| turn.client / turn.done as f64),
+            ("the server's processor", |turn| turn.processor / turn.done as f64),
+            ("the server in commands", |turn| turn.in_commands),
+        ];
+        for (what, of) in used {
+            for (ours, floor) in [(NEW, OLD), (NEW, SET), (NEW, SCRIPT), (EXISTING, NEW)] {
+                beside(ours, floor, what, "us", None, &|turns| figures(turns, of));
+            }
         }
         let server = figures(&done[NEW], |turn| turn.in_commands);
         suite.limit(case, "create_job, the server in commands", "us", server, SERVER_TIME);

@@ -1,5 +1,6 @@
 //! Where it is played: a server, the way to it, an instance with its nodes, and callers as a gateway has them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,13 +11,13 @@ use slotyard::{Heartbeat, Scheduler, SharedScheduler};
 use slotyard_servers::{Proxy, Server};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::contenders;
 use crate::fleet;
 use crate::harness::crew::cores;
 
-/// What an instance does by itself is kept out of the turns: it sends something now and then, and not much.
+/// What an instance does by itself is kept out of the turns: how often depends on time, and not on what is measured. No lease is
+/// as old as to be renewed.
 const SELDOM: Duration = Duration::from_secs(3600);
-/// How often changes are asked for. Most turns have none of that.
-const POLL: Duration = Duration::from_secs(1);
 /// A machine that is busy is no reason to give up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -29,6 +30,8 @@ pub(crate) struct Turn {
     pub(crate) latencies: Vec<f64>,
     /// What the server's main thread has used of its processor, in us: what its ceiling is made of.
     pub(crate) processor: f64,
+    /// What this process has used of its processors, in us: callers, instance, and proxy.
+    pub(crate) client: f64,
     /// The server's time in commands that clients have sent, in us, for each time that it was done.
     pub(crate) in_commands: f64,
     /// Requests of the instance.
@@ -59,15 +62,17 @@ impl Stage {
         let url = proxy.as_ref().map_or_else(|| server.url(), Proxy::url);
         let runtime = Builder::new_multi_thread().worker_threads(cores()).enable_all().build().expect("threads");
         let scheduler = Scheduler::builder().seed(1).heartbeat_timeout(3 * SELDOM);
-        let shared = SharedScheduler::builder(&url).scheduler(scheduler).flush_interval(SELDOM).poll_interval(POLL);
+        let shared = SharedScheduler::builder(&url).scheduler(scheduler).flush_interval(SELDOM).poll_interval(SELDOM);
         let shared = shared.call_timeout(PATIENCE).connect_timeout(PATIENCE).build().expect("it can be configured so");
         let connection = runtime.block_on(async {
-            shared.wait_connected(PATIENCE).await.expect("the server is there");
             let capabilities = fleet::capabilities();
             for number in 0..nodes {
                 let node = shared.register(fleet::spec(number, slots, &capabilities)).await.expect("the ids are new");
                 shared.heartbeat(&node, &Heartbeat::ready()).expect("it was just registered");
             }
+            // The first end of a job has the server told of all nodes once more.
+            let job = contenders::create(shared.clone(), contenders::request(u64::MAX, &fleet::demand())).await;
+            contenders::complete(&shared, vec![job]).await;
             connect(&url).await
         });
         if let Some(proxy) = &proxy {
@@ -95,7 +100,8 @@ impl Stage {
         F: Future<Output = T> + Send + 'static,
     {
         self.server.command(&["CONFIG", "RESETSTAT"]);
-        let (processor, round_trips) = (self.processor(), self.shared.stats().round_trips);
+        let (processor, client) = (self.processor(), processors());
+        let round_trips = self.shared.stats().round_trips;
         let start = Instant::now();
         let tasks = (0..callers).map(|_| self.runtime.spawn(repeat(self.next.clone(), start + time, once.clone())));
         let tasks: Vec<_> = tasks.collect();
@@ -107,7 +113,7 @@ impl Stage {
             parts
         });
         let took = start.elapsed();
-        let processor = self.processor() - processor;
+        let (client, processor) = (processors() - client, self.processor() - processor);
         let round_trips = self.shared.stats().round_trips - round_trips;
         let (mut latencies, mut made) = (Vec::new(), Vec::new());
         for (times, results) in parts {
@@ -116,7 +122,7 @@ impl Stage {
         }
         let done = latencies.len() as u64;
         let in_commands = sent.iter().map(|(command, often)| often * self.mean_time(command)).sum();
-        (Turn { done, took, latencies, processor, in_commands, round_trips }, made)
+        (Turn { done, took, latencies, processor, client, in_commands, round_trips }, made)
     }
 
     /// What the server's main thread has used of its processor so far, in us.
@@ -134,7 +140,17 @@ impl Stage {
     }
 }
 
-/// Does something until then; how long each time took, in us, and what came of it.
+/// What this process has used of its processors so far, in us; nothing where Linux does not tell it.
+fn processors() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let of_thread = |path: PathBuf| {
+        let told = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        told.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    threads.flatten().filter_map(|thread| of_thread(thread.path())).sum::<f64>() / 1e3
+}
+
+/// Does something until then, and once at least; how long each time took, in us, and what came of it.
 async fn repeat<T, F: Future<Output = T>>(
     next: Arc<AtomicU64>,
     end: Instant,
@@ -142,14 +158,16 @@ async fn repeat<T, F: Future<Output = T>>(
 ) -> (Vec<f64>, Vec<T>) {
     let (mut latencies, mut made) = (Vec::new(), Vec::new());
     let mut begun = Instant::now();
-    while begun < end {
+    loop {
         // Relaxed: only distinctness matters.
         made.push(once(next.fetch_add(1, Ordering::Relaxed)).await);
         let ended = Instant::now();
         latencies.push((ended - begun).as_secs_f64() * 1e6);
+        if ended >= end {
+            return (latencies, made);
+        }
         begun = ended;
     }
-    (latencies, made)
 }
 
 /// As an instance does.
