@@ -46,6 +46,9 @@ const FASTER: [(usize, Bound); 2] = [(1, Bound::AtLeast(4.5)), (64, Bound::AtLea
 const SERVER_TIME: f64 = 8.0;
 const ROUND_TRIPS: f64 = 1.0;
 
+/// What one create has of a turn.
+type Share = fn(&Turn) -> f64;
+
 /// Who takes turns, in this order.
 const CONTENDERS: [&str; 6] = ["create_job", "lock flow", "PING", "SET NX PX", "empty script", "create_job, existing"];
 const NEW: usize = 0;
@@ -120,7 +123,7 @@ fn record(suite: &mut Suite, case: &str, away: Duration, callers: usize, done: &
         }
     }
     if away.is_zero() {
-        let used: [(&str, fn(&Turn) -> f64); 3] = [
+        let used: [(&str, Share); 3] = [
             ("this side's processors", |turn| turn.client / turn.done as f64),
             ("the server's processor", |turn| turn.processor / turn.done as f64),
             ("the server in commands", |turn| turn.in_commands),
