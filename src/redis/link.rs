@@ -350,11 +350,11 @@ impl Link {
             pipeline = self::asking(&pipeline);
         }
         let since = Instant::now();
-        let send = |pipeline| send(live.connection.clone(), pipeline, deadline);
+        let send = async |pipeline: &Pipeline| send(live.connection.clone(), pipeline, deadline).await;
         let traffic = &self.target.traffic;
         traffic.requests.fetch_add(1, Ordering::Relaxed);
         crash_point(C::SCRIPT.name, When::Before);
-        let mut answer = send(pipeline.clone()).await;
+        let mut answer = send(&pipeline).await;
         let unknown = |error: &redis::RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
         if let Err(NoAnswer::But(error)) = &answer
             && unknown(error)
@@ -363,8 +363,8 @@ impl Link {
             loading.cmd("SCRIPT").arg("LOAD").arg(C::SCRIPT.source);
             traffic.requests.fetch_add(2, Ordering::Relaxed);
             traffic.loads.fetch_add(1, Ordering::Relaxed);
-            answer = match send(loading).await {
-                Ok(_) => send(pipeline).await,
+            answer = match send(&loading).await {
+                Ok(_) => send(&pipeline).await,
                 Err(error) => Err(error),
             };
         }
@@ -401,9 +401,9 @@ enum NoAnswer {
 }
 
 /// What the last of these commands is answered.
-async fn send(mut connection: MultiplexedConnection, pipeline: Pipeline, by: Instant) -> Result<Value, NoAnswer> {
+async fn send(mut connection: MultiplexedConnection, pipeline: &Pipeline, by: Instant) -> Result<Value, NoAnswer> {
     let commands = pipeline.len();
-    let answers = timeout_at(by, connection.send_packed_commands(&pipeline, 0, commands)).await;
+    let answers = timeout_at(by, connection.send_packed_commands(pipeline, 0, commands)).await;
     let last = answers.map_err(|_| NoAnswer::InTime)?.map(|mut answers| answers.pop().unwrap_or(Value::Nil));
     last.and_then(Value::extract_error).map_err(NoAnswer::But)
 }

@@ -158,7 +158,7 @@ mod tests {
     fn the_page_and_the_plots_are_written_from_the_rows() {
         let folder = tempfile::tempdir().unwrap();
         let mut results = Results::open(folder.path().join("results")).unwrap();
-        let bench = Suite::Bench { package: "p".to_owned(), name: "one".to_owned() };
+        let bench = Suite::Bench { package: "p".to_owned(), name: "one".to_owned(), features: Vec::new() };
         row::replace(&mut results.rows, "one", vec![row("one", "1", Some(1.0)), row("one", "2", None)], true);
         row::replace(&mut results.rows, "gone", vec![row("gone", "1", Some(1.0))], true);
         results.write(&[bench]).unwrap();

@@ -11,19 +11,21 @@ use super::row::{self, Row};
 use crate::instructions::{self, CASES, Counts};
 use crate::peers;
 use crate::process;
-use crate::tools::{self, CC, CMAKE, CXX, MAKE, VALGRIND};
+use crate::tools::{self, CC, CMAKE, CXX, MAKE, REDIS, VALGRIND};
 use crate::workspace::Workspace;
 
 /// Where a suite adds its rows.
 const ROWS: &str = "SLOTYARD_BENCH_ROWS";
 /// The package that measures others beside the library; only when asked for by name, since it builds all of them.
 pub(crate) const PEERS: &str = "peers";
+/// The feature of what several instances share.
+const SHARED: &str = "redis";
 
 /// Something that can be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Suite {
-    /// A `[[bench]]` of a package of the workspace.
-    Bench { package: String, name: String },
+    /// A `[[bench]]` of a package of the workspace, and the features without which there is none.
+    Bench { package: String, name: String, features: Vec<String> },
     /// Instructions under callgrind.
     Instructions,
     /// The package in `benches/peers/`, a workspace of its own.
@@ -45,7 +47,8 @@ impl Suite {
         for package in metadata.workspace_packages() {
             for target in package.targets.iter().filter(|target| target.is_bench()) {
                 if target.name != instructions::SUITE {
-                    suites.push(Self::Bench { package: package.name.to_string(), name: target.name.clone() });
+                    let (package, name) = (package.name.to_string(), target.name.clone());
+                    suites.push(Self::Bench { package, name, features: target.required_features.clone() });
                 }
             }
         }
@@ -84,14 +87,23 @@ impl Suite {
         if suites.contains(&Self::Peers) {
             tools.extend([&CXX, &CMAKE, &MAKE]);
         }
+        tools.extend(suites.iter().any(Self::needs_servers).then_some(&REDIS));
         tools::ensure(&tools)
+    }
+
+    /// Whether it starts servers: that of what several instances share.
+    fn needs_servers(&self) -> bool {
+        matches!(self, Self::Bench { features, .. } if features.iter().any(|feature| feature == SHARED))
     }
 
     /// Runs it with `arguments` and returns what it has measured.
     pub(crate) fn run(&self, workspace: &Workspace, arguments: &[String]) -> Result<Vec<Row>> {
         match self {
-            Self::Bench { package, name } => {
+            Self::Bench { package, name, features } => {
                 let mut cargo = workspace.cargo(["bench", "--package", package, "--bench", name]);
+                if !features.is_empty() {
+                    cargo.args(["--features", &features.join(",")]);
+                }
                 if !arguments.is_empty() {
                     cargo.arg("--").args(arguments);
                 }
@@ -160,7 +172,7 @@ mod tests {
     }
 
     fn all() -> Vec<Suite> {
-        let bench = |name: &str| Suite::Bench { package: "p".to_owned(), name: name.to_owned() };
+        let bench = |name: &str| Suite::Bench { package: "p".to_owned(), name: name.to_owned(), features: Vec::new() };
         vec![bench("one"), bench("two"), Suite::Instructions, Suite::Peers]
     }
 
@@ -175,6 +187,13 @@ mod tests {
         let found = names(&found);
         assert!(found.contains(&"select") && found.ends_with(&["instructions", "peers"]), "{found:?}");
         assert_eq!(found.iter().filter(|name| **name == "instructions").count(), 1);
+    }
+
+    #[test]
+    fn a_suite_is_given_the_features_that_its_manifest_entry_requires() {
+        let all = Suite::all(&Workspace::load().unwrap().metadata);
+        let with_servers: Vec<_> = all.iter().filter(|suite| suite.needs_servers()).map(Suite::name).collect();
+        assert_eq!(with_servers, ["shared"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     // Of what several instances share, which is a feature.
     let shared = || workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test", "--lib", "--features"]);
     run(shared().args([REDIS, "--", "-D", "warnings"]))?;
-    run(shared().args([REDIS_AND_TLS, "--test", "redis", "--", "-D", "warnings"]))?;
+    run(shared().args([REDIS_AND_TLS, "--test", "redis", "--bench", "shared", "--", "-D", "warnings"]))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
     // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
