@@ -5,6 +5,7 @@ mod instances;
 mod jobs;
 mod people;
 mod processes;
+mod replay;
 
 use std::time::Duration;
 

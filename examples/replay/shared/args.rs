@@ -21,10 +21,10 @@ pub(crate) struct SharedArgs {
         requires = "redis")]
     pub(crate) instances: u32,
     /// How many times as fast as real time, service times included
-    #[arg(long, value_name = "FACTOR", default_value = "4", value_parser = positive, requires = "redis")]
+    #[arg(long, value_name = "FACTOR", default_value = "8", value_parser = positive, requires = "redis")]
     pub(crate) pace: f64,
     /// How many seconds of real time requests arrive; the rest of the trace is left out
-    #[arg(long, value_name = "S", default_value = "10", value_parser = positive, requires = "redis")]
+    #[arg(long, value_name = "S", default_value = "5", value_parser = positive, requires = "redis")]
     pub(crate) seconds: f64,
     /// Kills one of the processes in the middle, has another receive the heartbeats of its nodes, and starts a new one
     #[arg(long, requires = "redis")]

@@ -21,7 +21,9 @@ use crate::requests::{Conduct, Request, Requests, request_id};
 use crate::workload::Workload;
 
 /// How long a slot stays held when its process was killed.
-pub(super) const LEASE: Duration = Duration::from_secs(2);
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+/// Of the slots that are taken at the end, all at once.
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(60);
 /// How often a node sends a heartbeat, and how often a process writes down what it has counted.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A call may take so long: on a machine with much else to do that is no failure.
@@ -76,7 +78,7 @@ pub(super) fn connect(
     let seed = args.seed.wrapping_add(process.into());
     let scheduler = Scheduler::builder().policy(policy).seed(seed).max_nodes(nodes.max(1));
     let builder = SharedScheduler::builder(url).prefix(prefix).scheduler(scheduler).binding_retention(BOUND);
-    let builder = builder.default_lease(LEASE).max_lease(LEASE).call_timeout(PATIENCE);
+    let builder = builder.default_lease(LEASE).max_lease(LONGEST_LEASE).call_timeout(PATIENCE);
     let shared = builder.build().map_err(|error| format!("--redis: {error}"))?;
     let connected = shared.blocking().wait_connected(within);
     connected.map_err(|error| format!("--redis: expected a server that can be used, found {error}"))?;

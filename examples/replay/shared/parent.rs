@@ -1,6 +1,7 @@
 //! The process that starts the others, tells them when to begin, kills one if it is to, and sees to it at the end that all
 //! slots are free again.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use slotyard::{JobRequest, SharedScheduler};
+use slotyard::{JobRequest, NodeId, SharedScheduler};
 use tokio::task::JoinSet;
 
 use super::args::Told;
-use super::instance::{DONE, LEASE, Order, READY, connect, due};
+use super::instance::{DONE, LEASE, LONGEST_LEASE, Order, READY, connect, due};
 use super::log::{Call, Clock, Event, Log};
 use super::{LAST, SharedReport, client};
 use crate::args::Args;
@@ -216,23 +217,31 @@ fn left(workload: &Workload, shared: &SharedScheduler, log: &Log) -> Result<(u64
         let of_teams =
             (0..workload.teams.len()).filter_map(|team| all.clone().find(|of| workload.teams.serves(team, *of)));
         let demands: Vec<_> = of_teams.collect();
-        let (mut taken, mut number) = (0, 0);
+        // Slots, and not jobs: on a machine with much else to do a lease may run out meanwhile, and its slot be given again.
+        let (mut taken, mut number) = (HashSet::new(), 0);
         for _ in 0..LOOKS {
             for demand in &demands {
-                taken += fill(workload, shared, log, *demand, &mut number).await;
+                fill(workload, shared, log, *demand, &mut number, &mut taken).await;
             }
-            if taken >= slots {
+            if taken.len() as u64 >= slots {
                 break;
             }
             tokio::time::sleep(LOOK).await;
         }
+        let taken = taken.len() as u64;
         Ok((held, taken))
     })
 }
 
-/// Takes slots until none is given any more; how many were.
-async fn fill(workload: &Workload, shared: &SharedScheduler, log: &Log, demand: usize, number: &mut u64) -> u64 {
-    let mut taken = 0;
+/// Takes slots until none is given any more.
+async fn fill(
+    workload: &Workload,
+    shared: &SharedScheduler,
+    log: &Log,
+    demand: usize,
+    number: &mut u64,
+    taken: &mut HashSet<(NodeId, u32)>,
+) {
     loop {
         let mut calls = JoinSet::new();
         for _ in 0..AT_ONCE {
@@ -240,19 +249,19 @@ async fn fill(workload: &Workload, shared: &SharedScheduler, log: &Log, demand: 
             *number += 1;
             log.say(Event::Asked { request: asks.request_id().to_owned() });
             let (shared, asked) = (shared.clone(), log.clock().now());
-            calls.spawn(async move { (shared.create_job(&asks).await, asked) });
+            calls.spawn(async move { (shared.create_job(&asks.lease(LONGEST_LEASE)).await, asked) });
         }
-        let mut given = 0;
+        let mut is_full = true;
         while let Some(answer) = calls.join_next().await {
             if let Ok((Ok(job), asked)) = answer {
-                given += 1;
+                is_full = false;
+                taken.insert((job.node_id(), job.slot()));
                 let (lease, took) = (client::lease(&job), log.clock().now() - asked);
                 log.say(Event::Given { lease, call: Call::Create, took });
             }
         }
-        taken += given;
-        if given == 0 {
-            return taken;
+        if is_full {
+            return;
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) struct SharedReport {
     pub(crate) unsettled: u64,
     pub(crate) slots_held_at_end: u64,
     pub(crate) violations: Vec<String>,
+    /// Created, as long as new ones were.
     pub(crate) jobs_per_second: f64,
     pub(crate) create_ms: CreateMs,
     /// Times that nodes were offered to the server for a job, and times that it was asked which are full.
@@ -106,7 +107,7 @@ impl SharedReport {
             unsettled: broken(Broken::Unsettled),
             slots_held_at_end: broken(Broken::SlotsHeldAtEnd),
             violations: findings.violations.examples().to_vec(),
-            jobs_per_second: (completed as f64 / seconds.max(1e-6)).round(),
+            jobs_per_second: (findings.jobs as f64 * 1e6 / findings.created_for.max(1) as f64).round(),
             create_ms: CreateMs { p50: create(0.5), p99: create(0.99), max: ms(findings.creates.max()) },
             rounds_per_create: per_create(counts.create_rounds + counts.looks),
             round_trips_per_create: per_create(counts.round_trips),
@@ -190,7 +191,7 @@ impl SharedReport {
         };
         writeln!(out, "refusals      {refusals}")?;
         writeln!(out)?;
-        writeln!(out, "rate          {} jobs a second", Decimal(self.jobs_per_second))?;
+        writeln!(out, "rate          {} jobs created a second", Decimal(self.jobs_per_second))?;
         let CreateMs { p50, p99, max } = self.create_ms;
         writeln!(out, "create (ms)   p50 {p50:.2}, p99 {p99:.2}, max {max:.2}")?;
         let (rounds, trips) = (self.rounds_per_create, self.round_trips_per_create);

@@ -22,7 +22,7 @@ pub(crate) fn fmt(workspace: &Workspace) -> Result<()> {
 pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     run(&mut workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Of what several instances share, which is a feature.
-    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--", "-D", "warnings"];
+    let shared = ["--features", REDIS, "--lib", "--test", "redis", "--example", "replay", "--", "-D", "warnings"];
     run(workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test"]).args(shared))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
@@ -48,7 +48,9 @@ pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
     let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS]);
     // Of the library's own tests those that only the feature brings along; of the others all.
     run(shared().args(["--lib", "--", "redis::", "written::", "escape::"]))?;
-    run(shared().args(["--test", "redis"]))
+    // The replay with several processes is among them, and the parts of it.
+    run(&mut workspace.cargo(["build", "--package", LIBRARY, "--features", REDIS, "--example", "replay"]))?;
+    run(shared().args(["--test", "redis", "--example", "replay"]))
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {

@@ -5,21 +5,23 @@
 //! if its time, for all that the log has, had run out: as when its process was killed. Any other overlap is a slot that
 //! was held twice. Only times of one clock are compared, and no process has to be quick.
 
+mod terms;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+use hdrhistogram::Histogram;
 
 use super::log::{self, Attempt, Call, Counts, End, Event, Fence, Lease, Line, Settlement};
 use crate::engine::times;
 use crate::input::{InputError, Source};
 use crate::ledger::{Broken, Violations};
 use crate::output::Setting;
-
-use hdrhistogram::Histogram;
+use terms::{ORPHANED, Term, terms};
 
 /// What the server's clock, which counts milliseconds, may differ by from ours within a lease, in microseconds.
 const TOLERANCE: u64 = 20_000;
-
-/// How the library calls a job whose node has gone.
-const ORPHANED: &str = "orphaned";
 
 /// What a log tells.
 #[derive(Debug)]
@@ -45,8 +47,10 @@ pub(crate) struct Findings {
     /// How long creates took, refused ones included, in microseconds.
     pub(crate) creates: Histogram<u64>,
     pub(crate) counts: Counts,
-    /// From when the first request was due to when the last was settled, in microseconds.
+    /// From when the first request was due to when the last was settled, and to when the last job was given, in
+    /// microseconds.
     pub(crate) took: u64,
+    pub(crate) created_for: u64,
 }
 
 /// Reads a log, and checks it.
@@ -81,6 +85,7 @@ pub(crate) fn check(source: &Source) -> Result<Findings, InputError> {
         creates: times(),
         counts: Counts::default(),
         took: 0,
+        created_for: 0,
     };
     let mut check = Check {
         source,
@@ -100,72 +105,6 @@ pub(crate) fn check(source: &Source) -> Result<Findings, InputError> {
         check.line(*number, line)?;
     }
     Ok(check.finish())
-}
-
-/// Until when the log knows an attempt to have had its slot.
-#[derive(Debug, Clone, Copy, Default)]
-struct Term {
-    until: u64,
-    /// It may have lost that before: its node was thought to be gone, or the library has called it off.
-    uncertain: bool,
-}
-
-/// The terms of all attempts: what is looked up here may stand later in the log than what is checked by it.
-fn terms(lines: &[(usize, Line)], lease: u64) -> HashMap<Attempt, Term> {
-    let mut terms: HashMap<Attempt, Term> = HashMap::new();
-    let mut uncertain = HashSet::new();
-    // When the call was made that gave it; and calls whose answers are not in the log, for their process was killed.
-    let mut begun: HashMap<&Attempt, u64> = HashMap::new();
-    let mut asked: HashMap<(u32, &str), u64> = HashMap::new();
-    let mut lasts = |of: &Attempt, until: u64| {
-        let term = terms.entry(of.clone()).or_default();
-        term.until = term.until.max(until);
-    };
-    for (_, Line { at, by, event }) in lines {
-        match event {
-            Event::Asked { request } => drop(asked.insert((*by, request), *at)),
-            Event::Given { lease: Lease { attempt, .. }, call: Call::Look, took } => {
-                lasts(attempt, at.saturating_sub(*took));
-            }
-            Event::Given { lease: Lease { attempt, .. }, .. } => {
-                if let Some(asked) = asked.remove(&(*by, &*attempt.request)) {
-                    let begun = begun.entry(attempt).or_insert(asked);
-                    *begun = asked.min(*begun);
-                }
-            }
-            Event::Known { request, state, .. } => {
-                asked.remove(&(*by, request));
-                if state == ORPHANED {
-                    uncertain.insert(request);
-                }
-            }
-            Event::Refused { request, uncertain: is_uncertain, .. } => {
-                asked.remove(&(*by, request));
-                if *is_uncertain {
-                    uncertain.insert(request);
-                }
-            }
-            Event::Moved { of, took } => lasts(of, at.saturating_sub(*took) + lease),
-            Event::Ended { of, took, .. } => lasts(of, at.saturating_sub(*took)),
-            Event::TurnedDown { of, found } if found == ORPHANED => drop(uncertain.insert(&of.request)),
-            _ => {}
-        }
-    }
-    // Who is told of another's lease does not know for how long it has had that. The first of all who asked may have been
-    // the one to whom it was given.
-    let mut unanswered: HashMap<&str, u64> = HashMap::new();
-    for ((_, request), asked) in asked {
-        let first = unanswered.entry(request).or_insert(asked);
-        *first = asked.min(*first);
-    }
-    for (of, begun) in &mut begun {
-        *begun = unanswered.get(&*of.request).map_or(*begun, |asked| (*asked).min(*begun));
-    }
-    begun.into_iter().for_each(|(of, begun)| lasts(of, begun + lease));
-    for (of, term) in &mut terms {
-        term.uncertain = uncertain.contains(&of.request);
-    }
-    terms
 }
 
 /// Who holds a slot, for all that was read so far.
@@ -312,8 +251,11 @@ impl Check<'_> {
                 || format!("line {number}: {attempt}, of a job that has ended with attempt {last} in line {line}");
             violations.note(Broken::DoubleRelease, at, example);
         }
-        if self.places.insert(attempt.clone(), (name.clone(), *slot)).is_none() {
+        if self.places.insert(attempt.clone(), (name.clone(), *slot)).is_none() && !super::is_last(&attempt.request) {
             self.findings.retried += u64::from(attempt.number > 1);
+            if attempt.number == 1 {
+                self.findings.created_for = at.saturating_sub(self.opened);
+            }
         }
         // Who was given a job with others may say so when they have ended it.
         let is_over = self.ends.contains(attempt);
