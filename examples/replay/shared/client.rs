@@ -269,7 +269,7 @@ impl Client {
         }
         let class = self.gateway.machines.get(job.node_id().as_str()).map_or(0, |(class, _)| *class);
         let mut whole = self.gateway.workload.service_time(class, self.request.work);
-        if self.part == Part::Second && self.request.number % 20 == 0 {
+        if self.part == Part::Second && self.request.number.is_multiple_of(20) {
             // Else who has been there first would always be the one that ends it, too.
             whole = part(whole, 0.9);
         }
@@ -391,10 +391,10 @@ impl Client {
             let took = self.now() - asked;
             self.say(Event::Ended { of: attempt(job), how: End::Completed, took });
         }
-        if let Ok(again) = self.ask(None).await {
-            if again.state() != JobState::Completed {
-                self.unexpected("sending a finished request again", &format_args!("its job is {}", again.state()));
-            }
+        if let Ok(again) = self.ask(None).await
+            && again.state() != JobState::Completed
+        {
+            self.unexpected("sending a finished request again", &format_args!("its job is {}", again.state()));
         }
     }
 

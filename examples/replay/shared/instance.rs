@@ -106,7 +106,7 @@ async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let (instances, fleet) = (args.shared.instances, workload.fleet.len());
     let log = Arc::new(log);
-    let nodes = Nodes::default();
+    let (nodes, mut orders) = (Nodes::default(), orders());
     let beats = tokio::spawn(keep_beating(shared.clone(), nodes.clone(), log.clone()));
     if !told.resumes {
         for (machine, team) in dealt(told.place, instances, &workload) {
@@ -134,8 +134,6 @@ async fn serve(
         workload,
     };
     let gateway = Arc::new(gateway);
-    let mut orders = orders();
-    // When the process that gives the orders has ended, so does this one.
     while let Some(order) = orders.recv().await {
         match order {
             Order::Open(at) => {
@@ -187,16 +185,18 @@ fn beat(shared: &SharedScheduler, nodes: &Nodes, log: &Log) {
     }
 }
 
-/// What this process is told, by a thread that waits for it.
+/// What this process is told, by a thread that waits for it. When the process that gives the orders has ended, so does this
+/// one, whatever it is at.
 fn orders() -> mpsc::UnboundedReceiver<Order> {
     let (told, orders) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let order = line.ok().and_then(|line| Order::parse(&line));
-            if order.is_none_or(|order| told.send(order).is_err()) {
-                break;
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let order = Order::parse(&line);
+            if order.is_some_and(|order| told.send(order).is_err() || order == Order::End) {
+                return;
             }
         }
+        std::process::exit(2);
     });
     orders
 }

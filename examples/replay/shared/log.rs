@@ -269,10 +269,10 @@ mod tests {
         };
         assert_eq!(error(&good[..30]), "log:2:30: JSON: EOF while parsing an object");
         assert_eq!(error("given"), "log:2:1: JSON: expected value");
-        assert!(error(&good.replace("ends", "begins")).starts_with("log:2:30: JSON: unknown variant `begins`"));
+        assert!(error(&good.replace("ends", "begins")).starts_with("log:2:32: JSON: unknown variant `begins`"));
         assert!(error(&good.replace("\"by\":2", "\"by\":-2")).starts_with("log:2:15: JSON: invalid value"));
-        assert!(error(&good.replace("\"job\":\"j\",", "")).starts_with("log:2:60: JSON: missing field `job`"));
-        assert!(error(&good.replace("\"job\"", "\"rank\":1,\"job\"")).starts_with("log:2:"));
+        assert!(error(&good.replace("\"job\":\"j\",", "")).starts_with("log:2:64: JSON: missing field `job`"));
+        assert!(error(&good.replace("\"job\"", "\"rank\":1,\"job\"")).starts_with("log:2:59: JSON: unknown field"));
         assert!(error(&format!("{good}{good}")).starts_with("log:2:78: JSON: trailing characters"));
         let given = r#"{"at":1,"by":2,"event":{"given":{"lease":{"of":{"request":"r1","job":"j","number":1},"node":"n",
             "slot":0,"fence":"12"},"call":"create","took":1}}}"#

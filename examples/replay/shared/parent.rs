@@ -233,7 +233,7 @@ fn left(workload: &Workload, shared: &SharedScheduler, log: &Log) -> Result<(u64
     })
 }
 
-/// Takes slots until none is given any more.
+/// Takes slots until no further one is given.
 async fn fill(
     workload: &Workload,
     shared: &SharedScheduler,
@@ -251,16 +251,16 @@ async fn fill(
             let (shared, asked) = (shared.clone(), log.clock().now());
             calls.spawn(async move { (shared.create_job(&asks.lease(LONGEST_LEASE)).await, asked) });
         }
-        let mut is_full = true;
+        let before = taken.len();
         while let Some(answer) = calls.join_next().await {
             if let Ok((Ok(job), asked)) = answer {
-                is_full = false;
                 taken.insert((job.node_id(), job.slot()));
                 let (lease, took) = (client::lease(&job), log.clock().now() - asked);
                 log.say(Event::Given { lease, call: Call::Create, took });
             }
         }
-        if is_full {
+        // Not: until none is given. A slot that can be taken for ever is to be found, and not waited for.
+        if taken.len() == before {
             return;
         }
     }
