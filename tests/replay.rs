@@ -1,6 +1,8 @@
 //! The replay example, as its users run it: on small input written here, and on the real data where that is at hand.
 
-use std::ffi::OsStr;
+#[path = "common/example.rs"]
+mod example;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,17 +75,9 @@ impl Files {
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("the path of this test");
-        let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-        let binary = profile.join("examples").join(format!("replay{}", std::env::consts::EXE_SUFFIX));
+        let binary = example::path("replay");
         if !binary.exists() {
-            let name = profile.file_name().and_then(OsStr::to_str).expect("the name of the profile");
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--example", "replay", "--profile", if name == "debug" { "dev" } else { name }])
-                .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"])
-                .arg(profile.parent().expect("the target directory"))
-                .status();
-            assert!(built.is_ok_and(|status| status.success()), "cargo build --example replay");
+            example::build("replay", &[]);
         }
         binary
     })
@@ -385,6 +379,11 @@ fn arguments_out_of_bounds_are_refused() {
         (&["--policy", "best"], "expected p2c, random, round-robin"),
         (&["--policy", "least-loaded:0"], "expected p2c, random, round-robin"),
         (&["--policy", "p2c:2"], "expected p2c, random, round-robin"),
+        (&["--instances", "3"], "--redis <URL>"),
+        (&["--kill"], "--redis <URL>"),
+        (&["--redis", "redis://127.0.0.1/", "--instances", "0"], "--instances"),
+        (&["--redis", "redis://127.0.0.1/", "--pace", "0"], "--pace"),
+        (&["--redis", "redis://127.0.0.1/", "--html", "page.html"], "cannot be used with"),
         (&["--trace"], "--trace"),
         (&["--unknown"], "--unknown"),
         (&["stray"], "stray"),
@@ -392,6 +391,46 @@ fn arguments_out_of_bounds_are_refused() {
     for (args, expected) in cases {
         refused(args, &[expected]);
     }
+}
+
+#[test]
+#[cfg(not(feature = "redis"))]
+fn several_processes_need_a_build_that_can_talk_to_a_server() {
+    let expected = ["--redis: expected a build", "cargo run --release --features redis --example replay"];
+    refused(&["--redis", "redis://127.0.0.1:1/"], &expected);
+}
+
+#[test]
+fn logs_of_several_processes_are_checked() {
+    let files = Files::new();
+    let setting = r#"{"trace":"t","nodes_from":"n","policy":"p2c","seed":1,"scale":1,"speed":1,"nodes":1,"slots":1,
+        "offered_load":1,"seconds":0}"#
+        .replace('\n', " ");
+    let began = format!(r#"{{"began":{{"setting":{setting},"instances":2,"pace":1,"requests":1,"lease":1000000}}}}"#);
+    let given = |request: &str| {
+        let of = format!(r#"{{"request":"{request}","job":"{request}","number":1}}"#);
+        let slot = r#""node":"n","slot":0,"fence":"00000000000000000000000000000001""#;
+        format!(r#"{{"given":{{"lease":{{"of":{of},{slot}}},"call":"create","took":0}}}}"#)
+    };
+    let node = r#"{"node":{"node":"n","slots":1}}"#.to_owned();
+    let settled = r#"{"settled":{"request":"r0","outcome":"completed"}}"#.to_owned();
+    let left = r#"{"left":{"held":0,"taken":1}}"#.to_owned();
+    let log = |name: &str, events: &[&String]| {
+        let line = |(at, event)| format!("{{\"at\":{at},\"by\":1,\"event\":{event}}}\n");
+        files.write(name, (0..).zip(events).map(line).collect::<String>())
+    };
+    let check = |path: &str| run(&["--check", path]);
+    let sound = check(&log("sound.jsonl", &[&began, &node, &given("r0"), &settled, &left]));
+    assert_eq!(sound.status.code(), Some(0), "{}", text(&sound));
+    let broken = check(&log("broken.jsonl", &[&began, &node, &given("r0"), &given("r1"), &settled, &left]));
+    let told = text(&broken);
+    assert_eq!(broken.status.code(), Some(1), "{told}");
+    assert!(told.contains("fences of a slot only grow               BROKEN, 1 times"), "{told}");
+    assert!(told.contains("line 4: the fence of request r1, job r1, attempt 1 is that of request r0"), "{told}");
+    let cut = log("cut.jsonl", &[&began, &node]);
+    refused(&["--check", &cut], &["cut.jsonl:2:1: expected a log that ends with"]);
+    let malformed = files.write("malformed.jsonl", "{\"at\": 1}\n");
+    refused(&["--check", &malformed], &["malformed.jsonl:1:9: JSON: missing field `by`"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use slotyard::Policy;
 
+use crate::shared::args::SharedArgs;
+
 /// Replay a fleet that serves jobs, in virtual time, through the scheduler.
 ///
 /// Without arguments it replays an embedded workload. Each file given takes the place of the embedded part that it
@@ -51,6 +53,8 @@ pub(crate) struct Args {
     /// Writes the report as one self-contained page with plots
     #[arg(long, value_name = "OUT")]
     pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
 }
 
 /// A policy under the name that the report repeats.
@@ -85,7 +89,7 @@ impl PolicyArg {
 }
 
 /// A factor that neither stops the replay nor makes it endless.
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (1e-6..=1e6).contains(&value) => Ok(value),
         _ => Err("expected a number from 0.000001 to 1000000".to_owned()),

@@ -29,10 +29,15 @@ pub(crate) enum Broken {
     Unsettled,
     /// Slots were held when all jobs had ended.
     SlotsHeldAtEnd,
+    /// A slot was given to another while its lease ran.
+    HeldTwice,
+    /// A later lease of a slot has no larger fence.
+    FenceFell,
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 10] = [
+    /// What a replay in one process is checked for.
+    pub(crate) const ALONE: [Self; 10] = [
         Self::OverCapacity,
         Self::DoubleRelease,
         Self::DuplicateJobs,
@@ -44,6 +49,19 @@ impl Broken {
         Self::Unsettled,
         Self::SlotsHeldAtEnd,
     ];
+    /// What one in several is checked for, over all of them together.
+    pub(crate) const SHARED: [Self; 9] = [
+        Self::OverCapacity,
+        Self::HeldTwice,
+        Self::FenceFell,
+        Self::DoubleRelease,
+        Self::DuplicateJobs,
+        Self::Misplaced,
+        Self::UnexpectedAnswers,
+        Self::Unsettled,
+        Self::SlotsHeldAtEnd,
+    ];
+    const COUNT: usize = Self::FenceFell as usize + 1;
 
     /// What holds as long as this has not happened.
     pub(crate) fn invariant(self) -> &'static str {
@@ -58,6 +76,8 @@ impl Broken {
             Self::EventsDropped => "no event lost",
             Self::Unsettled => "every request answered",
             Self::SlotsHeldAtEnd => "no slot held at the end",
+            Self::HeldTwice => "no slot held by two at once",
+            Self::FenceFell => "fences of a slot only grow",
         }
     }
 }
@@ -71,7 +91,7 @@ impl fmt::Display for Broken {
 /// What did not add up, and when it first did not.
 #[derive(Debug, Default)]
 pub(crate) struct Violations {
-    counts: [u64; Broken::ALL.len()],
+    counts: [u64; Broken::COUNT],
     examples: Vec<String>,
 }
 

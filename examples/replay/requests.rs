@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, LogNormal};
-use slotyard::{ExclusionMode, SessionMode};
+use slotyard::{ExclusionMode, JobRequest, SessionMode};
 
 use crate::demands::Demands;
 use crate::input::{Arrival, Tokens};
@@ -31,6 +31,27 @@ const VANISHING: f64 = 0.002;
 const CANCELLING: f64 = 0.005;
 const SWITCHING: f64 = 0.001;
 
+/// From a slot to the start of the work on the node.
+pub(crate) const TRANSFER: std::ops::Range<u64> = 1_000..20_000;
+/// From a failed or orphaned attempt to the next.
+pub(crate) const REACTION: std::ops::Range<u64> = 5_000..50_000;
+/// A refused client waits about this long before it asks again, twice as long each time, up to the longest.
+const BACKOFF: u64 = 200_000;
+const LONGEST_BACKOFF: u64 = 5_000_000;
+/// Share of the attempts that fail on the node.
+pub(crate) const FAILING: f64 = 0.01;
+
+/// How long a client waits that was refused so often without a slot in between, and was told to wait for `hint`.
+pub(crate) fn backoff(refusals: u32, hint: u64, random: &mut StdRng) -> u64 {
+    let delay = (BACKOFF << (refusals - 1).min(16)).max(hint).min(LONGEST_BACKOFF);
+    (delay as f64 * random.random_range(0.5..1.5)) as u64
+}
+
+/// A share of a time, and not nothing.
+pub(crate) fn part(whole: u64, share: f64) -> u64 {
+    ((whole as f64 * share) as u64).max(1)
+}
+
 /// One request, and what its client will do.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -48,6 +69,22 @@ pub(crate) struct Request {
     /// Its client sends it again when it is done.
     pub(crate) repeated: bool,
     pub(crate) conduct: Conduct,
+}
+
+impl Request {
+    /// What the scheduler is asked for.
+    pub(crate) fn asks(&self, demands: &Demands) -> JobRequest {
+        let asks = JobRequest::new(request_id(self.number), demands.demand(self.demand).clone());
+        match self.session {
+            Some((session, mode)) => asks.session(format!("s{session}")).session_mode(mode),
+            None => asks,
+        }
+    }
+}
+
+/// The id of the request of this number.
+pub(crate) fn request_id(number: u64) -> String {
+    format!("r{number}")
 }
 
 /// What a client does while its job runs.

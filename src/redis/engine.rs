@@ -49,6 +49,8 @@ pub(super) struct Engine {
     pub(super) ends: PlainMutex<VecDeque<(Moment, String, Binding)>>,
     /// Held while nodes are changed here, so that what the server says of them is applied in the order in which it was said.
     pub(super) managing: Mutex<()>,
+    /// Held by whoever tells a new server of what we hold.
+    pub(super) restoring: Mutex<()>,
     pub(super) meters: Meters,
     began: Instant,
     jobs: Sequence,
@@ -84,6 +86,7 @@ impl Engine {
             outbox: Outbox::new(config.max_outbox),
             ends: PlainMutex::default(),
             managing: Mutex::new(()),
+            restoring: Mutex::new(()),
             meters: Meters::new(),
             began: Instant::now(),
             jobs: Sequence::new(1),

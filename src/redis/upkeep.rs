@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
+use futures_util::future::join_all;
+
 use super::call::{Moved, Renew};
 use super::engine::Engine;
 use super::error::CoordinatorError;
@@ -40,10 +42,13 @@ impl Engine {
                     due.entry((held.node.clone(), held.terms.lease)).or_default().push(held.clone());
                 }
             }
-            for ((node, lease), jobs) in due {
-                for jobs in jobs.chunks(LEASES) {
-                    self.renew(&node, lease, jobs).await;
-                }
+            let calls: Vec<_> = due
+                .iter()
+                .flat_map(|((node, lease), jobs)| jobs.chunks(LEASES).map(move |jobs| (node, *lease, jobs)))
+                .collect();
+            // One after the other they would take as many round trips as there are nodes.
+            for calls in calls.chunks(AT_ONCE) {
+                join_all(calls.iter().map(|(node, lease, jobs)| self.renew(node, *lease, jobs))).await;
             }
         }
     }
@@ -184,10 +189,17 @@ impl Engine {
 
     /// Sees to it that a server that is not the one that granted our leases has been told of them.
     pub(super) async fn ensure_restored(&self) -> Result<(), CoordinatorError> {
-        let epoch = self.servers.traffic().epochs.load(Ordering::Relaxed);
-        if self.meters.restored.load(Ordering::Relaxed) == epoch {
+        let epoch = || self.servers.traffic().epochs.load(Ordering::Relaxed);
+        let is_done = || self.meters.restored.load(Ordering::Relaxed) == epoch();
+        if is_done() {
             return Ok(());
         }
+        // One does it for all that wait.
+        let _restoring = self.restoring.lock().await;
+        if is_done() {
+            return Ok(());
+        }
+        let epoch = epoch();
         self.tell_of_ends().await?;
         let mut nodes: BTreeSet<_> = self.held.pin().values().map(|held| NodeId::from(&*held.node.id())).collect();
         let ours: Vec<_> = self.nodes.pin().values().cloned().collect();
@@ -207,7 +219,7 @@ impl Engine {
             let (ours, theirs): (Vec<_>, Vec<_>) =
                 self.nodes.pin().values().cloned().partition(|known| known.owner() == self.instance);
             for known in ours.chunks(AT_ONCE) {
-                futures_util::future::join_all(known.iter().map(|known| self.tell(known))).await;
+                join_all(known.iter().map(|known| self.tell(known))).await;
             }
             let _ = self.live(ours.len()).await;
             let theirs: Vec<_> = theirs.iter().map(|known| known.handle.id().clone()).collect();

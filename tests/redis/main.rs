@@ -6,6 +6,7 @@ mod instances;
 mod jobs;
 mod people;
 mod processes;
+mod replay;
 mod slow;
 #[cfg(feature = "redis-tls")]
 mod tls;

@@ -6,19 +6,12 @@ use rand::RngExt;
 use slotyard::{CreateJobError, Job, JobError, JobId, JobRequest, NoNode, RetryError};
 
 use crate::ledger::{Broken, Hold};
-use crate::requests::{Conduct, Request};
+use crate::requests::{Conduct, REACTION, Request, TRANSFER, backoff};
 
 use super::queue::Event;
 use super::tally::Outcome;
-use super::{Engine, LEASE, SECOND};
+use super::{Engine, LEASE};
 
-/// From a slot to the start of the work on the node, in microseconds.
-const TRANSFER: std::ops::Range<u64> = 1_000..20_000;
-/// From a failed or orphaned attempt to the next.
-const REACTION: std::ops::Range<u64> = 5_000..50_000;
-/// A refused client waits about this long before it asks again, twice as long each time, up to the longest.
-const BACKOFF: u64 = SECOND / 5;
-const LONGEST_BACKOFF: u64 = 5 * SECOND;
 /// Of this many refusals one is checked against all nodes; of the first ones each is.
 const CHECKED_REFUSALS: u64 = 64;
 
@@ -89,11 +82,7 @@ impl Engine<'_> {
 
     pub(super) fn arrives(&mut self, request: Request) {
         self.tally.offered += 1;
-        let demand = self.workload.demands.demand(request.demand).clone();
-        let mut asks = JobRequest::new(format!("r{}", request.number), demand);
-        if let Some((session, mode)) = request.session {
-            asks = asks.session(format!("s{session}")).session_mode(mode);
-        }
+        let asks = request.asks(&self.workload.demands);
         let gives_up = self.now + request.patience;
         let client = self.clients.insert(Client {
             request,
@@ -196,9 +185,7 @@ impl Engine<'_> {
             return self.settle(key, Outcome::Refused(reason.kind()));
         }
         let hint = reason.refusal().and_then(|refusal| refusal.retry_after()).unwrap_or_default();
-        let backoff = BACKOFF << (refusals - 1).min(16);
-        let delay = backoff.max(hint.as_micros() as u64).min(LONGEST_BACKOFF);
-        let jittered = (delay as f64 * self.client_random.random_range(0.5..1.5)) as u64;
+        let jittered = backoff(refusals, hint.as_micros() as u64, &mut self.client_random);
         let stamp = self.stamp(key);
         self.queue.push((self.now + jittered).min(gives_up), Event::Offer { client: key, stamp });
     }

@@ -29,7 +29,7 @@ use crate::workload::Workload;
 use clients::Client;
 use queue::{Event, Queue};
 pub(crate) use series::{Series, SlotTime, Window};
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Tally, times};
 use work::Task;
 use workers::Worker;
 

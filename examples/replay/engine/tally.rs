@@ -8,6 +8,11 @@ use hdrhistogram::Histogram;
 /// Longer times are recorded as this; in microseconds it is more than a month.
 const HOUR_NS: u64 = 3_600_000_000_000;
 
+/// A histogram of times, in whatever unit they are.
+pub(crate) fn times() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HOUR_NS, 3).expect("the bounds are in order, the digits few")
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -58,7 +63,6 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(super) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, HOUR_NS, 3).expect("the bounds are in order, the digits few");
         Self {
             offered: 0,
             completed: 0,
@@ -81,8 +85,8 @@ impl Tally {
             resizes: 0,
             unavailable: 0,
             nodes_down: 0,
-            wait_us: histogram(),
-            decision_ns: histogram(),
+            wait_us: times(),
+            decision_ns: times(),
         }
     }
 

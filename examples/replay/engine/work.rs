@@ -4,15 +4,12 @@ use rand::RngExt;
 use slotyard::{JobError, JobId};
 
 use crate::ledger::Broken;
-use crate::requests::Conduct;
+use crate::requests::{Conduct, FAILING, part};
 
 use super::Engine;
 use super::clients::Client;
 use super::queue::Event;
 use super::tally::Outcome;
-
-/// Share of the attempts that fail on the node.
-const FAILING: f64 = 0.01;
 
 /// The work, which knows nothing of what the client does meanwhile.
 pub(super) struct Task {
@@ -135,9 +132,4 @@ impl Engine<'_> {
             self.ledger.violations.note(Broken::DoubleRelease, self.now, example);
         }
     }
-}
-
-/// A share of a time, and not nothing.
-fn part(whole: u64, share: f64) -> u64 {
-    ((whole as f64 * share) as u64).max(1)
 }

@@ -111,7 +111,7 @@ impl Source {
     }
 
     /// What serde_json found wrong, whose message says what was expected; `lines_before` lines precede its text.
-    fn json_error(&self, lines_before: usize, error: &serde_json::Error) -> InputError {
+    pub(crate) fn json_error(&self, lines_before: usize, error: &serde_json::Error) -> InputError {
         let text = error.to_string();
         let message = match text.rfind(" at line ") {
             Some(end) => &text[..end],

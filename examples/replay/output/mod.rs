@@ -3,8 +3,8 @@
 mod html;
 mod plots;
 mod report;
-mod text;
+pub(crate) mod text;
 
 pub(crate) use html::page;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, Setting, rounded};
 pub(crate) use text::text;

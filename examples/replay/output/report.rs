@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
 use crate::engine::{Outcome, SlotTime, Window};
@@ -63,7 +63,8 @@ pub(crate) struct Report {
 }
 
 /// What was replayed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Setting {
     pub(crate) trace: String,
     pub(crate) nodes_from: String,
@@ -75,7 +76,7 @@ pub(crate) struct Setting {
     pub(crate) slots: u64,
     /// Mean slots in use if every request were served at once, of the slots that there are.
     pub(crate) offered_load: f64,
-    /// Virtual time from the start to the last answer.
+    /// From the start to the last answer, in the time of the trace.
     pub(crate) seconds: f64,
 }
 
@@ -153,34 +154,40 @@ pub(crate) struct Elapsed {
     pub(crate) requests_per_second: f64,
 }
 
+impl Setting {
+    pub(crate) fn new(args: &Args, workload: &Workload, seconds: f64) -> Self {
+        let given = |path: &Option<std::path::PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => "embedded".to_owned(),
+        };
+        let slots = workload.fleet.iter().map(|(machine, _)| u64::from(machine.slots)).sum();
+        Self {
+            trace: given(&args.trace),
+            nodes_from: given(&args.nodes),
+            policy: args.policy.name.clone(),
+            seed: args.seed,
+            scale: args.scale,
+            speed: args.speed,
+            nodes: workload.fleet.len(),
+            slots,
+            offered_load: rounded(workload.offered_slots / slots as f64),
+            seconds,
+        }
+    }
+}
+
 impl Report {
     pub(crate) fn new(args: &Args, workload: &Workload, outcome: Outcome, elapsed: Duration) -> Self {
         let Outcome { tally, ledger, series, pools, slots_held_at_end, seconds } = outcome;
         let broken = |broken| ledger.violations.count(broken);
-        let slots = workload.fleet.iter().map(|(machine, _)| u64::from(machine.slots)).sum();
         let (mean, max) = mean_and_max(series.windows.iter().map(|window| window.utilisation));
         let spread = |of: fn((f64, f64)) -> f64| {
             let loaded = series.windows.iter().filter(|window| window.utilisation >= mean / 2.0);
             let (mean, max) = mean_and_max(loaded.filter_map(|window| window.spread).map(of));
             Spread { mean, max }
         };
-        let given = |path: &Option<std::path::PathBuf>| match path {
-            Some(path) => path.display().to_string(),
-            None => "embedded".to_owned(),
-        };
         Self {
-            workload: Setting {
-                trace: given(&args.trace),
-                nodes_from: given(&args.nodes),
-                policy: args.policy.name.clone(),
-                seed: args.seed,
-                scale: args.scale,
-                speed: args.speed,
-                nodes: workload.fleet.len(),
-                slots,
-                offered_load: rounded(workload.offered_slots / slots as f64),
-                seconds,
-            },
+            workload: Setting::new(args, workload, seconds),
             jobs_offered: tally.offered,
             jobs_completed: tally.completed,
             jobs_refused: tally.all_refused(),
@@ -242,8 +249,8 @@ impl Report {
     }
 
     /// How often each invariant was broken.
-    pub(crate) fn invariants(&self) -> [(Broken, u64); Broken::ALL.len()] {
-        Broken::ALL.map(|broken| {
+    pub(crate) fn invariants(&self) -> [(Broken, u64); Broken::ALONE.len()] {
+        Broken::ALONE.map(|broken| {
             let count = match broken {
                 Broken::OverCapacity => self.over_capacity,
                 Broken::DoubleRelease => self.double_release,
@@ -255,6 +262,7 @@ impl Report {
                 Broken::EventsDropped => self.events_dropped,
                 Broken::Unsettled => self.unsettled,
                 Broken::SlotsHeldAtEnd => self.slots_held_at_end,
+                Broken::HeldTwice | Broken::FenceFell => 0,
             };
             (broken, count)
         })
@@ -300,6 +308,6 @@ fn mean_and_max(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// To four digits after the point: what is beyond is noise.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

@@ -1,10 +1,12 @@
 //! The report for the terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use indicatif::{HumanCount as Count, HumanFloatCount as Decimal};
 
-use super::Report;
+use super::{Report, Setting};
+use crate::ledger::Broken;
 
 /// The report as text. What differs from run to run is in its last two lines.
 pub(crate) fn text(report: &Report) -> String {
@@ -16,11 +18,7 @@ pub(crate) fn text(report: &Report) -> String {
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
     let setting = &report.workload;
-    let (trace, policy, seed) = (&setting.trace, &setting.policy, setting.seed);
-    writeln!(out, "replay of the {trace} trace, policy {policy}, seed {seed}, scale {}", setting.scale)?;
-    let (nodes, slots) = (Count(setting.nodes as u64), Count(setting.slots));
-    let load = percent(setting.offered_load);
-    writeln!(out, "fleet         {nodes} nodes, {slots} slots, {} pools, offered load {load}", report.pools.len())?;
+    heading(setting, &format!("{} pools, ", report.pools.len()), out)?;
     let activity = &report.activity;
     let happened = [
         ("crashes", activity.crashes),
@@ -39,18 +37,16 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
     )?;
     writeln!(out)?;
     writeln!(out, "requests      {:>12}", Count(report.jobs_offered).to_string())?;
-    let reasons: Vec<String> =
-        report.refused_by_reason.iter().map(|(reason, count)| format!("{reason} {}", Count(*count))).collect();
+    let reasons = reasons(&report.refused_by_reason);
     let outcomes = [
         ("completed", report.jobs_completed, String::new()),
-        ("refused", report.jobs_refused, reasons.join(", ")),
+        ("refused", report.jobs_refused, reasons),
         ("failed", report.jobs_failed, "all attempts".to_owned()),
         ("cancelled", report.jobs_cancelled, String::new()),
         ("abandoned", report.jobs_abandoned, "the client vanished".to_owned()),
     ];
     for (name, count, note) in outcomes {
-        let share = percent(count as f64 / report.jobs_offered.max(1) as f64);
-        writeln!(out, "{}", format!("  {name:<12}{:>12} {share:>9}  {note}", Count(count).to_string()).trim_end())?;
+        outcome(name, count, report.jobs_offered, &note, out)?;
     }
     let again =
         [("retried", report.jobs_retried), ("orphaned", report.jobs_orphaned), ("expired", report.jobs_expired)];
@@ -96,13 +92,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         )?;
     }
     writeln!(out)?;
-    for (broken, count) in report.invariants() {
-        let verdict = if count == 0 { "held".to_owned() } else { format!("BROKEN, {} times", Count(count)) };
-        writeln!(out, "invariant     {:<40} {verdict}", broken.invariant())?;
-    }
-    for violation in &report.violations {
-        writeln!(out, "  {violation}")?;
-    }
+    verdicts(&report.invariants(), &report.violations, out)?;
     writeln!(out)?;
     let took = &report.decision_ns;
     writeln!(
@@ -120,6 +110,36 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         report.elapsed.seconds,
         Decimal(report.elapsed.requests_per_second)
     )
+}
+
+/// What was replayed, on which fleet.
+pub(crate) fn heading(setting: &Setting, of_fleet: &str, out: &mut String) -> std::fmt::Result {
+    let (trace, policy, seed) = (&setting.trace, &setting.policy, setting.seed);
+    writeln!(out, "replay of the {trace} trace, policy {policy}, seed {seed}, scale {}", setting.scale)?;
+    let (nodes, slots) = (Count(setting.nodes as u64), Count(setting.slots));
+    let load = percent(setting.offered_load);
+    writeln!(out, "fleet         {nodes} nodes, {slots} slots, {of_fleet}offered load {load}")
+}
+
+/// How many of the requests have ended like this.
+pub(crate) fn outcome(name: &str, count: u64, of: u64, note: &str, out: &mut String) -> std::fmt::Result {
+    let share = percent(count as f64 / of.max(1) as f64);
+    writeln!(out, "{}", format!("  {name:<12}{:>12} {share:>9}  {note}", Count(count).to_string()).trim_end())
+}
+
+/// What was refused, by the reason.
+pub(crate) fn reasons<R: std::fmt::Display>(counts: &BTreeMap<R, u64>) -> String {
+    let reasons: Vec<_> = counts.iter().map(|(reason, count)| format!("{reason} {}", Count(*count))).collect();
+    reasons.join(", ")
+}
+
+/// Which invariants held, and what was seen of those that did not.
+pub(crate) fn verdicts(invariants: &[(Broken, u64)], violations: &[String], out: &mut String) -> std::fmt::Result {
+    for (broken, count) in invariants {
+        let verdict = if *count == 0 { "held".to_owned() } else { format!("BROKEN, {} times", Count(*count)) };
+        writeln!(out, "invariant     {:<40} {verdict}", broken.invariant())?;
+    }
+    violations.iter().try_for_each(|violation| writeln!(out, "  {violation}"))
 }
 
 /// Names of pools list all their languages; a line has room for some.

@@ -25,7 +25,18 @@ pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
     // Of what several instances share, which is a feature.
     let shared = || workspace.cargo(["clippy", "--package", LIBRARY, "--profile", "test", "--lib", "--features"]);
     run(shared().args([REDIS, "--", "-D", "warnings"]))?;
-    run(shared().args([REDIS_AND_TLS, "--test", "redis", "--bench", "shared", "--", "-D", "warnings"]))?;
+    run(shared().args([
+        REDIS_AND_TLS,
+        "--test",
+        "redis",
+        "--bench",
+        "shared",
+        "--example",
+        "replay",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     // It is built when named, and not with all: the tests in it are programs of their own, too.
     run(&mut workspace.cargo(["clippy", "--package", LIBRARY, "--test", "together", "--", "-D", "warnings"]))?;
     // Without the fuzzer, which is in C++ and is not needed for looking at the targets.
@@ -51,7 +62,9 @@ pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
     let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS_AND_TLS]);
     // Of the library's own tests those that only the feature brings along; of the others all.
     run(shared().args(["--lib", "--", "redis::", "written::", "escape::"]))?;
-    run(shared().args(["--test", "redis"]))
+    // The replay with several processes is among them, and the parts of it.
+    run(&mut workspace.cargo(["build", "--package", LIBRARY, "--features", REDIS_AND_TLS, "--example", "replay"]))?;
+    run(shared().args(["--test", "redis", "--example", "replay"]))
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {
