@@ -8,7 +8,7 @@ use crate::PATIENCE;
 use super::fleet::{Fleet, Member};
 use super::worker::{Role, Terms};
 
-const TERMS: Terms = Terms { lease: Duration::from_millis(600), call: PATIENCE, requests: 60 };
+const TERMS: Terms = Terms { lease: Duration::from_millis(1000), call: PATIENCE, requests: 60 };
 /// What is called: the scripts, and plain commands.
 const CALLS: [&str; 13] = [
     "hello",

@@ -135,6 +135,10 @@ impl<'a> Check<'a> {
                 if self.lost.contains(&attempt) {
                     return Err("it was handed out without a lease".to_owned());
                 }
+                let is_earlier = |slot: &Slot<'_>| slot.attempt.0 == attempt.0 && slot.attempt != attempt;
+                if self.slots.values().any(|slot| is_earlier(slot) && slot.runs && !slot.excused) {
+                    return Err("an earlier attempt runs yet".to_owned());
+                }
                 let excused = self.away.contains(process) | self.just_back.remove(process);
                 self.sent(request, attempt, at, fence, Some((process, excused)))?;
             }
@@ -237,6 +241,8 @@ fn what_must_not_be_is_found() {
     let again = "4 given r1 job1 2 node 1 0a";
     assert_eq!(find(&[&given, &ends, &ended, again]).unwrap_err(), "what was completed was tried again");
     assert_eq!(find(&[&given, &ends, &say(1, "failed", one), again]), Ok(()));
+    assert_eq!(find(&[&given, again]).unwrap_err(), "an earlier attempt runs yet");
+    assert_eq!(find(&[&given, "1 away", again]), Ok(()));
     // Who was away may have lost its slot, and cannot end what it had; only what was given before.
     assert_eq!(find(&[&given, "1 away", &next, "1 back", &ends]), Ok(()));
     assert_eq!(find(&[&given, "1 away", "1 back", &ends, &next]), Ok(()));

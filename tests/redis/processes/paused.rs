@@ -7,9 +7,9 @@ use crate::PATIENCE;
 use super::fleet::{Fleet, Member};
 use super::worker::{Role, Terms};
 
-const TERMS: Terms = Terms { lease: Duration::from_millis(600), call: PATIENCE, requests: 100 };
+const TERMS: Terms = Terms { lease: Duration::from_millis(1200), call: PATIENCE, requests: 100 };
 /// Times that two processes are stopped.
-const PAUSES: usize = 4;
+const PAUSES: usize = 3;
 /// Where processes stop in the midst of a call. Each call is one of several before, so that jobs are held.
 const POINTS: [&str; 11] = [
     "create:before:4",
