@@ -17,6 +17,7 @@ use crate::error::{NodeError, RegisterError};
 use crate::id::NodeId;
 use crate::node::{NodeHandle, NodeSpec, NodeState, NodeView};
 use std::sync::PoisonError;
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::sync::{Mutex, Ordering, Statistic};
 
@@ -36,6 +37,8 @@ pub(super) struct KnownNode {
     pub(super) is_doubtful: Statistic,
     /// When it had last been heard of, as far as the server has been told.
     told: Statistic,
+    /// Held while the server is told how it is, or that it is gone: in the order in which that was so.
+    telling: AsyncMutex<()>,
     /// What the server was last told of it.
     published: Mutex<Option<Described>>,
 }
@@ -54,7 +57,8 @@ impl KnownNode {
         let text = NodeText::of(handle.id());
         let [claimed, is_doubtful, told] = std::array::from_fn(|_| Statistic::new(0));
         let (owner, published) = (Statistic::new(owner.0), Mutex::new(None));
-        Self { handle, text, incarnation, owner, claimed, is_doubtful, told, published }
+        let telling = AsyncMutex::new(());
+        Self { handle, text, incarnation, owner, claimed, is_doubtful, told, telling, published }
     }
 
     pub(super) fn owner(&self) -> Instance {
@@ -161,6 +165,7 @@ impl Engine {
     /// Tells the server how a node of ours is, if it has not been told.
     pub(super) async fn publish(&self, known: &KnownNode) -> Result<(), SharedError<NodeError>> {
         let stale = || NodeError::StaleHandle { id: known.handle.id().clone(), incarnation: known.incarnation };
+        let _telling = known.telling.lock().await;
         let Some(view) = self.core().view_of(&known.handle) else { return Err(stale().into()) };
         let described = self.described(&view);
         if known.is_published(&described) {
@@ -201,6 +206,7 @@ impl Engine {
     /// A node of ours that our scheduler has forgotten, for it was away for too long, is removed from the server, too.
     async fn bury(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
         let _managing = self.managing.lock().await;
+        let _telling = known.telling.lock().await;
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         self.within().ask(&deregister).await?;
         self.announce(&known.text, false).await?;
@@ -267,6 +273,7 @@ impl Engine {
         self.scheduler.deregister(&known.handle)?;
         let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
+        let _telling = known.telling.lock().await;
         // Gone is gone, whoever was first.
         self.within().ask(&deregister).await?;
         self.announce(&known.text, false).await?;

@@ -28,7 +28,9 @@ const SMALL: [&str; 10] = ["--instances", "3", "--seconds", "2", "--pace", "16",
 fn run(args: &[&str]) -> Output {
     // One that was built without the feature may be there.
     static BUILT: Once = Once::new();
-    BUILT.call_once(|| example::build("replay", &["--features", "redis"]));
+    // With what this was built with, so that it is not built twice.
+    let features = if cfg!(feature = "redis-tls") { "redis-tls" } else { "redis" };
+    BUILT.call_once(|| example::build("replay", &["--features", features]));
     Command::new(example::path("replay")).args(args).output().expect("the example runs")
 }
 

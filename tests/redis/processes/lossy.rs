@@ -9,7 +9,7 @@ use super::fleet::{Fleet, Member};
 use super::worker::{Role, Terms};
 
 /// Leases outlast whatever is done to connections: who has lost one has done something wrong.
-const TERMS: Terms = Terms { lease: Duration::from_secs(5), call: Duration::from_millis(400), requests: 150 };
+const TERMS: Terms = Terms { lease: Duration::from_secs(5), call: Duration::from_millis(400), requests: 100 };
 const PROCESSES: usize = 6;
 
 /// The connections of one process, and how many looks it is yet until what was done to them is over.

@@ -20,7 +20,7 @@ use fleet::Fleet;
 use worker::Terms;
 
 /// Longer than a process may get no turn on a machine that is busy: whoever is not stopped must keep its leases.
-const TERMS: Terms = Terms { lease: Duration::from_secs(3), call: PATIENCE, requests: 200 };
+const TERMS: Terms = Terms { lease: Duration::from_secs(3), call: PATIENCE, requests: 120 };
 
 #[test]
 fn processes_that_ask_for_the_same_requests_share_the_jobs_and_no_slot_is_held_twice() {
