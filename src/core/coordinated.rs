@@ -44,6 +44,11 @@ impl Pick {
         &self.node.id
     }
 
+    /// Whether a slot of it is held.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     /// What is held of it is the caller's from now on.
     pub(crate) fn take(&mut self) -> Self {
         let taken = self.clone();

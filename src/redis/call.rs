@@ -355,6 +355,8 @@ pub(super) struct Finish<'a> {
     pub(super) attempt: u32,
     pub(super) node: &'a NodeText,
     pub(super) end: JobState,
+    /// The state that it must be in, if that matters.
+    pub(super) only: Option<JobState>,
     pub(super) kept: u64,
 }
 
@@ -367,9 +369,10 @@ impl Call for Finish<'_> {
     }
 
     fn write(&self, keys: &Keys, _: Standing, to: &mut Arguments) {
-        let Self { request: _, job, attempt, node, end, kept } = self;
+        let Self { request: _, job, attempt, node, end, only, kept } = self;
         to.key(keys.slots(node));
         to.argument(job).argument(attempt).argument(end).argument(&node.0).argument(kept);
+        to.argument(only.map_or("", JobState::as_str));
     }
 
     fn read(mut reply: Reply) -> Result<Moved, Malformed> {

@@ -36,6 +36,10 @@ pub struct SharedConfig {
     pub max_lease: Duration,
     /// How long a call may take in all, waiting for a connection included. Default 500 ms.
     pub call_timeout: Duration,
+    /// Whether jobs are created without the server while it cannot be asked: on nodes whose heartbeats come to this instance, and
+    /// known to it alone until the server is back. A request that comes to two instances meanwhile has two jobs. Default
+    /// false: then a create fails, and a request has one job whatever happens.
+    pub local_only: bool,
     /// How long it may take to connect. Default 2 s.
     pub connect_timeout: Duration,
     /// How long a request is bound to its job, from the last attempt on: longer than the longest job and its retries.
@@ -109,6 +113,7 @@ impl SharedBuilder {
             address: String::new(),
             default_lease: Duration::from_secs(30),
             max_lease: Duration::from_secs(60),
+            local_only: false,
             call_timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(2),
             binding_retention: Duration::from_secs(24 * 3600),
@@ -125,6 +130,7 @@ impl SharedBuilder {
         default_lease: Duration,
         max_lease: Duration,
         call_timeout: Duration,
+        local_only: bool,
         connect_timeout: Duration,
         binding_retention: Duration,
         candidates: usize,

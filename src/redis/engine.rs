@@ -10,9 +10,11 @@ use redis::{Cmd, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use super::alone::Alone;
 use super::call::Call;
 use super::cluster::Cluster;
 use super::config::SharedConfig;
+use super::doubts::Doubts;
 use super::error::CoordinatorError;
 use super::held::HeldJob;
 use super::keys::Keys;
@@ -44,6 +46,9 @@ pub(super) struct Engine {
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
     /// Further attempts that were asked for by calls that gave up, and when first.
     pub(super) asked: PlainMutex<BTreeMap<(JobId, u32), Moment>>,
+    /// Jobs that the server does not know of.
+    pub(super) alone: Alone,
+    pub(super) doubts: Doubts,
     pub(super) outbox: Outbox,
     /// Jobs that we have ended of late, and when.
     pub(super) ends: PlainMutex<VecDeque<(Moment, String, Binding)>>,
@@ -83,6 +88,8 @@ impl Engine {
             nodes: HashMap::new(),
             held: HashMap::new(),
             asked: PlainMutex::default(),
+            alone: Alone::default(),
+            doubts: Doubts::default(),
             outbox: Outbox::new(config.max_outbox),
             ends: PlainMutex::default(),
             managing: Mutex::new(()),

@@ -24,7 +24,7 @@ pub(super) struct HeldJob {
     /// When the lease's present term was asked for.
     begun: Statistic,
     /// The slot that is counted here, if one is.
-    pick: Mutex<Pick>,
+    pick: Mutex<Option<Pick>>,
 }
 
 /// A job as it is bound.
@@ -36,12 +36,17 @@ pub(super) struct Bound<'a> {
 }
 
 impl HeldJob {
-    pub(super) fn new(at: Bound<'_>, begun: Moment, terms: Terms, pick: Pick) -> Self {
+    pub(super) fn new(at: Bound<'_>, begun: Moment, terms: Terms, pick: Option<Pick>) -> Self {
         let Bound { request, note, binding } = at;
         let (lease, node) = (binding.lease, binding.node.clone());
         let (begun, pick) = (Statistic::new(begun), Mutex::new(pick));
         let (request, note, binding) = (request.to_owned(), note.to_owned(), Mutex::new(binding.clone()));
         Self { request, lease, node, terms, binding, note, begun, pick }
+    }
+
+    /// What is remembered of the job: its demand.
+    pub(super) fn note(&self) -> &str {
+        &self.note
     }
 
     /// The job is in this state now.
@@ -92,8 +97,15 @@ impl HeldJob {
         self.begun().saturating_add(self.terms.lease)
     }
 
+    /// The slot that is counted here is the caller's from now on.
+    pub(super) fn take_pick(&self) -> Option<Pick> {
+        self.pick.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Its slot is not counted here any more.
     pub(super) fn let_go(&self, engine: &Engine) {
-        engine.core().drop_pick(&mut self.pick.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(pick) = &mut *self.pick.lock().unwrap_or_else(PoisonError::into_inner) {
+            engine.core().drop_pick(pick);
+        }
     }
 }

@@ -1,32 +1,24 @@
-//! Jobs: created, moved on, tried again, whichever instance has created them.
+//! Jobs that are there: found, moved on, tried again, whichever instance has created them.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::call::{Moved, Refused};
-use super::engine::{Engine, Within};
+use super::alone::NO_SLOT;
+use super::call::Moved;
+use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::held::{Bound, HeldJob};
 use super::keys::NodeText;
-use super::lease::{Binding, Fence, Fingerprint, Instance};
-use super::outbox::End;
-use super::protocol::{self, Again, Granted, JobAt, Moment, NewJob, Outcome, Terms};
+use super::lease::{Binding, Fence, Instance};
+use super::outbox::{End, Waiting};
+use super::protocol::{self, Again, Granted, JobAt, Moment, Outcome};
 use super::shared_error::SharedError;
-use crate::capability::{Demand, ExclusionMode};
+use crate::capability::Demand;
 use crate::clock::millis;
-use crate::core::Pick;
-use crate::error::{CreateJobError, JobError, NoNode, RetryError};
+use crate::error::{JobError, RetryError};
 use crate::escape::unescape;
 use crate::id::{JobId, NodeId};
 use crate::job::{JobRequest, JobState};
-use crate::sync::Ordering;
-
-/// So often nodes are chosen for one job before it is refused: each time the server has refused those before.
-const ROUNDS: u32 = 16;
-/// So often it is asked anew which of the nodes that seem full are.
-const LOOKS: u32 = 4;
-/// So many nodes that are thought full for others' jobs are looked at before a job is refused.
-const LOOKED_AT: usize = 256;
 
 /// A job that all instances know: one attempt of it, as it was when asked. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +28,17 @@ pub struct SharedJob {
 }
 
 impl SharedJob {
-    fn new(request_id: &str, binding: Binding) -> Self {
+    pub(super) fn new(request_id: &str, binding: Binding) -> Self {
         Self { binding: Arc::new(binding), request_id: request_id.into() }
+    }
+
+    /// The same, as it is now.
+    pub(super) fn with(&self, binding: Binding) -> Self {
+        Self { binding: Arc::new(binding), request_id: self.request_id.clone() }
+    }
+
+    pub(super) fn binding(&self) -> &Binding {
+        &self.binding
     }
 
     /// The job's id.
@@ -65,6 +66,12 @@ impl SharedJob {
         self.binding.lease.fence
     }
 
+    /// Whether it was created without the server, and is known to this instance alone: then slot and fence mean nothing. See
+    /// [`SharedConfig::local_only`](super::SharedConfig::local_only).
+    pub fn is_local(&self) -> bool {
+        self.slot() == NO_SLOT
+    }
+
     /// The request id.
     pub fn request_id(&self) -> &str {
         &self.request_id
@@ -76,15 +83,6 @@ impl SharedJob {
     }
 }
 
-/// What a demand is told apart by, in every process alike.
-fn fingerprint(demand: &Demand) -> Fingerprint {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(demand.text());
-    let mut bits = [0; 16];
-    bits.copy_from_slice(&digest[..16]);
-    Fingerprint(u128::from_be_bytes(bits))
-}
-
 /// A job, as the server has it.
 pub(super) struct Found {
     at: JobAt,
@@ -93,175 +91,7 @@ pub(super) struct Found {
     demand: Option<Demand>,
 }
 
-/// What came of a create: the job, and whether it is this call's own.
-pub(super) type Made = Result<(SharedJob, bool), SharedError<CreateJobError>>;
-
 impl Engine {
-    /// Creates a job, or finds that of the request.
-    pub(super) async fn create_job(&self, request: &JobRequest) -> Made {
-        let (server, since, mut rounds) = (self.within(), self.clock(), 0);
-        let mut made = self.create_within(&server, request, &mut rounds).await;
-        if let Ok((job, false)) = &mut made {
-            job.binding = Arc::new(self.as_it_is(&job.binding).await?);
-        }
-        self.meters.note_create(&request.request_id, since.elapsed(), server.waited(), rounds);
-        made
-    }
-
-    async fn create_within(&self, server: &Within<'_>, request: &JobRequest, rounds: &mut u32) -> Made {
-        let lease = self.core().check_request(request)?;
-        self.meters.creates.fetch_add(1, Ordering::Relaxed);
-        let terms = self.terms(lease);
-        let (id, fingerprint) = (&*request.request_id, fingerprint(&request.demand));
-        let note = request.demand.whole_text();
-        let job = self.next_job();
-        let new = NewJob { request: id, note: &note, fingerprint, job, instance: self.instance, terms };
-        let mut tried: Vec<NodeId> = Vec::new();
-        // Of all rounds: a request of an earlier one may have been done late.
-        let (mut looks, mut first_asked) = (0, None);
-        for _ in 0..ROUNDS {
-            let pick = || self.core().pick(request, &tried, ExclusionMode::Hard, self.config.candidates);
-            let mut picks = match pick() {
-                // Full for all that is known here, or those that were tried are.
-                Err(NoNode::Busy(_)) if looks < LOOKS => {
-                    looks += 1;
-                    tried.clear();
-                    self.look_again(&request.demand).await?;
-                    match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
-                        Ok(picks) => picks,
-                        Err(no_node) => return self.ask_last(server, request, new, no_node, first_asked).await,
-                    }
-                }
-                Err(no_node) => return self.ask_last(server, request, new, no_node, first_asked).await,
-                Ok(picks) => picks,
-            };
-            self.meters.rounds.fetch_add(1, Ordering::Relaxed);
-            *rounds += 1;
-            let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-            let outcome = protocol::create(server, new, &candidates, &mut first_asked).await;
-            match self.created(request, new, outcome, &mut picks, terms) {
-                Ok(Some(made)) => return made,
-                Ok(None) => {}
-                Err(refused) => {
-                    self.note_refused(&picks, &refused);
-                    tried.extend(picks.iter().map(|pick| pick.id().clone()));
-                }
-            }
-        }
-        let no_node = self.core().refusal(&request.demand);
-        self.ask_last(server, request, new, no_node, first_asked).await
-    }
-
-    /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
-    async fn look_again(&self, demand: &Demand) -> Result<(), CoordinatorError> {
-        self.meters.looks.fetch_add(1, Ordering::Relaxed);
-        let busy = self.core().busy(demand, LOOKED_AT);
-        let ids: Vec<_> = busy.iter().map(|(pick, _)| pick.id().clone()).collect();
-        let leases = self.glance(&ids).await?;
-        let ended = busy.iter().zip(leases).filter(|((_, held), leases)| leases.is_some_and(|leases| leases < *held));
-        let ended: Vec<_> = ended.map(|((pick, _), _)| pick.id().clone()).collect();
-        self.check_held(&ended).await;
-        Ok(())
-    }
-
-    /// What follows from the server's answer. `Ok(None)`: it is to be tried anew; `Err`: why the candidates were refused.
-    fn created(
-        &self,
-        request: &JobRequest,
-        new: NewJob<'_>,
-        outcome: Result<Outcome, CoordinatorError>,
-        picks: &mut [Pick],
-        terms: Terms,
-    ) -> Result<Option<Made>, Vec<Refused>> {
-        let id = new.request;
-        let made = match outcome {
-            Ok(Outcome::Ours(granted)) => {
-                let chosen = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == granted.node);
-                let (state, earlier) = (JobState::Reserved, Vec::new());
-                let Granted { lease, node, begun } = granted;
-                let binding = Binding { fingerprint: new.fingerprint, state, lease, node, earlier };
-                if let Some(pick) = chosen {
-                    self.core().hold_pick(pick);
-                    self.core().note_pick(request, pick);
-                    let bound = Bound { request: id, note: new.note, binding: &binding };
-                    let held = HeldJob::new(bound, begun, terms, pick.take());
-                    self.held.pin().insert(lease.job, Arc::new(held));
-                }
-                Ok(Some(Ok((SharedJob::new(id, binding), true))))
-            }
-            Ok(Outcome::Theirs(binding)) => Ok(Some(Ok((SharedJob::new(id, binding), false)))),
-            Ok(Outcome::Mismatch(binding)) => Ok(Some(Err(mismatch(id, &binding)))),
-            Ok(Outcome::Refused(refused)) => Err(refused),
-            Ok(Outcome::LeaseLost(_)) => Ok(None),
-            Ok(Outcome::Not(_) | Outcome::Limit) => {
-                let detail = "a create was answered as a retry is".to_owned();
-                Ok(Some(Err(CoordinatorError::Malformed { detail }.into())))
-            }
-            Err(error) => {
-                if error.outcome_is_unknown() {
-                    self.undo(new, picks, terms);
-                }
-                Ok(Some(Err(error.into())))
-            }
-        };
-        picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
-        made
-    }
-
-    /// A job that may have been created, and nobody waits for: it is called off when the server can be asked. Where its slot is
-    /// is known by its request; where keys are spread, that may not be bound yet.
-    fn undo(&self, new: NewJob<'_>, picks: &[Pick], terms: Terms) {
-        self.meters.undone.fetch_add(1, Ordering::Relaxed);
-        let places = if self.keys.are_spread() { picks.len() } else { 1 };
-        for pick in picks.iter().take(places) {
-            let (request, node, job) = (new.request.to_owned(), NodeText::of(pick.id()), new.job);
-            let at = JobAt { request, job, attempt: 1, node, instance: new.instance, lease: None };
-            // Full: then its lease runs out.
-            let _ = self.outbox.put(End { job, attempt: 1, at: Some(at), end: JobState::Cancelled, terms });
-        }
-    }
-
-    /// No node was found for it here. The server has the last word: the request may have its job, and of the nodes that are
-    /// full one may have room by now.
-    async fn ask_last(
-        &self,
-        server: &Within<'_>,
-        request: &JobRequest,
-        new: NewJob<'_>,
-        no_node: NoNode,
-        mut first_asked: Option<Moment>,
-    ) -> Made {
-        let busy = self.core().busy(&request.demand, self.config.candidates);
-        let mut picks: Vec<_> = busy.into_iter().map(|(pick, _)| pick).collect();
-        let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-        let outcome = protocol::create(server, new, &candidates, &mut first_asked).await;
-        match self.created(request, new, outcome, &mut picks, new.terms) {
-            Ok(Some(made)) => made,
-            Ok(None) => Err(SharedError::Refused(no_node.into())),
-            Err(refused) => match self.note_refused(&picks, &refused) {
-                Some(ms) => Err(SharedError::WarmingUp { retry_after: Duration::from_millis(ms) }),
-                None => Err(SharedError::Refused(no_node.into())),
-            },
-        }
-    }
-
-    /// What the server has said of candidates. The shortest time after which slots may be known to be free again, if it was
-    /// for want of that.
-    fn note_refused(&self, picks: &[Pick], refused: &[Refused]) -> Option<u64> {
-        let mut warm_up: Option<u64> = None;
-        for (pick, refused) in picks.iter().zip(refused) {
-            let known = self.nodes.pin().get(pick.id()).cloned();
-            match refused {
-                Refused::Full(_) => self.core().note_leases(&pick.node, u32::MAX),
-                Refused::WarmUp(ms) => warm_up = Some(warm_up.map_or(*ms, |least| least.min(*ms))),
-                Refused::Unknown | Refused::Closed(_) => {
-                    known.iter().for_each(|known| known.is_doubtful.store(1, Ordering::Relaxed));
-                }
-            }
-        }
-        warm_up
-    }
-
     /// A job that is known by its id alone.
     pub(super) async fn find(&self, job: JobId) -> Result<Found, SharedError<JobError>> {
         let unknown = || SharedError::Refused(JobError::UnknownJob { job });
@@ -291,7 +121,7 @@ impl Engine {
     }
 
     /// What a request is bound to, but for a job whose lease has run out: that is found by whoever looks.
-    async fn as_it_is(&self, binding: &Binding) -> Result<Binding, CoordinatorError> {
+    pub(super) async fn as_it_is(&self, binding: &Binding) -> Result<Binding, CoordinatorError> {
         let mut binding = binding.clone();
         if !binding.state.has_ended() {
             let mut pipeline = redis::pipe();
@@ -332,17 +162,32 @@ impl Engine {
         attempt: u32,
         to: Option<JobState>,
     ) -> Result<(), SharedError<JobError>> {
+        if let Some(outcome) = self.advance_alone(job, attempt, to).await {
+            return outcome.map_err(SharedError::Refused);
+        }
         self.ensure_restored().await?;
         let (at, _) = self.place(job, attempt).await?;
         let held = self.held.pin().get(&job).filter(|held| held.lease.attempt == attempt).cloned();
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
         let asked = self.now();
-        let moved = protocol::advance(&self.within(), &at, to, terms).await?;
+        let mut moved = protocol::advance(&self.within(), &at, to, terms).await?;
+        if moved == Moved::Unknown && self.tell_again(held.as_deref()).await {
+            moved = protocol::advance(&self.within(), &at, to, terms).await?;
+        }
         if let (Moved::Done, Some(held)) = (&moved, held) {
             held.renewed(asked);
             to.into_iter().for_each(|state| held.is_now(state));
         }
         self.moved(&at, moved, to.unwrap_or(JobState::Reserved))
+    }
+
+    /// The server does not know of a job of ours: it has lost it, without having been lost itself. It is told again.
+    async fn tell_again(&self, held: Option<&HeldJob>) -> bool {
+        let known = held.and_then(|held| self.nodes.pin().get(&*held.node.id()).cloned());
+        match known {
+            Some(known) => self.restore(&known).await.is_ok(),
+            None => false,
+        }
     }
 
     /// Ends a job. Where the server cannot be asked now, that is done when it can, in the order in which jobs were ended here.
@@ -352,23 +197,29 @@ impl Engine {
         attempt: u32,
         end: JobState,
     ) -> Result<(), SharedError<JobError>> {
+        if let Some(outcome) = self.finish_alone(job, attempt).await {
+            return outcome.map_err(SharedError::Refused);
+        }
         // Or it would be found to have no lease.
         let _ = self.ensure_restored().await;
         let (at, binding) = match self.place(job, attempt).await {
             // Another's, and it cannot be asked now where it is.
             Err(SharedError::Coordinator(error)) if error.is_transient() => {
                 let terms = self.terms(self.core().default_lease());
-                return Ok(self.outbox.put(End { job, attempt, at: None, end, terms })?);
+                return Ok(self.outbox.put(Waiting::End(End { job, attempt, at: None, end, terms }))?);
             }
             place => place?,
         };
         let held = self.held.pin().get(&job).cloned().filter(|held| held.lease.attempt == attempt);
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
-        let outcome = if self.outbox.is_empty() {
+        let mut outcome = if self.outbox.is_empty() {
             protocol::finish(&self.within(), &at, end, terms).await
         } else {
             Err(CoordinatorError::Unreachable { detail: "ends of other jobs wait for it".to_owned() })
         };
+        if outcome == Ok(Moved::Unknown) && self.tell_again(held.as_deref()).await {
+            outcome = protocol::finish(&self.within(), &at, end, terms).await;
+        }
         match outcome {
             Ok(moved) => {
                 self.let_go(job, attempt);
@@ -380,7 +231,7 @@ impl Engine {
             }
             Err(error) if error.is_transient() => {
                 let at = held.is_some().then_some(at);
-                self.outbox.put(End { job, attempt, at, end, terms })?;
+                self.outbox.put(Waiting::End(End { job, attempt, at, end, terms }))?;
                 self.let_go(job, attempt);
                 Ok(())
             }
@@ -440,6 +291,10 @@ impl Engine {
         job: JobId,
         attempt: u32,
     ) -> Result<SharedJob, SharedError<RetryError>> {
+        if self.alone.has(job) {
+            let detail = format!("job {job} was created without it, and is tried again when it is known there");
+            return Err(CoordinatorError::Unreachable { detail }.into());
+        }
         let Found { at, binding, demand } = self.find(job).await.map_err(SharedError::map)?;
         let at = JobAt { attempt, ..at };
         let Some(demand) = demand else {
@@ -472,12 +327,13 @@ impl Engine {
                 let (mut earlier, state) = (binding.earlier.clone(), JobState::Reserved);
                 earlier.insert(0, binding.node.clone());
                 let binding = Binding { fingerprint: binding.fingerprint, state, lease, node, earlier };
-                if let Some(pick) = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == binding.node) {
+                let chosen = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == binding.node);
+                let pick = chosen.map(|pick| {
                     self.core().hold_pick(pick);
-                    let bound = Bound { request: &at.request, note: &request.demand.whole_text(), binding: &binding };
-                    let held = HeldJob::new(bound, begun, terms, pick.take());
-                    self.held.pin().insert(job, Arc::new(held));
-                }
+                    pick.take()
+                });
+                let bound = Bound { request: &at.request, note: &request.demand.whole_text(), binding: &binding };
+                self.held.pin().insert(job, Arc::new(HeldJob::new(bound, begun, terms, pick)));
                 Ok(SharedJob::new(&at.request, binding))
             }
             Ok(Outcome::Refused(refused)) => {
@@ -500,9 +356,4 @@ impl Engine {
         picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
         retried
     }
-}
-
-fn mismatch(request: &str, binding: &Binding) -> SharedError<CreateJobError> {
-    let (request_id, job) = (request.to_owned(), binding.lease.job);
-    SharedError::Refused(CreateJobError::RequestMismatch { request_id, job })
 }

@@ -19,7 +19,6 @@ pub struct Fence {
 }
 
 impl Fence {
-    #[cfg(test)]
     pub(super) const fn new(epoch: u64, count: u64) -> Self {
         Self { epoch, count }
     }

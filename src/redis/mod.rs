@@ -1,10 +1,13 @@
 //! Many gateways, one scheduler: coordination through Redis.
 
+mod alone;
 mod blocking;
 mod call;
 mod cluster;
 mod config;
 mod crash;
+mod creates;
+mod doubts;
 mod engine;
 mod error;
 mod held;

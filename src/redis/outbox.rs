@@ -1,4 +1,4 @@
-//! Ends of jobs that wait for the server to come back: bounded, and in order.
+//! What is to be done when the server is back: ends of jobs, and creates that are to be undone. Bounded, and in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::call::Moved;
+use super::doubts::Undo;
 use super::engine::Engine;
 use super::error::CoordinatorError;
 use super::protocol::{self, JobAt, Terms};
@@ -20,12 +21,19 @@ use crate::sync::{Mutex, Ordering, Statistic};
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    waiting: Mutex<VecDeque<End>>,
+    waiting: Mutex<VecDeque<Waiting>>,
     limit: usize,
     has_come: Notify,
-    /// Ends delivered, and ends that found no room: those jobs' leases run out.
+    /// What was delivered, and what found no room: those jobs' leases run out.
     pub(super) delivered: Statistic,
     pub(super) overflowed: Statistic,
+}
+
+/// What waits.
+#[derive(Debug, Clone)]
+pub(super) enum Waiting {
+    End(End),
+    Undo(Undo),
 }
 
 /// How an attempt of a job has ended.
@@ -45,7 +53,7 @@ impl Outbox {
         Self { waiting: Mutex::default(), limit, has_come: Notify::new(), delivered, overflowed }
     }
 
-    fn queue(&self) -> crate::sync::MutexGuard<'_, VecDeque<End>> {
+    fn queue(&self) -> crate::sync::MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,18 +65,18 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Has a job ended when the server can be asked.
+    /// Has it done when the server can be asked.
     ///
     /// # Errors
     /// There is no room: the job's lease runs out instead.
-    pub(super) fn put(&self, end: End) -> Result<(), CoordinatorError> {
+    pub(super) fn put(&self, waiting: Waiting) -> Result<(), CoordinatorError> {
         let mut queue = self.queue();
         if queue.len() >= self.limit {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
             let detail = format!("{} ends of jobs wait for it, the most that max_outbox allows", self.limit);
             return Err(CoordinatorError::Unreachable { detail });
         }
-        queue.push_back(end);
+        queue.push_back(waiting);
         drop(queue);
         self.has_come.notify_one();
         Ok(())
@@ -89,8 +97,7 @@ impl Outbox {
                 }
                 Ok(()) => self.delivered.fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
-                    let End { job, end, .. } = next;
-                    tracing::error!(%job, %end, %error, "the end of a job could not be delivered");
+                    tracing::error!(waited = ?next, %error, "what has waited for the coordinator could not be done");
                     self.overflowed.fetch_add(1, Ordering::Relaxed)
                 }
             };
@@ -100,8 +107,15 @@ impl Outbox {
 }
 
 impl Engine {
+    async fn deliver(self: &Arc<Self>, waiting: &Waiting) -> Result<(), SharedError<JobError>> {
+        match waiting {
+            Waiting::End(end) => self.deliver_end(end).await,
+            Waiting::Undo(undo) => Ok(self.undo(undo).await?),
+        }
+    }
+
     /// Delivers one end. One that had ended, or is another's by then, has ended so.
-    async fn deliver(self: &Arc<Self>, waiting: &End) -> Result<(), SharedError<JobError>> {
+    async fn deliver_end(self: &Arc<Self>, waiting: &End) -> Result<(), SharedError<JobError>> {
         let End { job, attempt, at, end, terms } = waiting;
         let (at, binding) = match at {
             Some(at) => (at.clone(), None),

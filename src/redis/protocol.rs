@@ -118,7 +118,7 @@ pub(super) async fn create<S: Server>(
         return spread::create(server, new, candidates, first_asked).await;
     }
     let NewJob { request, note, fingerprint, job, instance, terms } = new;
-    let (lease, kept) = (terms.lease, terms.binding);
+    let (lease, kept, mut doubt) = (terms.lease, terms.binding, None);
     let call = Create { request, note, fingerprint, job, instance, lease, kept, candidates };
     loop {
         let asked = server.now();
@@ -134,8 +134,9 @@ pub(super) async fn create<S: Server>(
                 return start(server, request, terms, granted).await;
             }
             Ok(answer) => return Ok(otherwise(answer)),
-            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {}
-            Err(error) => return Err(error),
+            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => doubt = Some(error),
+            // That nothing was done now says nothing of what was asked before.
+            Err(error) => return Err(doubt.unwrap_or(error)),
         }
     }
 }
@@ -164,7 +165,7 @@ pub(super) async fn retry<S: Server>(
         return spread::retry(server, again, candidates, first_asked).await;
     }
     let Again { at: JobAt { request, job, attempt, node, .. }, instance, most_attempts, terms } = again;
-    let mut node = node.clone();
+    let (mut node, mut doubt) = (node.clone(), None);
     loop {
         let asked = server.now();
         let asked_before = first_asked.is_some();
@@ -195,8 +196,8 @@ pub(super) async fn retry<S: Server>(
             }
             Ok(Creation::Not(Moved::Elsewhere(other))) if server.may_ask_again() => node = other,
             Ok(answer) => return Ok(otherwise(answer)),
-            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {}
-            Err(error) => return Err(error),
+            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => doubt = Some(error),
+            Err(error) => return Err(doubt.unwrap_or(error)),
         }
     }
 }
@@ -268,6 +269,18 @@ pub(super) async fn finish<S: Server>(
     take(server, at, Step::End(end), terms).await
 }
 
+/// How long what has never been is remembered, in ms: not at all.
+pub(super) const FORGOTTEN: u64 = 0;
+
+/// Has it as if a job had never been created, unless somebody has moved it on by then. [`Moved::Invalid`] says that somebody
+/// has; [`Moved::Done`] and [`Moved::Unknown`], that there is none.
+///
+/// # Errors
+/// As [`advance`].
+pub(super) async fn undo<S: Server>(server: &S, at: &JobAt, terms: Terms) -> Result<Moved, CoordinatorError> {
+    take(server, at, Step::Undo, terms).await
+}
+
 /// A step of a job that is there.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
@@ -275,6 +288,8 @@ pub(super) enum Step {
     To(Option<JobState>),
     /// It ends so.
     End(JobState),
+    /// It has never been, if it is only reserved.
+    Undo,
 }
 
 /// Takes a step until its outcome is known, following the job to where it is.
@@ -284,20 +299,26 @@ async fn take<S: Server>(server: &S, at: &JobAt, step: Step, terms: Terms) -> Re
     }
     let JobAt { request, job, attempt, .. } = at;
     let (job, attempt, lease, kept) = (*job, *attempt, terms.lease, terms.ended);
-    let (mut node, mut asked_before) = (at.node.clone(), false);
+    let (mut node, mut doubt) = (at.node.clone(), None);
     loop {
         let answer = match step {
             Step::To(to) => server.call(&Advance { request, job, attempt, node: &node, to, lease, kept }).await,
-            Step::End(end) => server.call(&Finish { request, job, attempt, node: &node, end, kept }).await,
+            Step::End(end) => server.call(&Finish { request, job, attempt, node: &node, end, only: None, kept }).await,
+            Step::Undo => {
+                let (end, only, kept) = (JobState::Cancelled, Some(JobState::Reserved), FORGOTTEN);
+                server.call(&Finish { request, job, attempt, node: &node, end, only, kept }).await
+            }
         };
         match (answer, step) {
             (Ok(Moved::Elsewhere(other)), _) if server.may_ask_again() => node = other,
             // We have taken it before: the answer was lost.
-            (Ok(Moved::Invalid(state)), Step::To(to)) if asked_before && to == Some(state) => return Ok(Moved::Done),
-            (Ok(Moved::Ended(state)), Step::End(end)) if asked_before && end == state => return Ok(Moved::Done),
+            (Ok(Moved::Invalid(state)), Step::To(to)) if doubt.is_some() && to == Some(state) => {
+                return Ok(Moved::Done);
+            }
+            (Ok(Moved::Ended(state)), Step::End(end)) if doubt.is_some() && end == state => return Ok(Moved::Done),
             (Ok(answer), _) => return Ok(answer),
-            (Err(error), _) if error.outcome_is_unknown() && server.may_ask_again() => asked_before = true,
-            (Err(error), _) => return Err(error),
+            (Err(error), _) if error.outcome_is_unknown() && server.may_ask_again() => doubt = Some(error),
+            (Err(error), _) => return Err(doubt.unwrap_or(error)),
         }
     }
 }

@@ -241,8 +241,8 @@ impl SharedScheduler {
     /// returns: by then no more than half of its lease has passed.
     ///
     /// # Errors
-    /// As [`Scheduler::create_job`]; no slot is held. [`SharedError::Coordinator`]: it fails closed; if the outcome is
-    /// unknown, the job is called off as soon as the server can be asked.
+    /// As [`Scheduler::create_job`]; no slot is held. [`SharedError::Coordinator`]: it fails closed. If its outcome is unknown,
+    /// whoever asks this instance for the request again has the job; else it is undone as soon as the server can be asked.
     pub async fn create_job(&self, request: &JobRequest) -> Result<SharedJob, SharedError<CreateJobError>> {
         let (told, tells) = oneshot::channel();
         let request = request.clone();
@@ -252,7 +252,7 @@ impl SharedScheduler {
             let made = engine.create_job(&request).await;
             // Nobody waits for it any more: what was made is called off.
             if let Err(Ok((job, true))) = told.send(made) {
-                let _ = engine.finish(job.id(), job.attempt(), JobState::Cancelled).await;
+                engine.call_off(&job).await;
             }
         });
         tells.await.unwrap_or(Err(SharedError::Stopped)).map(|(job, _)| job)

@@ -16,7 +16,9 @@ use redis::Value;
 use super::call::{Creation, Moved, Refused, Renew, note};
 use super::error::CoordinatorError;
 use super::lease::{Binding, Lease, Malformed};
-use super::protocol::{Again, Granted, JobAt, Moment, NewJob, Outcome, Server, Step, Terms, otherwise, start};
+use super::protocol::{
+    Again, FORGOTTEN, Granted, JobAt, Moment, NewJob, Outcome, Server, Step, Terms, otherwise, start,
+};
 use super::spread_call::{Give, Holder, Move, Rebind, Rebound, Take};
 use crate::job::JobState;
 
@@ -89,10 +91,12 @@ async fn again<S: Server, T, F>(server: &S, ask: impl Fn() -> F) -> Result<T, Co
 where
     F: Future<Output = Result<T, CoordinatorError>> + Send,
 {
+    let mut doubt = None;
     loop {
         match ask().await {
-            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {}
-            answer => return answer,
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => doubt = Some(error),
+            Err(error) => return Err(doubt.unwrap_or(error)),
         }
     }
 }
@@ -105,7 +109,7 @@ async fn take<S: Server>(
     terms: Terms,
     first_asked: &mut Option<Moment>,
 ) -> Result<Result<Granted, Vec<Refused>>, CoordinatorError> {
-    let mut again = first_asked.is_some();
+    let (mut again, mut doubt) = (first_asked.is_some(), None);
     let mut refused = Vec::new();
     'candidates: for node in candidates {
         loop {
@@ -121,8 +125,10 @@ async fn take<S: Server>(
                     refused.push(why);
                     continue 'candidates;
                 }
-                Err(error) if error.outcome_is_unknown() && server.may_ask_again() => again = true,
-                Err(error) => return Err(error),
+                Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {
+                    (again, doubt) = (true, Some(error));
+                }
+                Err(error) => return Err(doubt.unwrap_or(error)),
             }
         }
     }
@@ -148,13 +154,15 @@ pub(super) async fn retry<S: Server>(
     let taken = take(server, holder, candidates, terms, first_asked).await?;
     let next = taken.as_ref().ok().map(|granted| (granted.lease, &granted.node));
     let call = Rebind { request, job, attempt, most_attempts, kept, next };
-    let mut lost_before = asked_before;
+    let mut doubt = None;
     let rebound = loop {
         match server.call(&call).await {
-            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => lost_before = true,
+            Err(error) if error.outcome_is_unknown() && server.may_ask_again() => doubt = Some(error),
+            Err(error) => break Err(doubt.take().unwrap_or(error)),
             rebound => break rebound,
         }
     };
+    let lost_before = asked_before || doubt.is_some();
     match (rebound, taken) {
         (Ok(Rebound::Done(_)), Err(refused)) => Ok(Outcome::Refused(refused)),
         (Ok(Rebound::Done(before)), Ok(granted)) => {
@@ -203,7 +211,11 @@ pub(super) async fn step<S: Server>(
 ) -> Result<Moved, CoordinatorError> {
     match step {
         Step::To(to) => advance(server, at, to, terms).await,
-        Step::End(end) => finish(server, at, end, terms).await,
+        Step::End(end) => finish(server, at, (end, None), terms).await,
+        Step::Undo => {
+            let terms = Terms { ended: FORGOTTEN, ..terms };
+            finish(server, at, (JobState::Cancelled, Some(JobState::Reserved)), terms).await
+        }
     }
 }
 
@@ -213,14 +225,14 @@ async fn advance<S: Server>(
     to: Option<JobState>,
     terms: Terms,
 ) -> Result<Moved, CoordinatorError> {
-    let Some(lease) = at.lease() else { return moved(server, at, None, terms).await.map(unleased) };
+    let Some(lease) = at.lease() else { return moved(server, at, None, None, terms).await.map(unleased) };
     let leases = [lease];
     let renew = Renew { node: &at.node, lease: terms.lease, leases: &leases };
     let held = again(server, || server.call(&renew)).await?;
     // A server that does not know the node has no lease of it.
     match held.into_iter().next().unwrap_or(Some(JobState::Orphaned)) {
-        None => moved(server, at, to, terms).await,
-        Some(lost) => Ok(match moved(server, at, Some(lost), terms).await? {
+        None => moved(server, at, to, None, terms).await,
+        Some(lost) => Ok(match moved(server, at, Some(lost), None, terms).await? {
             Moved::Done => Moved::Ended(lost),
             other => other,
         }),
@@ -235,8 +247,17 @@ fn unleased(moved: Moved) -> Moved {
     }
 }
 
-async fn finish<S: Server>(server: &S, at: &JobAt, end: JobState, terms: Terms) -> Result<Moved, CoordinatorError> {
-    let outcome = moved(server, at, Some(end), terms).await?;
+/// Ends an attempt so, if it is in the state that is given with it.
+async fn finish<S: Server>(
+    server: &S,
+    at: &JobAt,
+    (end, only): (JobState, Option<JobState>),
+    terms: Terms,
+) -> Result<Moved, CoordinatorError> {
+    let outcome = moved(server, at, Some(end), only, terms).await?;
+    if let Moved::Invalid(_) = outcome {
+        return Ok(outcome);
+    }
     // Whatever it was, the attempt goes on no more; to give back what is not there does no harm.
     let lease = at.lease().ok_or(Holder { job: at.job, attempt: at.attempt, instance: at.instance });
     let give = Give { node: &at.node, lease };
@@ -249,21 +270,22 @@ async fn moved<S: Server>(
     server: &S,
     at: &JobAt,
     to: Option<JobState>,
+    only: Option<JobState>,
     terms: Terms,
 ) -> Result<Moved, CoordinatorError> {
     let JobAt { request, job, attempt, .. } = at;
-    let call = Move { request, job: *job, attempt: *attempt, to, kept: terms.ended };
-    let mut asked_before = false;
+    let call = Move { request, job: *job, attempt: *attempt, to, only, kept: terms.ended };
+    let mut doubt = None;
     loop {
         return Ok(match server.call(&call).await {
             // We have done it before: the answer was lost.
-            Ok(Moved::Invalid(state) | Moved::Ended(state)) if asked_before && to == Some(state) => Moved::Done,
+            Ok(Moved::Invalid(state) | Moved::Ended(state)) if doubt.is_some() && to == Some(state) => Moved::Done,
             Ok(answer) => answer,
             Err(error) if error.outcome_is_unknown() && server.may_ask_again() => {
-                asked_before = true;
+                doubt = Some(error);
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(doubt.unwrap_or(error)),
         });
     }
 }

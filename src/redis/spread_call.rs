@@ -91,6 +91,8 @@ pub(super) struct Move<'a> {
     pub(super) attempt: u32,
     /// `None`: to look whether it goes on.
     pub(super) to: Option<JobState>,
+    /// The state that it must be in, if that matters.
+    pub(super) only: Option<JobState>,
     /// How long a job that has ended is remembered.
     pub(super) kept: u64,
 }
@@ -104,8 +106,9 @@ impl Call for Move<'_> {
     }
 
     fn write(&self, _: &Keys, _: Standing, to: &mut Arguments) {
-        let Self { request: _, job, attempt, to: state, kept } = self;
+        let Self { request: _, job, attempt, to: state, only, kept } = self;
         to.argument(job).argument(attempt).argument(state.map_or("", JobState::as_str)).argument(kept);
+        to.argument(only.map_or("", JobState::as_str));
     }
 
     fn read(mut reply: Reply) -> Result<Moved, Malformed> {

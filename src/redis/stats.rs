@@ -24,6 +24,8 @@ pub(super) struct Meters {
     pub(super) reconciliations: Statistic,
     pub(super) gaps: Statistic,
     pub(super) undone: Statistic,
+    pub(super) made_alone: Statistic,
+    pub(super) doubled: Statistic,
     create: Times,
     /// The epoch of the server that has been told of our leases.
     pub(super) restored: Statistic,
@@ -42,6 +44,8 @@ impl Meters {
             reconciliations: zero(),
             gaps: zero(),
             undone: zero(),
+            made_alone: zero(),
+            doubled: zero(),
             create: Times::new(),
             restored: zero(),
             followed: watch::channel(0).0,
@@ -83,6 +87,12 @@ pub struct SharedStats {
     pub looks: u64,
     /// Creates that were called off, because their outcome was not known in time.
     pub undone: u64,
+    /// Jobs that were created without the server, if [`local_only`](super::SharedConfig::local_only) says so.
+    pub created_alone: u64,
+    /// Those of them that it does not know of yet.
+    pub local_jobs: usize,
+    /// Those of them whose request was given another job by another instance.
+    pub doubled: u64,
     /// Leases of ours that were lost: the job's time had run out, or its node has begun anew.
     pub lost_leases: u64,
     /// Jobs of which we hold the lease.
@@ -115,6 +125,9 @@ impl Engine {
             create_time: meters.create.summary(),
             looks: read(&meters.looks),
             undone: read(&meters.undone),
+            created_alone: read(&meters.made_alone),
+            local_jobs: self.alone.len(),
+            doubled: read(&meters.doubled),
             lost_leases: read(&meters.lost_leases),
             held_jobs: self.held.len(),
             outbox: self.outbox.len(),

@@ -31,9 +31,11 @@ impl Engine {
     pub(super) async fn renew_leases(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.config.poll_interval).await;
+            self.orphan_alone();
             if self.ensure_restored().await.is_err() {
                 continue;
             }
+            self.make_known().await;
             self.orphan_jobs().await;
             let now = self.now();
             let mut due: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();

@@ -1,6 +1,8 @@
 //! Several instances of a scheduler on a real server.
 
+mod alone;
 mod cluster;
+mod doubts;
 mod failures;
 mod instances;
 mod jobs;

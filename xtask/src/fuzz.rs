@@ -25,8 +25,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
     -Cllvm-args=-sanitizer-coverage-stack-depth -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1 --cfg fuzzing";
 
-/// At a time: as many as the machines have cores on which this is run for everyone.
-const AT_A_TIME: usize = 2;
+/// At a time: one more than the machines have cores on which this is run for everyone, so that all are done in two minutes.
+const AT_A_TIME: usize = 3;
 
 /// Which targets, and for how long.
 #[derive(Debug, Clone, Args)]

@@ -9,10 +9,13 @@
 //! | one client, what is lost comes late, to the moment | 1 | 2 | 1 | 3 |
 //! | one client that asks in rounds, what is lost comes late | 2 | 2 | 0 | 2 |
 //! | one request whose binding expires | 2 | 1 | 0 | 2 |
+//! | one gives up and undoes it, another has been told of it | 2 | 2 | 0 | 1 |
 
 use super::client::{LEASE, Process};
 use super::explore::explore;
-use super::programs::{TERMS, Wish, create, create_again, finish, first_of, wish, work};
+use super::programs::{
+    TERMS, Wish, at, create, create_again, finish, first_of, made_by, undo, use_if_there, wish, work,
+};
 use super::scenario::Scenario;
 use crate::job::JobState;
 use crate::redis::protocol::Terms;
@@ -111,4 +114,22 @@ fn a_binding_that_has_expired_makes_room_for_another_job() {
         .losses(1)
         .jumps(2);
     explore(scenario, &["it was handed out", "it was another's", "it was ended", "it was unknown"]);
+}
+
+/// As an instance whose call's time is up: nobody waits for the job any more.
+pub(super) async fn make_or_undo(process: Process) {
+    process.has_patience_for(1);
+    let granted = create(&process, wish("r", 1, &["n1"])).await;
+    process.has_patience_for(u32::MAX);
+    if let Some(granted) = granted {
+        return finish(&process, &at("r", &granted), JobState::Completed).await;
+    }
+    undo(&process, &made_by(&process, "r", 1, "n1")).await;
+}
+
+#[test]
+fn what_is_undone_is_nobodys_and_what_another_has_moved_on_is_not_undone() {
+    let scenario = Scenario::new([("n1", 1)]).client(make_or_undo).client(|process| use_if_there(process, "r", 2));
+    let outcomes = ["it was undone", "another had moved it on", "there was nothing to undo", "it was handed out"];
+    explore(scenario.losses(2).jumps(1), &outcomes);
 }

@@ -142,6 +142,55 @@ pub(super) fn first_of(request: &str, job: u128, node: &str) -> JobAt {
     JobAt { request, job, attempt: 1, node, instance: Instance(0), lease: None }
 }
 
+/// The first attempt of a job that a client may have created, of which it does not know the lease.
+pub(super) fn made_by(process: &Process, request: &str, job: u128, node: &str) -> JobAt {
+    JobAt { instance: process.instance, ..first_of(request, job, node) }
+}
+
+/// Has it as if the job had never been, unless somebody has moved it on.
+pub(super) async fn undo(process: &Process, at: &JobAt) {
+    loop {
+        process.saw(match protocol::undo(process, at, TERMS).await {
+            Ok(Moved::Done) => "it was undone",
+            Ok(Moved::Invalid(_)) => "another had moved it on",
+            Ok(Moved::Unknown) => "there was nothing to undo",
+            Ok(_) => "it had ended before it was undone",
+            Err(_) => continue,
+        });
+        return;
+    }
+}
+
+/// Asks for a job, and if another has created it, moves it on and completes it: which is then nobody else's to undo.
+pub(super) async fn use_if_there(process: Process, request: &'static str, job: u128) {
+    let new = new_job(&process, wish(request, job, &["n1"]));
+    match protocol::create(&process, new, &texts(&["n1"]), &mut None).await {
+        Ok(Outcome::Ours(granted)) => {
+            process.saw("it was handed out");
+            process.tell(Event::Holds { request, granted: granted.clone() });
+            finish(&process, &at(request, &granted), JobState::Completed).await;
+        }
+        Ok(Outcome::Theirs(binding)) if !binding.state.has_ended() => {
+            let granted = Granted { lease: binding.lease, node: binding.node, begun: 0 };
+            let at = at(request, &granted);
+            if protocol::advance(&process, &at, Some(JobState::Dispatched), TERMS).await == Ok(Moved::Done) {
+                process.pause().await;
+                let end = JobState::Completed;
+                let answer = protocol::finish(&process, &at, end, TERMS).await;
+                if let Ok(answer) = answer.clone() {
+                    process.tell(Event::Finished { job: at.job, attempt: at.attempt, end, answer });
+                }
+                match answer {
+                    // Whoever has created it may have been handed it all the same, and completed it.
+                    Ok(Moved::Done | Moved::Ended(JobState::Expired | JobState::Completed)) => {}
+                    other => panic!("a job was undone that had been moved on: {other:?}"),
+                }
+            }
+        }
+        _ => process.tell(Event::Learns { job: new.job, attempt: 1 }),
+    }
+}
+
 /// Ends a job. Whoever completes it knows that its node has done with it.
 pub(super) async fn finish(process: &Process, at: &JobAt, end: JobState) {
     let (job, attempt) = (at.job, at.attempt);

@@ -15,11 +15,12 @@
 //! | renewed, while another ends it, and may crash | 2 | 0 | 1 | 2 |
 //! | two instances try again | 2 | 1 | 1 | 1 |
 //! | tried again and completed | 2 | 1 | 1 | 1 |
+//! | one gives up and undoes it, another has been told of it | 2 | 2 | 0 | 1 |
 
 use super::client::Process;
 use super::explore::explore;
 use super::leases::move_on;
-use super::programs::{at, create, finish, first_of, look_for_end, renew, wish, work};
+use super::programs::{at, create, finish, first_of, look_for_end, renew, use_if_there, wish, work};
 use super::scenario::Scenario;
 use super::{creates, ends, retries};
 use crate::job::JobState;
@@ -141,4 +142,11 @@ fn a_job_is_tried_again_while_it_ends() {
         .client(|process| retries::end(process, JobState::Completed));
     let outcomes = ["it was handed out", "it could not be tried again", "another attempt was there", "it was ended"];
     explore(scenario.losses(1).crashes(1).jumps(1), &outcomes);
+}
+
+#[test]
+fn what_is_undone_is_nobodys_and_what_another_has_moved_on_is_not_undone() {
+    let scenario = one_slot().client(creates::make_or_undo).client(|process| use_if_there(process, "r", 2));
+    let outcomes = ["it was undone", "another had moved it on", "there was nothing to undo", "it was handed out"];
+    explore(scenario.losses(2).jumps(1), &outcomes);
 }

@@ -4,7 +4,9 @@
 use super::client::{Event, Process};
 use super::creates;
 use super::explore::violation;
-use super::programs::{TERMS, bind_again, create, finish, first_of, new_job, renew, restore_lease, wish, work};
+use super::programs::{
+    TERMS, bind_again, create, finish, first_of, new_job, renew, restore_lease, use_if_there, wish, work,
+};
 use super::retries;
 use super::scenario::Scenario;
 use super::servers::{BEHIND, EMPTY, own, take};
@@ -199,4 +201,14 @@ fn a_next_attempt_that_does_not_look_at_the_request() {
     let weakened =
         scenario.script("rebind", "elseif attempt ~= wanted_attempt then\n    return { 'BEHIND', binding }", never);
     assert_breaks("A: ", weakened);
+}
+
+#[test]
+#[should_panic(expected = "a job was undone that had been moved on")]
+fn an_undo_that_does_not_look_whether_the_job_was_moved_on() {
+    let scenario = Scenario::new([("n1", 1)])
+        .client(creates::make_or_undo)
+        .client(|process| use_if_there(process, "r", 2))
+        .losses(2);
+    violation(scenario.script("finish", "if ARGV[6] ~= '' and ARGV[6] ~= state then", "if false then"));
 }

@@ -72,7 +72,7 @@ impl Asked {
 
     fn finish(&mut self, request: &str, attempt: u32, node: &NodeText) -> Moved {
         let end = JobState::Completed;
-        self.ask(&Finish { request, job: job(request), attempt, node, end, kept: KEPT.slots })
+        self.ask(&Finish { request, job: job(request), attempt, node, end, only: None, kept: KEPT.slots })
     }
 
     fn advance(&mut self, request: &str, node: &NodeText, to: Option<JobState>) -> Moved {

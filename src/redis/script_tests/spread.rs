@@ -30,7 +30,7 @@ impl Asked {
     }
 
     fn moved(&mut self, request: &str, attempt: u32, to: Option<JobState>) -> Moved {
-        self.ask(&Move { request, job: job(request), attempt, to, kept: 1000 })
+        self.ask(&Move { request, job: job(request), attempt, to, only: None, kept: 1000 })
     }
 
     fn rebind(&mut self, request: &str, attempt: u32, next: Option<(Lease, &NodeText)>) -> Rebound {

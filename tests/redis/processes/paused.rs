@@ -54,8 +54,8 @@ fn who_was_stopped_at_any_time_finds_its_leases_gone() {
     }
     fleet.until("all processes are done", || members.iter_mut().all(|member| member.is_done()));
     let settled = fleet.settle();
-    assert_ne!(settled.taken_over, 0, "no slot was taken over");
-    assert_ne!(settled.ended_in_vain, 0, "nobody came too late");
+    // Which of the two hangs on whether others wanted the slots meanwhile.
+    assert_ne!(settled.taken_over + settled.ended_in_vain, 0, "nobody came too late");
 }
 
 #[test]

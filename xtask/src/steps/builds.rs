@@ -62,9 +62,11 @@ pub(crate) fn redis(workspace: &Workspace) -> Result<()> {
     let shared = || workspace.cargo(["test", "--package", LIBRARY, "--features", REDIS_AND_TLS]);
     // Of the library's own tests those that only the feature brings along; of the others all.
     run(shared().args(["--lib", "--", "redis::", "written::", "escape::"]))?;
-    // The replay with several processes is among them, and the parts of it.
+    // The replay with several processes is among them.
     run(&mut workspace.cargo(["build", "--package", LIBRARY, "--features", REDIS_AND_TLS, "--example", "replay"]))?;
-    run(shared().args(["--test", "redis", "--example", "replay"]))
+    // They wait more than they work: for leases to run out, and for servers.
+    let threads = (2 * cores()).to_string();
+    run(shared().args(["--test", "redis", "--", "--test-threads", &threads]))
 }
 
 pub(crate) fn doc_tests(workspace: &Workspace) -> Result<()> {

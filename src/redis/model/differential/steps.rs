@@ -172,7 +172,8 @@ impl About {
     fn finish(&self, both: &mut Both) -> Done {
         let end = [JobState::Completed, JobState::Failed, JobState::Cancelled][usize::from(self.byte(4)) % 3];
         let (request, job, attempt, node) = (&*self.request, self.job, self.attempt, &self.job_node(both));
-        both.ask(&Finish { request, job, attempt, node, end, kept: 2 * HOUR })
+        let only = self.one_in(4, 6).then_some(JobState::Reserved);
+        both.ask(&Finish { request, job, attempt, node, end, only, kept: 2 * HOUR })
     }
 
     fn holder(&self) -> Holder {
@@ -194,7 +195,8 @@ impl About {
         let on = [JobState::Dispatched, JobState::Running].repeat(3);
         let states = [&*on, &[JobState::Completed, JobState::Expired]].concat();
         let to = one_of(&states, self.byte(4)).filter(|_| !self.one_in(6, 6)).copied();
-        both.ask(&Move { request: &self.request, job: self.job, attempt: self.attempt, to, kept: 2 * HOUR })
+        let only = self.one_in(4, 1).then_some(JobState::Reserved);
+        both.ask(&Move { request: &self.request, job: self.job, attempt: self.attempt, to, only, kept: 2 * HOUR })
     }
 
     fn rebind(&self, both: &mut Both) -> Done {

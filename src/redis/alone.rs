@@ -1,0 +1,221 @@
+//! Jobs that are created without the server, while it cannot be asked: if `local_only` says so, on nodes whose heartbeats come to
+//! this instance, and known to it alone.
+//!
+//! When the server is back they are made known to it, under their ids: then they are jobs like all others. One whose request
+//! has been given another job by another instance meanwhile stays known here alone until it ends.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+
+use papaya::HashMap;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::creates::{Made, ROUNDS, fingerprint, mismatch};
+use super::engine::Engine;
+use super::error::CoordinatorError;
+use super::held::{Bound, HeldJob};
+use super::jobs::SharedJob;
+use super::keys::NodeText;
+use super::lease::{Binding, Fence, Lease};
+use super::protocol::{self, Granted, NewJob, Outcome};
+use super::shared_error::SharedError;
+use crate::capability::ExclusionMode;
+use crate::core::Pick;
+use crate::error::JobError;
+use crate::event::Event;
+use crate::id::{JobId, NodeId};
+use crate::job::{JobRequest, JobState};
+use crate::node::NodeState;
+use crate::sync::{Mutex, Ordering};
+
+/// The slot of a job that the server has given none.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Alone {
+    jobs: HashMap<JobId, Arc<HeldJob>>,
+    requests: HashMap<String, JobId>,
+    /// Those whose requests have other jobs.
+    doubled: Mutex<BTreeSet<JobId>>,
+    /// Held while one of them is changed.
+    changing: AsyncMutex<()>,
+}
+
+impl Alone {
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(super) fn has(&self, job: JobId) -> bool {
+        self.jobs.pin().contains_key(&job)
+    }
+
+    fn of_request(&self, request: &str) -> Option<Arc<HeldJob>> {
+        let job = *self.requests.pin().get(request)?;
+        self.jobs.pin().get(&job).cloned()
+    }
+
+    /// `None`: it is not one of them.
+    fn attempt(&self, job: JobId, attempt: u32) -> Option<Result<Arc<HeldJob>, JobError>> {
+        let held = self.jobs.pin().get(&job).cloned()?;
+        let current = held.lease.attempt;
+        Some(if attempt == current { Ok(held) } else { Err(JobError::StaleAttempt { job, attempt, current }) })
+    }
+
+    fn remove(&self, held: &HeldJob) {
+        self.jobs.pin().remove(&held.lease.job);
+        self.requests.pin().remove(&held.request);
+        self.doubled.lock().unwrap_or_else(PoisonError::into_inner).remove(&held.lease.job);
+    }
+}
+
+impl Engine {
+    /// The job of a request that was created without the server, and is known here alone.
+    pub(super) fn made_alone(&self, request: &JobRequest) -> Option<Made> {
+        let held = self.alone.of_request(&request.request_id)?;
+        let binding = held.binding();
+        if binding.fingerprint == fingerprint(&request.demand) {
+            Some(Ok((SharedJob::new(&request.request_id, binding), false)))
+        } else {
+            Some(Err(mismatch(&request.request_id, &binding)))
+        }
+    }
+
+    /// Creates a job without the server, which could not be asked for this reason.
+    pub(super) fn create_alone(&self, request: &JobRequest, away: CoordinatorError) -> Made {
+        let lease = self.core().check_request(request)?;
+        let mut tried: Vec<NodeId> = Vec::new();
+        for _ in 0..ROUNDS {
+            let picked = self.core().pick(request, &tried, ExclusionMode::Hard, self.config.candidates);
+            let mut picks = picked.map_err(|no_node| SharedError::Refused(no_node.into()))?;
+            let is_ours =
+                |pick: &Pick| self.nodes.pin().get(pick.id()).is_some_and(|known| known.owner() == self.instance);
+            for pick in picks.iter_mut().filter(|pick| is_ours(pick)) {
+                self.core().hold_pick(pick);
+                if pick.is_held() {
+                    self.core().note_pick(request, pick);
+                    return Ok((self.hold_alone(request, lease, pick.take()), true));
+                }
+            }
+            tried.extend(picks.iter().map(|pick| pick.id().clone()));
+        }
+        // None of the nodes that were looked at is ours.
+        Err(away.into())
+    }
+
+    fn hold_alone(&self, request: &JobRequest, lease: u64, pick: Pick) -> SharedJob {
+        let (id, job) = (&*request.request_id, self.next_job());
+        let (state, earlier, node) = (JobState::Reserved, Vec::new(), NodeText::of(pick.id()));
+        let terms = self.terms(lease);
+        let lease = Lease { job, attempt: 1, instance: self.instance, slot: NO_SLOT, fence: Fence::new(0, 0) };
+        let binding = Binding { fingerprint: fingerprint(&request.demand), state, lease, node, earlier };
+        let bound = Bound { request: id, note: &request.demand.whole_text(), binding: &binding };
+        let held = Arc::new(HeldJob::new(bound, self.now(), terms, Some(pick)));
+        self.alone.jobs.pin().insert(job, held);
+        self.alone.requests.pin().insert(id.to_owned(), job);
+        self.meters.made_alone.fetch_add(1, Ordering::Relaxed);
+        SharedJob::new(id, binding)
+    }
+
+    /// Moves on one that is known here alone; `None`: it is not.
+    pub(super) async fn advance_alone(
+        &self,
+        job: JobId,
+        attempt: u32,
+        to: Option<JobState>,
+    ) -> Option<Result<(), JobError>> {
+        if !self.alone.has(job) {
+            return None;
+        }
+        let _changing = self.alone.changing.lock().await;
+        Some(self.alone.attempt(job, attempt)?.and_then(|held| {
+            let state = held.binding().state;
+            match to {
+                Some(wanted @ JobState::Dispatched) if state != JobState::Reserved => {
+                    Err(JobError::InvalidTransition { job, attempt, state, wanted })
+                }
+                Some(wanted @ JobState::Running) if state == JobState::Running => {
+                    Err(JobError::InvalidTransition { job, attempt, state, wanted })
+                }
+                to => {
+                    to.into_iter().for_each(|state| held.is_now(state));
+                    Ok(())
+                }
+            }
+        }))
+    }
+
+    /// Ends one; `None`: it is not known here alone.
+    pub(super) async fn finish_alone(&self, job: JobId, attempt: u32) -> Option<Result<(), JobError>> {
+        if !self.alone.has(job) {
+            return None;
+        }
+        let _changing = self.alone.changing.lock().await;
+        Some(self.alone.attempt(job, attempt)?.map(|held| {
+            self.alone.remove(&held);
+            held.let_go(self);
+        }))
+    }
+
+    /// Ends those whose node is offline or gone.
+    pub(super) fn orphan_alone(&self) {
+        let all: Vec<_> = self.alone.jobs.pin().values().cloned().collect();
+        for held in all {
+            let known = self.nodes.pin().get(&*held.node.id()).cloned();
+            let glimpse = known.and_then(|known| self.core().glimpse(&known.handle.node));
+            if glimpse.is_none_or(|glimpse| glimpse.state == NodeState::Offline) {
+                self.alone.remove(&held);
+                held.let_go(self);
+                let (job, attempt) = (held.lease.job, held.lease.attempt);
+                let (node, request_id) = (NodeId::from(&*held.node.id()), held.request.as_str().into());
+                self.core().events.emit(|| Event::JobOrphaned { job, attempt, node, request_id });
+            }
+        }
+    }
+
+    /// Has the server know of them.
+    pub(super) async fn make_known(&self) {
+        let all: Vec<_> = self.alone.jobs.pin().values().cloned().collect();
+        for held in all {
+            let is_doubled =
+                self.alone.doubled.lock().unwrap_or_else(PoisonError::into_inner).contains(&held.lease.job);
+            if !is_doubled && self.make_one_known(&held).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn make_one_known(&self, held: &HeldJob) -> Result<(), CoordinatorError> {
+        let _changing = self.alone.changing.lock().await;
+        let (job, within) = (held.lease.job, self.within());
+        if !self.alone.has(job) {
+            return Ok(());
+        }
+        let (request, note, terms, instance) = (&*held.request, held.note(), held.terms, self.instance);
+        let Binding { fingerprint, state, .. } = held.binding();
+        let new = NewJob { request, note, fingerprint, job, instance, terms };
+        match protocol::create(&within, new, std::slice::from_ref(&held.node), &mut None).await? {
+            Outcome::Ours(Granted { lease, node, mut begun }) => {
+                let binding = Binding { fingerprint, state, lease, node, earlier: Vec::new() };
+                let known = HeldJob::new(Bound { request, note, binding: &binding }, begun, terms, held.take_pick());
+                if state != JobState::Reserved {
+                    begun = self.now();
+                    // If this fails it is known as one that was only reserved; whoever moves it on next does so.
+                    let _ = protocol::advance(&within, &known.at(), Some(state), terms).await;
+                    known.renewed(begun);
+                }
+                self.held.pin().insert(job, Arc::new(known));
+                self.alone.remove(held);
+            }
+            Outcome::Theirs(binding) | Outcome::Mismatch(binding) => {
+                tracing::warn!(request, %job, other = %binding.lease.job, "a request has two jobs: one was created without the coordinator");
+                self.meters.doubled.fetch_add(1, Ordering::Relaxed);
+                self.alone.doubled.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+            }
+            // There is no room for it now; or the server has to be asked once more.
+            Outcome::Refused(_) | Outcome::LeaseLost(_) | Outcome::Not(_) | Outcome::Limit => {}
+        }
+        Ok(())
+    }
+}
