@@ -4,12 +4,12 @@
 //! When the server is back they are made known to it, under their ids: then they are jobs like all others. One whose request
 //! has been given another job by another instance meanwhile stays known here alone until it ends.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use papaya::HashMap;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::call::Moved;
 use super::creates::{Made, ROUNDS, fingerprint, mismatch};
 use super::engine::Engine;
 use super::error::CoordinatorError;
@@ -17,7 +17,8 @@ use super::held::{Bound, HeldJob};
 use super::jobs::SharedJob;
 use super::keys::NodeText;
 use super::lease::{Binding, Fence, Lease};
-use super::protocol::{self, Granted, NewJob, Outcome};
+use super::outbox::{End, Waiting};
+use super::protocol::{self, Granted, JobAt, Moment, NewJob, Outcome};
 use super::shared_error::SharedError;
 use crate::capability::ExclusionMode;
 use crate::core::Pick;
@@ -34,12 +35,32 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Alone {
-    jobs: HashMap<JobId, Arc<HeldJob>>,
+    jobs: HashMap<JobId, Arc<AloneJob>>,
     requests: HashMap<String, JobId>,
-    /// Those whose requests have other jobs.
-    doubled: Mutex<BTreeSet<JobId>>,
     /// Held while one of them is changed.
     changing: AsyncMutex<()>,
+}
+
+#[derive(Debug)]
+struct AloneJob {
+    held: HeldJob,
+    known: Mutex<Known>,
+}
+
+/// What the server may know of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// It was asked first then to create it, and nobody knows what has come of that.
+    Perhaps(Moment),
+    /// The request has another job.
+    Doubled,
+}
+
+impl AloneJob {
+    fn known(&self) -> crate::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Alone {
@@ -51,30 +72,28 @@ impl Alone {
         self.jobs.pin().contains_key(&job)
     }
 
-    fn of_request(&self, request: &str) -> Option<Arc<HeldJob>> {
+    fn of_request(&self, request: &str) -> Option<Arc<AloneJob>> {
         let job = *self.requests.pin().get(request)?;
         self.jobs.pin().get(&job).cloned()
     }
 
     /// `None`: it is not one of them.
-    fn attempt(&self, job: JobId, attempt: u32) -> Option<Result<Arc<HeldJob>, JobError>> {
-        let held = self.jobs.pin().get(&job).cloned()?;
-        let current = held.lease.attempt;
-        Some(if attempt == current { Ok(held) } else { Err(JobError::StaleAttempt { job, attempt, current }) })
+    fn attempt(&self, job: JobId, attempt: u32) -> Option<Result<Arc<AloneJob>, JobError>> {
+        let alone = self.jobs.pin().get(&job).cloned()?;
+        let current = alone.held.lease.attempt;
+        Some(if attempt == current { Ok(alone) } else { Err(JobError::StaleAttempt { job, attempt, current }) })
     }
 
     fn remove(&self, held: &HeldJob) {
         self.jobs.pin().remove(&held.lease.job);
         self.requests.pin().remove(&held.request);
-        self.doubled.lock().unwrap_or_else(PoisonError::into_inner).remove(&held.lease.job);
     }
 }
 
 impl Engine {
     /// The job of a request that was created without the server, and is known here alone.
     pub(super) fn made_alone(&self, request: &JobRequest) -> Option<Made> {
-        let held = self.alone.of_request(&request.request_id)?;
-        let binding = held.binding();
+        let binding = self.alone.of_request(&request.request_id)?.held.binding();
         if binding.fingerprint == fingerprint(&request.demand) {
             Some(Ok((SharedJob::new(&request.request_id, binding), false)))
         } else {
@@ -111,8 +130,8 @@ impl Engine {
         let lease = Lease { job, attempt: 1, instance: self.instance, slot: NO_SLOT, fence: Fence::new(0, 0) };
         let binding = Binding { fingerprint: fingerprint(&request.demand), state, lease, node, earlier };
         let bound = Bound { request: id, note: &request.demand.whole_text(), binding: &binding };
-        let held = Arc::new(HeldJob::new(bound, self.now(), terms, Some(pick)));
-        self.alone.jobs.pin().insert(job, held);
+        let held = HeldJob::new(bound, self.now(), terms, Some(pick));
+        self.alone.jobs.pin().insert(job, Arc::new(AloneJob { held, known: Mutex::new(Known::Nothing) }));
         self.alone.requests.pin().insert(id.to_owned(), job);
         self.meters.made_alone.fetch_add(1, Ordering::Relaxed);
         SharedJob::new(id, binding)
@@ -129,8 +148,8 @@ impl Engine {
             return None;
         }
         let _changing = self.alone.changing.lock().await;
-        Some(self.alone.attempt(job, attempt)?.and_then(|held| {
-            let state = held.binding().state;
+        Some(self.alone.attempt(job, attempt)?.and_then(|alone| {
+            let state = alone.held.binding().state;
             match to {
                 Some(wanted @ JobState::Dispatched) if state != JobState::Reserved => {
                     Err(JobError::InvalidTransition { job, attempt, state, wanted })
@@ -139,7 +158,7 @@ impl Engine {
                     Err(JobError::InvalidTransition { job, attempt, state, wanted })
                 }
                 to => {
-                    to.into_iter().for_each(|state| held.is_now(state));
+                    to.into_iter().for_each(|state| alone.held.is_now(state));
                     Ok(())
                 }
             }
@@ -147,25 +166,32 @@ impl Engine {
     }
 
     /// Ends one; `None`: it is not known here alone.
-    pub(super) async fn finish_alone(&self, job: JobId, attempt: u32) -> Option<Result<(), JobError>> {
+    pub(super) async fn finish_alone(&self, job: JobId, attempt: u32, end: JobState) -> Option<Result<(), JobError>> {
         if !self.alone.has(job) {
             return None;
         }
         let _changing = self.alone.changing.lock().await;
-        Some(self.alone.attempt(job, attempt)?.map(|held| {
-            self.alone.remove(&held);
+        Some(self.alone.attempt(job, attempt)?.map(|alone| {
+            let AloneJob { held, .. } = &*alone;
+            self.alone.remove(held);
             held.let_go(self);
+            if let Known::Perhaps(_) = *alone.known() {
+                let at = JobAt { lease: None, ..held.at() };
+                // Full: its lease runs out, if it has one.
+                let _ = self.outbox.put(Waiting::End(End { job, attempt, at: Some(at), end, terms: held.terms }));
+            }
         }))
     }
 
     /// Ends those whose node is offline or gone.
     pub(super) fn orphan_alone(&self) {
         let all: Vec<_> = self.alone.jobs.pin().values().cloned().collect();
-        for held in all {
+        for alone in all {
+            let held = &alone.held;
             let known = self.nodes.pin().get(&*held.node.id()).cloned();
             let glimpse = known.and_then(|known| self.core().glimpse(&known.handle.node));
             if glimpse.is_none_or(|glimpse| glimpse.state == NodeState::Offline) {
-                self.alone.remove(&held);
+                self.alone.remove(held);
                 held.let_go(self);
                 let (job, attempt) = (held.lease.job, held.lease.attempt);
                 let (node, request_id) = (NodeId::from(&*held.node.id()), held.request.as_str().into());
@@ -177,17 +203,17 @@ impl Engine {
     /// Has the server know of them.
     pub(super) async fn make_known(&self) {
         let all: Vec<_> = self.alone.jobs.pin().values().cloned().collect();
-        for held in all {
-            let is_doubled =
-                self.alone.doubled.lock().unwrap_or_else(PoisonError::into_inner).contains(&held.lease.job);
-            if !is_doubled && self.make_one_known(&held).await.is_err() {
+        for alone in all {
+            let is_doubled = *alone.known() == Known::Doubled;
+            if !is_doubled && self.make_one_known(&alone).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn make_one_known(&self, held: &HeldJob) -> Result<(), CoordinatorError> {
+    async fn make_one_known(&self, alone: &AloneJob) -> Result<(), CoordinatorError> {
         let _changing = self.alone.changing.lock().await;
+        let held = &alone.held;
         let (job, within) = (held.lease.job, self.within());
         if !self.alone.has(job) {
             return Ok(());
@@ -195,15 +221,26 @@ impl Engine {
         let (request, note, terms, instance) = (&*held.request, held.note(), held.terms, self.instance);
         let Binding { fingerprint, state, .. } = held.binding();
         let new = NewJob { request, note, fingerprint, job, instance, terms };
-        match protocol::create(&within, new, std::slice::from_ref(&held.node), &mut None).await? {
-            Outcome::Ours(Granted { lease, node, mut begun }) => {
+        // An earlier request for it may have been done.
+        let mut first_asked = match *alone.known() {
+            Known::Perhaps(first) => Some(first),
+            Known::Nothing | Known::Doubled => None,
+        };
+        let outcome = protocol::create(&within, new, std::slice::from_ref(&held.node), &mut first_asked).await;
+        *alone.known() = match (&outcome, first_asked) {
+            (Err(_), Some(first)) => Known::Perhaps(first),
+            _ => Known::Nothing,
+        };
+        match outcome? {
+            Outcome::Ours(Granted { lease, node, begun }) => {
                 let binding = Binding { fingerprint, state, lease, node, earlier: Vec::new() };
                 let known = HeldJob::new(Bound { request, note, binding: &binding }, begun, terms, held.take_pick());
                 if state != JobState::Reserved {
-                    begun = self.now();
-                    // If this fails it is known as one that was only reserved; whoever moves it on next does so.
-                    let _ = protocol::advance(&within, &known.at(), Some(state), terms).await;
-                    known.renewed(begun);
+                    let asked = self.now();
+                    // If this fails it is known as one that is only reserved, until somebody moves it on.
+                    if protocol::advance(&within, &known.at(), Some(state), terms).await == Ok(Moved::Done) {
+                        known.renewed(asked);
+                    }
                 }
                 self.held.pin().insert(job, Arc::new(known));
                 self.alone.remove(held);
@@ -211,10 +248,16 @@ impl Engine {
             Outcome::Theirs(binding) | Outcome::Mismatch(binding) => {
                 tracing::warn!(request, %job, other = %binding.lease.job, "a request has two jobs: one was created without the coordinator");
                 self.meters.doubled.fetch_add(1, Ordering::Relaxed);
-                self.alone.doubled.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+                *alone.known() = Known::Doubled;
             }
-            // There is no room for it now; or the server has to be asked once more.
-            Outcome::Refused(_) | Outcome::LeaseLost(_) | Outcome::Not(_) | Outcome::Limit => {}
+            Outcome::LeaseLost(granted) => {
+                // Too old to go by: as if it had never been asked for, and then once more.
+                *alone.known() = Known::Perhaps(granted.begun);
+                protocol::undo(&within, &granted.at(request), terms).await?;
+                *alone.known() = Known::Nothing;
+            }
+            // There is no room for it now.
+            Outcome::Refused(_) | Outcome::Not(_) | Outcome::Limit => {}
         }
         Ok(())
     }

@@ -52,8 +52,12 @@ impl Engine {
             && error.is_transient()
         {
             made = self.create_alone(request, error.clone());
-        } else if let Ok((job, false)) = &mut made {
-            *job = job.with(self.as_it_is(job.binding()).await?);
+        } else if let Ok((job, false)) = &made {
+            made = match self.as_it_is(&request.request_id, job.binding()).await? {
+                Some(binding) => Ok((job.with(binding), false)),
+                // It was undone just now.
+                None => self.create_within(&server, request, &mut rounds).await,
+            };
         }
         self.meters.note_create(&request.request_id, since.elapsed(), server.waited(), rounds);
         made
@@ -107,10 +111,22 @@ impl Engine {
             // Of all rounds the first: a request of an earlier one may have been done late.
             let outcome = protocol::create(server, *new, &candidates, &mut asked.first).await;
             asked.note(&outcome, &candidates);
+            let lost = match &outcome {
+                Ok(Outcome::LeaseLost(granted)) => Some(granted.at(new.request)),
+                _ => None,
+            };
             match self.created(request, *new, outcome, &mut picks) {
                 Ok(Some(made)) => return made,
-                // It was ours for too short to be handed out. Another has it as it is: with a lease that has run out.
-                Ok(None) => (new.job, asked.first) = (self.next_job(), None),
+                // It was ours for too short to be handed out: as if it had never been.
+                Ok(None) => {
+                    if let Some(at) = lost
+                        && let Err(error) = protocol::undo(server, &at, new.terms).await
+                    {
+                        asked.is_open = true;
+                        return Err(error.into());
+                    }
+                    (new.job, asked.first) = (self.next_job(), None);
+                }
                 Err(refused) => {
                     self.note_refused(&picks, &refused);
                     tried.extend(picks.iter().map(|pick| pick.id().clone()));

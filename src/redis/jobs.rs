@@ -116,25 +116,33 @@ impl Engine {
     pub(super) async fn job_by_request(&self, request: &str) -> Result<Option<SharedJob>, CoordinatorError> {
         match self.binding(request).await? {
             None => Ok(None),
-            Some(binding) => Ok(Some(SharedJob::new(request, self.as_it_is(&binding).await?))),
+            Some(binding) => {
+                Ok(self.as_it_is(request, &binding).await?.map(|binding| SharedJob::new(request, binding)))
+            }
         }
     }
 
-    /// What a request is bound to, but for a job whose lease has run out: that is found by whoever looks.
-    pub(super) async fn as_it_is(&self, binding: &Binding) -> Result<Binding, CoordinatorError> {
-        let mut binding = binding.clone();
-        if !binding.state.has_ended() {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZSCORE").arg(self.keys.slots(&binding.node)).arg(binding.lease.to_string()).cmd("TIME");
-            let mut answers = self.servers.plain(&pipeline, self.within().deadline()).await?.into_iter();
-            let mut next = || answers.next().unwrap_or_default();
-            let runs_out: Option<f64> = redis::from_redis_value(next()).unwrap_or_default();
-            let (seconds, _): (f64, f64) = redis::from_redis_value(next()).unwrap_or_default();
-            if runs_out.is_none_or(|at| at < seconds * 1000.0) {
-                binding.state = JobState::Expired;
-            }
+    /// What a request is bound to, but for a job whose lease has run out: that is found by whoever looks. `None`: it is bound
+    /// to nothing any more.
+    pub(super) async fn as_it_is(&self, request: &str, binding: &Binding) -> Result<Option<Binding>, CoordinatorError> {
+        if binding.state.has_ended() {
+            return Ok(Some(binding.clone()));
         }
-        Ok(binding)
+        let (asked, mut pipeline) = (binding.lease, redis::pipe());
+        pipeline.cmd("ZSCORE").arg(self.keys.slots(&binding.node)).arg(asked.to_string()).cmd("TIME");
+        pipeline.cmd("GET").arg(self.keys.request(request));
+        let mut answers = self.servers.plain(&pipeline, self.within().deadline()).await?.into_iter();
+        let mut next = || answers.next().unwrap_or_default();
+        let runs_out: Option<f64> = redis::from_redis_value(next()).unwrap_or_default();
+        let (seconds, _): (f64, f64) = redis::from_redis_value(next()).unwrap_or_default();
+        let bound: Option<String> = redis::from_redis_value(next()).unwrap_or_default();
+        let Some(mut binding) = bound.and_then(|text| text.parse::<Binding>().ok()) else { return Ok(None) };
+        // Of an attempt that has begun meanwhile, nothing was asked.
+        let is_that = binding.lease == asked;
+        if is_that && !binding.state.has_ended() && runs_out.is_none_or(|at| at < seconds * 1000.0) {
+            binding.state = JobState::Expired;
+        }
+        Ok(Some(binding))
     }
 
     /// Where an attempt is, and what its request is bound to, as far as is known here, else on the server.
@@ -197,7 +205,7 @@ impl Engine {
         attempt: u32,
         end: JobState,
     ) -> Result<(), SharedError<JobError>> {
-        if let Some(outcome) = self.finish_alone(job, attempt).await {
+        if let Some(outcome) = self.finish_alone(job, attempt, end).await {
             return outcome.map_err(SharedError::Refused);
         }
         // Or it would be found to have no lease.

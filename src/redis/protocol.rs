@@ -85,6 +85,15 @@ pub(super) struct Granted {
     pub(super) begun: Moment,
 }
 
+impl Granted {
+    /// Where the job is, for whoever wants it moved on.
+    pub(super) fn at(&self, request: &str) -> JobAt {
+        let Lease { job, attempt, instance, .. } = self.lease;
+        let (request, node) = (request.to_owned(), self.node.clone());
+        JobAt { request, job, attempt, node, instance, lease: Some(self.lease) }
+    }
+}
+
 /// What came of creating.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -222,14 +231,7 @@ pub(super) async fn start<S: Server>(
     mut granted: Granted,
 ) -> Result<Outcome, CoordinatorError> {
     while server.now().saturating_sub(granted.begun) > terms.lease / 2 {
-        let at = JobAt {
-            request: request.to_owned(),
-            job: granted.lease.job,
-            attempt: granted.lease.attempt,
-            node: granted.node.clone(),
-            instance: granted.lease.instance,
-            lease: Some(granted.lease),
-        };
+        let at = granted.at(request);
         let asked = server.now();
         // Run out, for all that is known: a server that knows nothing of who has the slot by now would have it begin anew.
         if asked.saturating_sub(granted.begun) >= terms.lease {

@@ -130,10 +130,7 @@ fn told(
 }
 
 pub(super) fn at(request: &str, granted: &Granted) -> JobAt {
-    let Granted { lease, node, .. } = granted;
-    let (request, instance) = (request.to_owned(), lease.instance);
-    let Lease { job, attempt, .. } = *lease;
-    JobAt { request, job, attempt, node: node.clone(), instance, lease: Some(*lease) }
+    granted.at(request)
 }
 
 /// The first attempt of a job that is there from the beginning.
