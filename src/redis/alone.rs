@@ -251,10 +251,10 @@ impl Engine {
                 *alone.known() = Known::Doubled;
             }
             Outcome::LeaseLost(granted) => {
-                // Too old to go by: as if it had never been asked for, and then once more.
+                // Too old to go by. The request stays bound to it, so it is not asked for once more.
                 *alone.known() = Known::Perhaps(granted.begun);
                 protocol::undo(&within, &granted.at(request), terms).await?;
-                *alone.known() = Known::Nothing;
+                *alone.known() = Known::Doubled;
             }
             // There is no room for it now.
             Outcome::Refused(_) | Outcome::Not(_) | Outcome::Limit => {}

@@ -111,22 +111,10 @@ impl Engine {
             // Of all rounds the first: a request of an earlier one may have been done late.
             let outcome = protocol::create(server, *new, &candidates, &mut asked.first).await;
             asked.note(&outcome, &candidates);
-            let lost = match &outcome {
-                Ok(Outcome::LeaseLost(granted)) => Some(granted.at(new.request)),
-                _ => None,
-            };
             match self.created(request, *new, outcome, &mut picks) {
                 Ok(Some(made)) => return made,
-                // It was ours for too short to be handed out: as if it had never been.
-                Ok(None) => {
-                    if let Some(at) = lost
-                        && let Err(error) = protocol::undo(server, &at, new.terms).await
-                    {
-                        asked.is_open = true;
-                        return Err(error.into());
-                    }
-                    (new.job, asked.first) = (self.next_job(), None);
-                }
+                // It was ours for too short to be handed out: it is had as it is, with a lease that has run out.
+                Ok(None) => (new.job, asked.first) = (self.next_job(), None),
                 Err(refused) => {
                     self.note_refused(&picks, &refused);
                     tried.extend(picks.iter().map(|pick| pick.id().clone()));

@@ -1,7 +1,8 @@
 //! Creates of which nobody knows what has come: the job may be on the server, and nobody has it.
 //!
-//! Whoever asks for the request again finds the job by this, as if it had never been in doubt. Until then it waits to be undone:
-//! as if it had never been, once the server can be asked. A job that another instance was told of meanwhile, and has moved on,
+//! Whoever asks for the request again before the server could be asked has the job by this, as if it had never been in doubt.
+//! What nobody has asked for by then is called off: it has failed, and may be tried again. The request stays bound to it, since another instance may have been told
+//! of it, and would have a second job else. A job that another instance was told of meanwhile, and has moved on,
 //! is left to it; then this instance, in whose name its lease is, renews that.
 
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ impl Asked {
     }
 }
 
-/// A job that is to be as if it had never been.
+/// A job that is to be called off.
 #[derive(Debug, Clone)]
 pub(super) struct Undo {
     at: JobAt,
@@ -141,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// Undoes one that has waited for it, unless it was asked for again.
+    /// Calls off one that has waited for it, unless it was asked for again.
     pub(super) async fn undo(&self, undo: &Undo) -> Result<(), CoordinatorError> {
         let _undoing = self.doubts.undoing.lock().await;
         let key = (undo.at.request.clone(), undo.at.job);

@@ -2,8 +2,7 @@
 --
 -- KEYS  1 the request's binding  2 the slots of the job's node
 -- ARGV  1 job  2 attempt  3 how it ends  4 the node's id, as in keys
---       5 how long an ended job is remembered, ms, 0 not at all
---       6 the state that it must be in, or "" for any
+--       5 how long an ended job is remembered, ms  6 the state that it must be in, or "" for any
 -- Answers {"DONE"}
 --         {"INVALID", state}: it is in this one
 --         {"UNKNOWN"}: no such job is bound here
@@ -24,9 +23,5 @@ else
   ends = lost(KEYS[2], where)
   answer = { 'ENDED', ends }
 end
-if ARGV[5] == '0' then
-  redis.call('DEL', KEYS[1])
-else
-  redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. nodes, 'PX', ARGV[5])
-end
+redis.call('SET', KEYS[1], fingerprint .. ' ' .. ends .. ' ' .. lease .. ' ' .. nodes, 'PX', ARGV[5])
 return answer

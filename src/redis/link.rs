@@ -430,7 +430,7 @@ async fn who(
     if major.is_none_or(|major| major < 7) {
         return Err(CoordinatorError::WrongVersion { found: version.to_owned() });
     }
-    match (field("redis_mode") == Some("cluster"), is_member) {
+    match (field("redis_mode").or(field("server_mode")) == Some("cluster"), is_member) {
         (true, false) => {
             let detail = "it is one of a cluster: name its servers with SharedBuilder::cluster".to_owned();
             return Err(CoordinatorError::Refused { detail });

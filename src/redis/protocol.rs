@@ -271,11 +271,8 @@ pub(super) async fn finish<S: Server>(
     take(server, at, Step::End(end), terms).await
 }
 
-/// How long what has never been is remembered, in ms: not at all.
-pub(super) const FORGOTTEN: u64 = 0;
-
-/// Has it as if a job had never been created, unless somebody has moved it on by then. [`Moved::Invalid`] says that somebody
-/// has; [`Moved::Done`] and [`Moved::Unknown`], that there is none.
+/// Ends a job that nobody was handed, unless somebody has moved it on by then: [`Moved::Invalid`]. The request stays bound to
+/// it, for another may have been told of it, and would have a second job else; it has failed, so that it may be tried again.
 ///
 /// # Errors
 /// As [`advance`].
@@ -290,7 +287,7 @@ pub(super) enum Step {
     To(Option<JobState>),
     /// It ends so.
     End(JobState),
-    /// It has never been, if it is only reserved.
+    /// It has failed, if it is only reserved.
     Undo,
 }
 
@@ -307,7 +304,7 @@ async fn take<S: Server>(server: &S, at: &JobAt, step: Step, terms: Terms) -> Re
             Step::To(to) => server.call(&Advance { request, job, attempt, node: &node, to, lease, kept }).await,
             Step::End(end) => server.call(&Finish { request, job, attempt, node: &node, end, only: None, kept }).await,
             Step::Undo => {
-                let (end, only, kept) = (JobState::Cancelled, Some(JobState::Reserved), FORGOTTEN);
+                let (end, only) = (JobState::Failed, Some(JobState::Reserved));
                 server.call(&Finish { request, job, attempt, node: &node, end, only, kept }).await
             }
         };

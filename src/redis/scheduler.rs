@@ -242,7 +242,7 @@ impl SharedScheduler {
     ///
     /// # Errors
     /// As [`Scheduler::create_job`]; no slot is held. [`SharedError::Coordinator`]: it fails closed. If its outcome is unknown,
-    /// whoever asks this instance for the request again has the job; else it is undone as soon as the server can be asked.
+    /// whoever asks this instance for the request again before the server can be asked has the job; else it is called off then.
     pub async fn create_job(&self, request: &JobRequest) -> Result<SharedJob, SharedError<CreateJobError>> {
         let (told, tells) = oneshot::channel();
         let request = request.clone();

@@ -16,9 +16,7 @@ use redis::Value;
 use super::call::{Creation, Moved, Refused, Renew, note};
 use super::error::CoordinatorError;
 use super::lease::{Binding, Lease, Malformed};
-use super::protocol::{
-    Again, FORGOTTEN, Granted, JobAt, Moment, NewJob, Outcome, Server, Step, Terms, otherwise, start,
-};
+use super::protocol::{Again, Granted, JobAt, Moment, NewJob, Outcome, Server, Step, Terms, otherwise, start};
 use super::spread_call::{Give, Holder, Move, Rebind, Rebound, Take};
 use crate::job::JobState;
 
@@ -212,10 +210,7 @@ pub(super) async fn step<S: Server>(
     match step {
         Step::To(to) => advance(server, at, to, terms).await,
         Step::End(end) => finish(server, at, (end, None), terms).await,
-        Step::Undo => {
-            let terms = Terms { ended: FORGOTTEN, ..terms };
-            finish(server, at, (JobState::Cancelled, Some(JobState::Reserved)), terms).await
-        }
+        Step::Undo => finish(server, at, (JobState::Failed, Some(JobState::Reserved)), terms).await,
     }
 }
 

@@ -19,59 +19,72 @@ fn leases(server: &Server) -> String {
 }
 
 /// An instance whose calls are given up soon, behind a proxy.
-fn hasty(proxy: &Proxy, lease: Duration) -> SharedScheduler {
+fn hasty(proxy: &Proxy, lease: Duration, poll: Duration) -> SharedScheduler {
     let builder = SharedScheduler::builder(proxy.url()).connect_timeout(PATIENCE).default_lease(lease).max_lease(lease);
-    let builder = builder.call_timeout(Duration::from_millis(100)).poll_interval(Duration::from_millis(5));
-    let shared = builder.flush_interval(Duration::from_millis(20)).build().unwrap();
+    let builder = builder.call_timeout(Duration::from_millis(100)).poll_interval(poll);
+    let shared = builder.flush_interval(Duration::from_secs(1)).build().unwrap();
     shared.blocking().wait_connected(PATIENCE).unwrap();
     shared
 }
 
-/// Nobody is told whether it was created.
-fn doubtful(shared: &SharedScheduler, proxy: &Proxy, id: &str) {
-    proxy.swallow_replies(true);
-    let outcome = block_on(shared.create_job(&request(id)));
-    proxy.swallow_replies(false);
-    let Err(SharedError::Coordinator(error)) = outcome else { panic!("{outcome:?}") };
-    assert!(error.outcome_is_unknown(), "{error:?}");
-}
-
 #[test]
-fn who_asks_for_it_again_has_it_as_if_it_had_never_been_in_doubt() {
+fn who_asks_for_it_again_has_it_or_may_try_it_again() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
-    let shared = hasty(&proxy, Duration::from_secs(60));
+    // What waits for the server is tried again much later than the test asks.
+    let shared = hasty(&proxy, Duration::from_secs(60), Duration::from_secs(30));
     let node = ready_node(&shared, "node", 1);
-    for turn in 0..10 {
+    for turn in 0..5 {
         let id = format!("r{turn}");
-        doubtful(&shared, &proxy, &id);
+        // The server does it, and nobody is told.
+        proxy.cut_after_request(1);
+        proxy.refuse(true);
+        let doubtful = block_on(shared.create_job(&request(&id))).unwrap_err();
+        assert!(matches!(&doubtful, SharedError::Coordinator(error) if error.outcome_is_unknown()), "{doubtful:?}");
+        let there = server.command(&["GET", &format!("slotyard:r:{id}")]);
+        proxy.refuse(false);
         let mut job = None;
-        wait_until("it is created", || {
+        wait_until("it is there", || {
             shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
             job = block_on(shared.create_job(&request(&id))).ok();
             job.is_some()
         });
         let job = job.unwrap();
-        assert_eq!((job.state(), job.attempt(), &*leases(&server)), (JobState::Reserved, 1, "1"));
-        wait_until("it is completed", || block_on(shared.complete(job.id(), 1)).is_ok());
+        assert!(there == "(nil)" || there.contains(&job.id().to_string()), "{there}");
+        // It has the job, or the server could be asked before, and the job is there to be tried again.
+        let attempt = match job.state() {
+            JobState::Reserved => job.attempt(),
+            JobState::Failed => block_on(shared.retry(job.id(), 1)).unwrap().attempt(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(leases(&server), "1");
+        block_on(shared.complete(job.id(), attempt)).unwrap();
         wait_until("its slot is free", || leases(&server) == "0");
     }
 }
 
 #[test]
-fn what_nobody_asks_for_again_has_never_been() {
+fn what_nobody_asks_for_again_is_called_off() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
-    let shared = hasty(&proxy, Duration::from_secs(60));
+    let shared = hasty(&proxy, Duration::from_secs(60), Duration::from_millis(5));
     let node = ready_node(&shared, "node", 1);
-    doubtful(&shared, &proxy, "one");
-    wait_until("it is undone", || {
+    // So that the server has the scripts: to be told that it has not would be lost, too.
+    let first = block_on(shared.create_job(&request("first"))).unwrap();
+    block_on(shared.complete(first.id(), 1)).unwrap();
+    proxy.swallow_replies(true);
+    let outcome = block_on(shared.create_job(&request("one")));
+    proxy.swallow_replies(false);
+    let Err(SharedError::Coordinator(error)) = outcome else { panic!("{outcome:?}") };
+    assert!(error.outcome_is_unknown(), "{error:?}");
+    wait_until("it is called off", || {
         shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
-        server.command(&["EXISTS", "slotyard:r:one"]) == "0" && leases(&server) == "0" && shared.stats().outbox == 0
+        server.command(&["GET", "slotyard:r:one"]).contains(" failed ") && leases(&server) == "0"
     });
     assert_eq!(shared.stats().undone, 1);
+    // Whoever asks for it later may try it again.
     let job = block_on(shared.create_job(&request("one"))).unwrap();
-    assert_eq!(job.state(), JobState::Reserved);
+    assert_eq!((job.state(), block_on(shared.retry(job.id(), 1)).unwrap().attempt()), (JobState::Failed, 2));
 }
 
 #[test]
@@ -81,7 +94,7 @@ fn what_another_has_moved_on_is_left_to_it_and_keeps_its_lease() {
     let other = instance_with(&server, |builder| builder.default_lease(LEASE).max_lease(LEASE));
     let node = ready_node(&other, "node", 1);
     let beat = || other.heartbeat(&node, &Heartbeat::ready()).unwrap();
-    let shared = hasty(&proxy, LEASE);
+    let shared = hasty(&proxy, LEASE, Duration::from_millis(5));
     wait_until("the node is known", || shared.scheduler().select(&Demand::new().service("embed")).is_ok());
     // Which instance has created it.
     let by = |job: &SharedJob| job.id().to_u128() >> 64;
