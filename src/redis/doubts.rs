@@ -1,9 +1,9 @@
 //! Creates of which nobody knows what has come: the job may be on the server, and nobody has it.
 //!
 //! Whoever asks for the request again before the server could be asked has the job by this, as if it had never been in doubt.
-//! What nobody has asked for by then is called off: it has failed, and may be tried again. The request stays bound to it, since another instance may have been told
-//! of it, and would have a second job else. A job that another instance was told of meanwhile, and has moved on,
-//! is left to it; then this instance, in whose name its lease is, renews that.
+//! What nobody has asked for by then is called off: it has failed, and may be tried again. The request stays bound to it, since
+//! another instance may have been told of it, and would have a second job else. A job that another instance was told of
+//! meanwhile, and has moved on, is left to it; then this instance, in whose name its lease is, renews that.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

@@ -21,7 +21,7 @@ fn leases(server: &Server) -> String {
 /// An instance whose calls are given up soon, behind a proxy.
 fn hasty(proxy: &Proxy, lease: Duration, poll: Duration) -> SharedScheduler {
     let builder = SharedScheduler::builder(proxy.url()).connect_timeout(PATIENCE).default_lease(lease).max_lease(lease);
-    let builder = builder.call_timeout(Duration::from_millis(100)).poll_interval(poll);
+    let builder = builder.call_timeout(Duration::from_millis(1000)).poll_interval(poll);
     let shared = builder.flush_interval(Duration::from_secs(1)).build().unwrap();
     shared.blocking().wait_connected(PATIENCE).unwrap();
     shared
@@ -100,24 +100,26 @@ fn what_another_has_moved_on_is_left_to_it_and_keeps_its_lease() {
     let by = |job: &SharedJob| job.id().to_u128() >> 64;
     let first = block_on(other.create_job(&request("first"))).unwrap();
     block_on(other.complete(first.id(), 1)).unwrap();
-    let mut turn = 0;
-    let job = loop {
-        // The server does what it is asked for the last time; nobody is told, and nothing more gets through.
-        let id = format!("r{turn}");
-        proxy.cut_after_request(1);
-        proxy.refuse(true);
-        let made = block_on(shared.create_job(&request(&id)));
+    let created_and_not_told = |turn: u32| {
         beat();
+        // Without a connection it would be the connecting that gets through.
+        shared.blocking().wait_connected(PATIENCE).unwrap();
+        let id = format!("r{turn}");
+        // The server does what it is asked for the last time; nobody is told, and nothing more gets through.
+        proxy.refuse(true);
+        proxy.cut_after_request(1);
+        let made = block_on(shared.create_job(&request(&id)));
         let job = block_on(other.create_job(&request(&id))).unwrap();
-        // What got through may have been something else.
         if by(&job) != by(&first) {
             assert!(made.is_err(), "{made:?}");
-            break job;
+            return Some(job);
         }
+        // What got through was something else.
         block_on(other.complete(job.id(), 1)).unwrap();
         proxy.refuse(false);
-        turn += 1;
+        None
     };
+    let job = (0..50).find_map(created_and_not_told).expect("of so many creates one gets through");
     block_on(other.dispatched(job.id(), 1)).unwrap();
     proxy.refuse(false);
     wait_until("who has created it holds it", || shared.stats().held_jobs == 1);
