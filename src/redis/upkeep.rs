@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -23,6 +24,8 @@ use crate::sync::Ordering;
 
 /// So many of an instance's nodes are told of at once.
 const AT_ONCE: usize = 64;
+/// What could not be read is read again after so long.
+const SOON: Duration = Duration::from_millis(100);
 /// So many leases are renewed by one call.
 pub(super) const LEASES: usize = 256;
 
@@ -242,10 +245,13 @@ impl Engine {
             };
             // What could not be read now is next time.
             let _ = self.read_inbox().await;
-            if outcome.is_ok() {
-                self.meters.followed.send_replace(self.now());
+            let mut wait = self.config.poll_interval;
+            match outcome {
+                Ok(()) => drop(self.meters.followed.send_replace(self.now())),
+                // Whoever waits to be connected waits for this.
+                Err(_) => wait = wait.min(SOON),
             }
-            tokio::time::sleep(self.config.poll_interval).await;
+            tokio::time::sleep(wait).await;
         }
     }
 }
