@@ -22,8 +22,9 @@ function reserve(l, holder, now, lease, epoch, warm_until)
   since = tonumber(since)
   if score >= 0 and score <= now and (since >= epoch or now >= warm_until) then
     -- Free, or of a lease that has run out: whoever had it finds that it is gone. Another may know of a later epoch.
-    local taken = string.format('%s:%s:%.0f:%.0f', holder, slot, fence + 1, math.max(since, epoch))
-    redis.call('ZADD', l, now + lease, taken)
+    local taken = string.format('%s:%s:%d:%d', holder, slot, fence + 1, math.max(since, epoch))
+    -- A number would be written as a fraction may have to be, which takes long.
+    redis.call('ZADD', l, string.format('%d', now + lease), taken)
     return taken, now + lease
   end
   redis.call('ZADD', l, first[2], member)
