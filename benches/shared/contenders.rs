@@ -70,7 +70,7 @@ pub(crate) fn request(number: u64, demand: &Demand) -> JobRequest {
 }
 
 /// As long as the request ids that gateways make.
-fn request_id(number: u64) -> String {
+pub(crate) fn request_id(number: u64) -> String {
     format!("request-{number:016x}")
 }
 

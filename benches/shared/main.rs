@@ -11,6 +11,8 @@
 //! the same again and again, and waits for the answer. All contenders take turns of some 100 ms. New jobs are completed, and the
 //! lock flow's slots given back, between turns.
 //!
+//! Under `tried` are the steps of a create by themselves, and other ways to create: see the module.
+//!
 //! Distances are what the way to the server and back takes, by a proxy that delays: what it does to a PING is told beside
 //! what it should. The server's time is told in two ways: in commands, as the server counts it, without reading requests and
 //! writing answers; and what its main thread has used of its processor, which is all of it. Its statistics are reset before a
@@ -25,18 +27,22 @@ mod fleet;
 mod harness;
 mod lock_flow;
 mod stage;
+mod tried;
 
 use std::time::Duration;
 
 use contenders::{Contender, Existing, New, Old, Plain};
 use harness::{About, Bound, Figures, Suite};
 use stage::{Stage, Turn};
+use tried::{STEPS, Tried, WAYS};
 
 /// What the way to the server and back takes beside what it takes anyhow.
 const DISTANCES: [(&str, Duration); 3] =
     [("local", Duration::ZERO), ("1 ms away", Duration::from_millis(1)), ("5 ms away", Duration::from_millis(5))];
 const CALLERS: [usize; 3] = [1, 16, 64];
 const NODES: u32 = 1_000;
+/// How many try other ways.
+const TRIED_BY: usize = 16;
 /// Of a node: all jobs of a turn fit.
 const SLOTS: u32 = 16;
 
@@ -64,25 +70,34 @@ fn main() {
     for (distance, away) in DISTANCES {
         for callers in CALLERS {
             let case = format!("{distance}, {callers} {}", if callers == 1 { "caller" } else { "callers" });
-            let turns = match (Suite::is_bench(), quick) {
-                (false, _) => (1, Duration::from_millis(5)),
-                (true, true) => (3, Duration::from_millis(if away.is_zero() { 50 } else { 100 })),
-                (true, false) => (12, Duration::from_millis(if away.is_zero() { 100 } else { 200 })),
-            };
             if suite.wants(&case) {
-                let done = play(away, callers, turns);
+                let done = play(away, callers, how_many(quick, away));
                 record(&mut suite, &case, away, callers, &done);
             }
         }
     }
+    let case = format!("tried, {TRIED_BY} callers");
+    if suite.wants(&case) {
+        let done = try_others(how_many(quick, Duration::ZERO));
+        record_tried(&mut suite, &case, &done);
+    }
     suite.finish();
 }
 
-/// Lets all take so many turns of such a length, on a server of their own.
-fn play(away: Duration, callers: usize, (turns, time): (usize, Duration)) -> Vec<Vec<Turn>> {
+/// How many turns, and how long.
+fn how_many(quick: bool, away: Duration) -> (usize, Duration) {
+    match (Suite::is_bench(), quick) {
+        (false, _) => (1, Duration::from_millis(5)),
+        (true, true) => (3, Duration::from_millis(if away.is_zero() { 50 } else { 100 })),
+        (true, false) => (12, Duration::from_millis(if away.is_zero() { 100 } else { 200 })),
+    }
+}
+
+/// Lets those of these benches take turns on a server of their own.
+fn play(away: Duration, callers: usize, turns: (usize, Duration)) -> Vec<Vec<Turn>> {
     let nodes = if Suite::is_bench() { NODES } else { 100 };
     let stage = &Stage::new(away, nodes, SLOTS);
-    let mut contenders: [Box<dyn Contender>; CONTENDERS.len()] = [
+    let contenders: [Box<dyn Contender>; CONTENDERS.len()] = [
         Box::new(New),
         Box::new(Old::new(stage, SLOTS)),
         Box::new(Plain::ping()),
@@ -90,7 +105,26 @@ fn play(away: Duration, callers: usize, (turns, time): (usize, Duration)) -> Vec
         Box::new(Plain::script(stage)),
         Box::new(Existing::new(stage)),
     ];
-    let mut done: Vec<Vec<Turn>> = CONTENDERS.iter().map(|_| Vec::new()).collect();
+    take_turns(stage, contenders.into(), callers, turns)
+}
+
+/// The same of the steps of a create, and then of other ways to create.
+fn try_others(turns: (usize, Duration)) -> Vec<Vec<Turn>> {
+    let stage = &Stage::new(Duration::ZERO, 1, SLOTS);
+    let steps = (0..STEPS.len()).map(|last| Tried::steps(stage, last));
+    let ways = (0..WAYS.len()).map(|way| Tried::way(stage, way));
+    let contenders = steps.chain(ways).map(|tried| Box::new(tried) as Box<dyn Contender>).collect();
+    take_turns(stage, contenders, TRIED_BY, turns)
+}
+
+/// Lets all take so many turns of such a length.
+fn take_turns(
+    stage: &Stage,
+    mut contenders: Vec<Box<dyn Contender>>,
+    callers: usize,
+    (turns, time): (usize, Duration),
+) -> Vec<Vec<Turn>> {
+    let mut done: Vec<Vec<Turn>> = contenders.iter().map(|_| Vec::new()).collect();
     for turn in 0..=turns {
         // Neither is always the first.
         for place in 0..contenders.len() {
@@ -142,6 +176,28 @@ fn record(suite: &mut Suite, case: &str, away: Duration, callers: usize, done: &
     }
     let trips = figures(&done[NEW], |turn| turn.round_trips as f64 / turn.done as f64);
     suite.limit(case, "create_job, round trips", "trips", trips, ROUND_TRIPS);
+}
+
+fn record_tried(suite: &mut Suite, case: &str, done: &[Vec<Turn>]) {
+    let (steps, ways) = done.split_at(STEPS.len());
+    let mut beside = |(subject, ours): (&str, &[Turn]), (floor, others): (&str, &[Turn]), unit, of: Share| {
+        let about = About { case, subject, floor, budget: None };
+        suite.record_ratio(about, unit, figures(ours, of), figures(others, of));
+    };
+    for (name, turns) in STEPS.iter().zip(steps).skip(1) {
+        let subject = format!("{name}, the server in commands");
+        beside((&subject, turns), ("the empty script", &steps[0]), "us", |turn| turn.in_commands);
+    }
+    for (name, turns) in WAYS.iter().zip(ways).skip(1) {
+        let of: [(&str, &str, Share); 3] = [
+            ("rate", "1/s", rate),
+            ("the server's processor", "us", |turn| turn.processor / turn.done as f64),
+            ("the server in commands", "us", |turn| turn.in_commands),
+        ];
+        for (what, unit, of) in of {
+            beside((&format!("{name}, {what}"), turns), (WAYS[0], &ways[0]), unit, of);
+        }
+    }
 }
 
 fn rate(turn: &Turn) -> f64 {

@@ -38,9 +38,19 @@ pub(crate) struct Turn {
     pub(crate) round_trips: u64,
 }
 
+impl Turn {
+    /// Each time several were done at once: of each of them.
+    pub(crate) fn of_each(self, at_once: u64) -> Self {
+        Self { done: self.done * at_once, in_commands: self.in_commands / at_once as f64, ..self }
+    }
+}
+
 /// Commands that clients send for each time that something is done, by their names in the server's statistics. Those that
 /// scripts call are counted there, too, under the same names; their time is that of the script.
 pub(crate) type Sent = &'static [(&'static str, f64)];
+
+/// The command that scripts are sent with.
+const SCRIPT: &str = "evalsha";
 
 /// See the module's documentation.
 pub(crate) struct Stage {
@@ -121,7 +131,12 @@ impl Stage {
             made.extend(results);
         }
         let done = latencies.len() as u64;
-        let in_commands = sent.iter().map(|(command, often)| often * self.mean_time(command)).sum();
+        let share = |(command, often): &(&str, f64)| match *command {
+            // No script sends it; and there may be others than one for each.
+            SCRIPT => self.statistic(SCRIPT, "usec") / done as f64,
+            command => often * self.statistic(command, "usec_per_call"),
+        };
+        let in_commands = sent.iter().map(share).sum();
         (Turn { done, took, latencies, processor, client, in_commands, round_trips }, made)
     }
 
@@ -132,11 +147,12 @@ impl Stage {
         parts.into_iter().map(|part| part.expect("a server tells this from version 6.2 on") * 1e6).sum()
     }
 
-    /// Of a command, in us; nothing if there was none in this turn.
-    fn mean_time(&self, command: &str) -> f64 {
+    /// What the server tells of a command: of all of them, or of one; nothing if there was none in this turn.
+    fn statistic(&self, command: &str, name: &str) -> f64 {
         let Some(text) = self.server.info("commandstats", &format!("cmdstat_{command}")) else { return 0.0 };
-        let field = |name: &str| text.split(',').find_map(|part| part.strip_prefix(name)?.trim().parse::<f64>().ok());
-        field("usec_per_call=").expect("the server says so of each command")
+        let mut fields = text.split(',').filter_map(|part| part.split_once('='));
+        let (_, number) = fields.find(|(field, _)| *field == name).expect("the server says so of each command");
+        number.trim().parse().expect("a number")
     }
 }
 
