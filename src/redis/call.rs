@@ -15,6 +15,8 @@ pub(super) trait Call {
     type Answer: Send;
     /// The script that does it.
     const SCRIPT: &'static Script;
+    /// The script that does many of them, if they are sent together when they come at the same time.
+    const MANY: Option<&'static Script> = None;
 
     /// The first of its keys, whose server is asked.
     fn home(&self, keys: &Keys) -> String;
@@ -284,6 +286,7 @@ pub(super) struct Create<'a> {
 impl Call for Create<'_> {
     type Answer = Creation;
     const SCRIPT: &'static Script = &script::CREATE;
+    const MANY: Option<&'static Script> = Some(&script::CREATES);
 
     fn home(&self, keys: &Keys) -> String {
         keys.request(self.request)

@@ -7,15 +7,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, Pipeline, ServerErrorKind, Value};
-use tokio::sync::{Notify, watch};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, Pipeline, ServerErrorKind, Value};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::call::{Arguments, Call, Hello, Reply, Standing};
+use super::call::{Call, Hello, Standing};
 use super::crash::{When, crash_point};
 use super::error::CoordinatorError;
-use super::lease::Malformed;
-use super::script::Script;
+use super::live::{self, Live};
 use super::slot_map::{SlotMap, slot_of};
 use super::target::{Source, Target, Traffic};
 use crate::sync::{Mutex as PlainMutex, Ordering, Statistic};
@@ -40,7 +39,7 @@ pub(super) struct Link {
 }
 
 /// Why a server has not done what it was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Declined {
     /// Another has the key's slot, at this address: nothing was done.
     Moved(String),
@@ -52,7 +51,7 @@ pub(super) enum Declined {
 }
 
 impl Declined {
-    fn of(error: &redis::RedisError) -> Self {
+    pub(super) fn of(error: &redis::RedisError) -> Self {
         let elsewhere = || error.redirect_node().map(|(address, _)| address.to_owned());
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::Moved) => elsewhere().map(Self::Moved),
@@ -84,21 +83,6 @@ impl From<Declined> for CoordinatorError {
 enum State {
     Down(CoordinatorError),
     Up(Arc<Live>),
-}
-
-/// One connection.
-struct Live {
-    connection: MultiplexedConnection,
-    standing: Standing,
-    /// Calls in a row that had no answer.
-    unanswered: Statistic,
-    broken: Notify,
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("standing", &self.standing).finish_non_exhaustive()
-    }
 }
 
 impl Link {
@@ -185,13 +169,12 @@ impl Link {
             longest_lease: self.target.longest_lease,
             kept: self.target.epoch_kept,
         };
-        let live =
-            Live { connection, standing: Standing::default(), unanswered: Statistic::new(0), broken: Notify::new() };
-        let standing = self.ask(&live, &hello, deadline, false).await?;
+        let unknown = Arc::new(Live::new(connection, Standing::default(), self.target.traffic.clone()));
+        let standing = unknown.ask(&hello, &self.target.keys, deadline, false).await?;
         if self.epoch.fetch_max(standing.epoch, Ordering::Relaxed) < standing.epoch {
             self.target.traffic.epochs.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Live { standing, ..live })
+        Ok(Live::new(unknown.connection.clone(), standing, self.target.traffic.clone()))
     }
 
     /// The connection that there is, or is by `deadline`.
@@ -222,7 +205,7 @@ impl Link {
     /// Whether anything was done is told by [`CoordinatorError::outcome_is_unknown`].
     pub(super) async fn call<C: Call>(&self, call: &C, deadline: Instant, asking: bool) -> Result<C::Answer, Declined> {
         let live = self.live(deadline).await?;
-        let answer = self.ask(&live, call, deadline, asking).await;
+        let answer = live.ask(call, &self.target.keys, deadline, asking).await;
         self.heed(&live, &answer);
         answer
     }
@@ -314,7 +297,7 @@ impl Link {
         let live = self.live(deadline).await?;
         self.target.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let (mut connection, since) = (live.connection.clone(), Instant::now());
-        let sent = if asking { self::asking(pipeline) } else { pipeline.clone() };
+        let sent = if asking { live::asking(pipeline) } else { pipeline.clone() };
         let each = if asking { 2 } else { 1 };
         crash_point("plain", When::Before);
         let answered = timeout_at(deadline, connection.send_packed_commands(&sent, 0, sent.len())).await;
@@ -332,80 +315,6 @@ impl Link {
         self.heed(&live, &answers);
         answers
     }
-
-    async fn ask<C: Call>(
-        &self,
-        live: &Live,
-        call: &C,
-        deadline: Instant,
-        asking: bool,
-    ) -> Result<C::Answer, Declined> {
-        let arguments = call.arguments(&self.target.keys, live.standing);
-        let mut pipeline = Pipeline::new();
-        if let Some(beside) = call.beside(&self.target.keys) {
-            pipeline.add_command(beside);
-        }
-        pipeline.add_command(evaluate(C::SCRIPT, &arguments));
-        if asking {
-            pipeline = self::asking(&pipeline);
-        }
-        let since = Instant::now();
-        let send = async |pipeline: &Pipeline| send(live.connection.clone(), pipeline, deadline).await;
-        let traffic = &self.target.traffic;
-        traffic.requests.fetch_add(1, Ordering::Relaxed);
-        crash_point(C::SCRIPT.name, When::Before);
-        let mut answer = send(&pipeline).await;
-        let unknown = |error: &redis::RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
-        if let Err(NoAnswer::But(error)) = &answer
-            && unknown(error)
-        {
-            let mut loading = Pipeline::new();
-            loading.cmd("SCRIPT").arg("LOAD").arg(C::SCRIPT.source);
-            traffic.requests.fetch_add(2, Ordering::Relaxed);
-            traffic.loads.fetch_add(1, Ordering::Relaxed);
-            answer = match send(&loading).await {
-                Ok(_) => send(&pipeline).await,
-                Err(error) => Err(error),
-            };
-        }
-        crash_point(C::SCRIPT.name, When::After);
-        traffic.script_time.record(since.elapsed());
-        tracing::trace!(script = C::SCRIPT.name, took = ?since.elapsed(), "asked the coordinator");
-        let malformed = |Malformed(detail)| CoordinatorError::Malformed { detail };
-        match answer {
-            Ok(value) => Ok(C::read(Reply::new(value).map_err(malformed)?).map_err(malformed)?),
-            Err(NoAnswer::InTime) => Err(CoordinatorError::TimedOut { after: since.elapsed() }.into()),
-            Err(NoAnswer::But(error)) => Err(Declined::of(&error)),
-        }
-    }
-}
-
-fn evaluate(script: &Script, Arguments { keys, arguments }: &Arguments) -> Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(script.hash.as_str()).arg(keys.len()).arg(keys).arg(arguments);
-    command
-}
-
-/// For commands whose keys are at their slot's next server already: it has to be told before each.
-fn asking(pipeline: &Pipeline) -> Pipeline {
-    let mut asking = Pipeline::with_capacity(2 * pipeline.len());
-    for command in pipeline.cmd_iter() {
-        asking.cmd("ASKING").add_command(command.clone());
-    }
-    asking
-}
-
-enum NoAnswer {
-    InTime,
-    But(redis::RedisError),
-}
-
-/// What the last of these commands is answered.
-async fn send(mut connection: MultiplexedConnection, pipeline: &Pipeline, by: Instant) -> Result<Value, NoAnswer> {
-    let commands = pipeline.len();
-    let answers = timeout_at(by, connection.send_packed_commands(pipeline, 0, commands)).await;
-    let last = answers.map_err(|_| NoAnswer::InTime)?.map(|mut answers| answers.pop().unwrap_or(Value::Nil));
-    last.and_then(Value::extract_error).map_err(NoAnswer::But)
 }
 
 /// The run id of the server, if that is one that leases can be granted by.

@@ -16,6 +16,7 @@ mod jobs;
 mod keys;
 mod lease;
 mod link;
+mod live;
 mod mirror;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
 mod model;
@@ -35,6 +36,7 @@ mod spread_call;
 mod stats;
 mod target;
 mod tls;
+mod together;
 mod upkeep;
 
 pub use blocking::Blocking;

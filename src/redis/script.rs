@@ -31,6 +31,7 @@ macro_rules! scripts {
 scripts! {
     HELLO = "hello", "#!lua flags=allow-oom", ["hello.lua"];
     CREATE = "create", "#!lua", ["reserve.lua", "time.lua", "create.lua"];
+    CREATES = "creates", "#!lua", ["reserve.lua", "time.lua", "once.lua", "create.lua", "many.lua"];
     RETRY = "retry", "#!lua", ["lease.lua", "reserve.lua", "time.lua", "retry.lua"];
     ADVANCE = "advance", "#!lua flags=allow-oom", ["lease.lua", "time.lua", "advance.lua"];
     FINISH = "finish", "#!lua flags=allow-oom", ["lease.lua", "finish.lua"];

@@ -71,7 +71,7 @@ impl Meters {
 pub struct SharedStats {
     /// Connections made, the present one included.
     pub connections: u64,
-    /// Requests sent to the server, each a round trip.
+    /// Requests sent to the server, each a round trip. Creates that come at the same time share one.
     pub round_trips: u64,
     /// Scripts that had to be loaded.
     pub script_loads: u64,

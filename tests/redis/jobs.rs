@@ -1,5 +1,8 @@
 //! Jobs of one instance.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
 use pollster::block_on;
 use slotyard::{CreateJobError, Demand, JobError, JobRequest, JobState, NoNode, SharedError};
 use slotyard_servers::Server;
@@ -29,6 +32,28 @@ fn a_job_takes_a_slot_once_and_gives_it_back_once() {
     assert_eq!(ended, SharedError::Refused(expected));
     let two = block_on(shared.create_job(&request("two"))).unwrap();
     assert!(two.slot() == job.slot() && two.fence() > job.fence());
+}
+
+#[test]
+fn creates_that_come_at_once_share_requests_and_each_has_its_job() {
+    let server = Server::start();
+    let shared = instance(&server);
+    ready_node(&shared, "node", 60);
+    let requests: Vec<_> = (0..60).map(|number| request(&format!("r{number}"))).collect();
+    let before = shared.stats().round_trips;
+    let made = block_on(join_all(requests.iter().map(|request| shared.create_job(request))));
+    let sent = shared.stats().round_trips - before;
+    assert!(sent < 60, "{sent} requests");
+    let ids: BTreeSet<_> = made.iter().map(|made| made.as_ref().unwrap().id()).collect();
+    assert_eq!((ids.len(), shared.stats().held_jobs), (60, 60));
+    // Those that have a job are told of it, and those that there is no room for are refused, each by itself.
+    let more: Vec<_> = (30..90).map(|number| request(&format!("r{number}"))).collect();
+    let made = block_on(join_all(more.iter().map(|request| shared.create_job(request))));
+    let (old, new) = made.split_at(30);
+    assert!(old.iter().all(|made| made.as_ref().is_ok_and(|job| ids.contains(&job.id()))), "{old:?}");
+    let is_busy =
+        |made: &Result<_, _>| matches!(made, Err(SharedError::Refused(CreateJobError::NoNode(NoNode::Busy(_)))));
+    assert!(new.iter().all(is_busy), "{new:?}");
 }
 
 #[test]

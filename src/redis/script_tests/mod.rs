@@ -1,6 +1,7 @@
 //! Each script by itself, on a real server.
 
 mod spread;
+mod together;
 
 use redis::{Commands, Connection};
 use slotyard_servers::Server;

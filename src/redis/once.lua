@@ -1,0 +1,1 @@
+local function once(KEYS, ARGV)
