@@ -32,11 +32,13 @@ const CLOCKS: [&[&str]; 6] = [
 /// Where that is not to be: the path of a job reads no clock, and no test's verdict hangs on one.
 const CLOCKLESS: [&str; 3] = ["src", "tests", "loom-tests"];
 /// Which files may do so all the same, and what for.
-const CLOCKED: [(&str, &str); 11] = [
+const CLOCKED: [(&str, &str); 13] = [
     ("src/lock.rs", "it measures how long writers wait, one time in so many"),
     ("src/keeper.rs", "the maintenance thread makes the time of all others"),
     ("src/redis/engine.rs", "leases are measured, and calls have deadlines"),
     ("src/redis/link.rs", "calls have deadlines"),
+    ("src/redis/live.rs", "calls have deadlines"),
+    ("src/redis/together.rs", "calls have deadlines"),
     ("src/redis/cluster.rs", "calls have deadlines"),
     ("src/redis/servers.rs", "calls have deadlines"),
     ("tests/servers/src/wait.rs", "servers take their time to start, and a proxy delays; no verdict hangs on it"),
