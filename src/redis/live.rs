@@ -100,7 +100,7 @@ impl Live {
     async fn send_together(self: Arc<Self>, many: &'static Script, calls: Vec<Waits>) {
         let Some(deadline) = calls.iter().map(|call| call.deadline).max() else { return };
         let besides = calls.iter().filter_map(|call| call.beside.as_ref());
-        let pipeline = pipeline(besides, many, &together::joined(&calls));
+        let pipeline = pipeline(besides, many, &together::joined(calls.iter().map(|call| &call.arguments)));
         match self.evaluate(many, &pipeline, deadline).await {
             Ok(Value::Array(answers)) if answers.len() == calls.len() => {
                 calls.into_iter().zip(answers).for_each(|(call, answer)| call.tell(whole(answer)));

@@ -62,9 +62,9 @@ impl Together {
 }
 
 /// As many.lua is given them: the keys of all, and for each how many of its keys and arguments there are.
-pub(super) fn joined(calls: &[Waits]) -> Arguments {
+pub(super) fn joined<'a>(calls: impl IntoIterator<Item = &'a Arguments>) -> Arguments {
     let mut joined = Arguments::default();
-    for Waits { arguments: Arguments { keys, arguments }, .. } in calls {
+    for Arguments { keys, arguments } in calls {
         joined.argument(keys.len()).argument(arguments.len());
         joined.keys.extend_from_slice(keys);
         joined.arguments.extend_from_slice(arguments);
@@ -100,7 +100,7 @@ mod tests {
         let (mut second, sends) = together.put(arguments("b", &[]), None, now);
         assert!(!sends, "another does");
         let calls = together.take();
-        let joined = joined(&calls);
+        let joined = joined(calls.iter().map(|call| &call.arguments));
         assert_eq!(joined.keys, ["a", "b"]);
         assert_eq!(joined.arguments, ["1", "2", "1", "2", "1", "0"]);
         for (call, answer) in calls.into_iter().zip([1, 2]) {

@@ -1,20 +1,15 @@
 //! The script that does many calls of one kind.
 
 use redis::{Commands, ConnectionLike, Value};
-use tokio::time::Instant;
 
 use super::*;
-use crate::redis::together::{Together, joined};
+use crate::redis::together::joined;
 
 impl Asked {
     /// These creates by one script: what each is answered, or its error.
     fn creates(&mut self, creates: &[Create<'_>]) -> Vec<Result<Creation, String>> {
-        let together = Together::default();
-        for create in creates {
-            together.put(create.arguments(&self.keys, self.standing), None, Instant::now());
-        }
-        let many = Create::MANY.unwrap();
-        let all = joined(&together.take());
+        let each: Vec<_> = creates.iter().map(|create| create.arguments(&self.keys, self.standing)).collect();
+        let (many, all) = (Create::MANY.unwrap(), joined(&each));
         let mut eval = redis::cmd("EVAL");
         eval.arg(many.source).arg(all.keys.len()).arg(&all.keys).arg(&all.arguments);
         // Not as `query` would have it, which takes one error for that of all.
