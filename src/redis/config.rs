@@ -34,7 +34,9 @@ pub struct SharedConfig {
     /// The longest lease that a job may ask for, and so how long slots stay closed after the server has lost what it
     /// knew. Default 60 s.
     pub max_lease: Duration,
-    /// How long a call may take in all, waiting for a connection included. Default 500 ms.
+    /// How long a call waits for the server in all, waiting for a connection included. What has to ask it of other things first
+    /// may take a few times as long: a create before it is refused, or whoever comes while a new server is being told of what
+    /// the one before knew. Default 500 ms.
     pub call_timeout: Duration,
     /// Whether jobs are created without the server while it cannot be asked: on nodes whose heartbeats come to this instance, and
     /// known to it alone until the server is back. A request that comes to two instances meanwhile has two jobs. Default
