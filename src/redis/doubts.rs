@@ -124,8 +124,11 @@ impl Engine {
         }
     }
 
-    /// A job of ours that nobody waits for any more.
-    pub(super) async fn call_off(self: &Arc<Self>, job: &SharedJob) {
+    /// An attempt of ours that nobody waits for any more: the first of a job, or a further one.
+    pub(super) async fn call_off(&self, job: &SharedJob) {
+        if self.call_off_alone(job.id(), job.attempt()).await {
+            return;
+        }
         let held = self.held.pin().get(&job.id()).cloned();
         let Some(held) = held.filter(|held| held.lease.attempt == job.attempt()) else { return };
         self.meters.undone.fetch_add(1, Ordering::Relaxed);

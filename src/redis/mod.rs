@@ -35,6 +35,7 @@ mod spread_call;
 mod stats;
 mod target;
 mod tls;
+mod unclaimed;
 mod upkeep;
 
 pub use blocking::Blocking;
