@@ -261,7 +261,7 @@ impl Engine {
                         known.renewed(asked);
                     }
                 }
-                self.held.pin().insert(job, Arc::new(known));
+                self.hold(known);
                 self.alone.remove(held);
             }
             Outcome::Theirs(binding) | Outcome::Mismatch(binding) => {

@@ -6,7 +6,7 @@
 //! meanwhile, and has moved on, is left to it; then this instance, in whose name its lease is, renews that.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -193,7 +193,7 @@ impl Engine {
         let asked = self.now();
         if protocol::advance(&self.within(), &at, None, terms).await? == Moved::Done {
             let bound = Bound { request: &at.request, note, binding: &binding };
-            self.held.pin().insert(at.job, Arc::new(HeldJob::new(bound, asked, terms, None)));
+            self.hold(HeldJob::new(bound, asked, terms, None));
         }
         Ok(())
     }

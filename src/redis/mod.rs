@@ -23,6 +23,7 @@ mod node_call;
 mod nodes;
 mod outbox;
 mod protocol;
+mod retries;
 mod scheduler;
 mod script;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]

@@ -7,8 +7,8 @@ use tokio::runtime::Handle;
 use super::engine::Engine;
 use super::jobs::SharedJob;
 
-/// A job that nobody has yet. One of ours that is dropped as such is called off: nobody waits for it any more, be it that it was
-/// not there yet when its future was dropped, or that nobody has looked.
+/// A job that nobody has yet. One of ours that is dropped as such is called off: nobody waits for it any more, be it that it
+/// was not there yet when its future was dropped, or that nobody has looked.
 pub(super) struct Unclaimed {
     job: SharedJob,
     /// Whether it is the call's own, and not one that was there.
