@@ -171,16 +171,35 @@ impl Engine {
             return None;
         }
         let _changing = self.alone.changing.lock().await;
-        Some(self.alone.attempt(job, attempt)?.map(|alone| {
-            let AloneJob { held, .. } = &*alone;
-            self.alone.remove(held);
-            held.let_go(self);
-            if let Known::Perhaps(_) = *alone.known() {
-                let at = JobAt { lease: None, ..held.at() };
-                // Full: its lease runs out, if it has one.
-                let _ = self.outbox.put(Waiting::End(End { job, attempt, at: Some(at), end, terms: held.terms }));
-            }
-        }))
+        Some(self.alone.attempt(job, attempt)?.map(|alone| self.end_alone(&alone, end)))
+    }
+
+    /// Calls one off that nobody waits for any more, if it is only reserved. `false`: it is not known here alone.
+    pub(super) async fn call_off_alone(&self, job: JobId, attempt: u32) -> bool {
+        if !self.alone.has(job) {
+            return false;
+        }
+        let _changing = self.alone.changing.lock().await;
+        let Some(alone) = self.alone.attempt(job, attempt) else { return false };
+        if let Ok(alone) = alone
+            && alone.held.binding().state == JobState::Reserved
+        {
+            self.meters.undone.fetch_add(1, Ordering::Relaxed);
+            self.end_alone(&alone, JobState::Failed);
+        }
+        true
+    }
+
+    /// One that is known here alone has ended; for whoever holds `changing`.
+    fn end_alone(&self, alone: &AloneJob, end: JobState) {
+        let (held, known) = (&alone.held, *alone.known());
+        self.alone.remove(held);
+        held.let_go(self);
+        if let Known::Perhaps(_) = known {
+            let (job, attempt, at) = (held.lease.job, held.lease.attempt, JobAt { lease: None, ..held.at() });
+            // Full: its lease runs out, if it has one.
+            let _ = self.outbox.put(Waiting::End(End { job, attempt, at: Some(at), end, terms: held.terms }));
+        }
     }
 
     /// Ends those whose node is offline or gone.
@@ -242,7 +261,7 @@ impl Engine {
                         known.renewed(asked);
                     }
                 }
-                self.held.pin().insert(job, Arc::new(known));
+                self.hold(known);
                 self.alone.remove(held);
             }
             Outcome::Theirs(binding) | Outcome::Mismatch(binding) => {

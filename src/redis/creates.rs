@@ -1,6 +1,5 @@
 //! Creates: nodes are chosen here, and a slot of one of them is taken on the server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::Refused;
@@ -159,7 +158,7 @@ impl Engine {
                     pick.take()
                 });
                 let bound = Bound { request: id, note: new.note, binding: &binding };
-                self.held.pin().insert(lease.job, Arc::new(HeldJob::new(bound, begun, new.terms, pick)));
+                self.hold(HeldJob::new(bound, begun, new.terms, pick));
                 Ok(Some(Ok((SharedJob::new(id, binding), true))))
             }
             Ok(Outcome::Theirs(binding)) => Ok(Some(Ok((SharedJob::new(id, binding), false)))),

@@ -6,7 +6,7 @@
 //! meanwhile, and has moved on, is left to it; then this instance, in whose name its lease is, renews that.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -124,8 +124,11 @@ impl Engine {
         }
     }
 
-    /// A job of ours that nobody waits for any more.
-    pub(super) async fn call_off(self: &Arc<Self>, job: &SharedJob) {
+    /// An attempt of ours that nobody waits for any more: the first of a job, or a further one.
+    pub(super) async fn call_off(&self, job: &SharedJob) {
+        if self.call_off_alone(job.id(), job.attempt()).await {
+            return;
+        }
         let held = self.held.pin().get(&job.id()).cloned();
         let Some(held) = held.filter(|held| held.lease.attempt == job.attempt()) else { return };
         self.meters.undone.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +193,7 @@ impl Engine {
         let asked = self.now();
         if protocol::advance(&self.within(), &at, None, terms).await? == Moved::Done {
             let bound = Bound { request: &at.request, note, binding: &binding };
-            self.held.pin().insert(at.job, Arc::new(HeldJob::new(bound, asked, terms, None)));
+            self.hold(HeldJob::new(bound, asked, terms, None));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What an instance has: its scheduler, its link to the server, and what it knows of nodes and jobs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::node_call::Kept;
 use super::nodes::KnownNode;
 use super::outbox::Outbox;
 use super::protocol::{Moment, Server, Terms};
+use super::retries::Retries;
 use super::servers::Servers;
 use super::stats::Meters;
 use super::target::{Source, Target, Traffic};
@@ -44,8 +45,7 @@ pub(super) struct Engine {
     pub(super) nodes: HashMap<NodeId, Arc<KnownNode>>,
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
-    /// Further attempts that were asked for by calls that gave up, and when first.
-    pub(super) asked: PlainMutex<BTreeMap<(JobId, u32), Moment>>,
+    pub(super) retries: Retries,
     /// Jobs that the server does not know of.
     pub(super) alone: Alone,
     pub(super) doubts: Doubts,
@@ -87,7 +87,7 @@ impl Engine {
             instance: Instance(fastrand::u64(..)),
             nodes: HashMap::new(),
             held: HashMap::new(),
-            asked: PlainMutex::default(),
+            retries: Retries::default(),
             alone: Alone::default(),
             doubts: Doubts::default(),
             outbox: Outbox::new(config.max_outbox),

@@ -1,24 +1,23 @@
-//! Jobs that are there: found, moved on, tried again, whichever instance has created them.
+//! Jobs that are there: found, moved on, ended, whichever instance has created them.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+
+use papaya::{Compute, Operation};
 
 use super::alone::NO_SLOT;
 use super::call::Moved;
 use super::engine::Engine;
 use super::error::CoordinatorError;
-use super::held::{Bound, HeldJob};
-use super::keys::NodeText;
+use super::held::HeldJob;
 use super::lease::{Binding, Fence, Instance};
 use super::outbox::{End, Waiting};
-use super::protocol::{self, Again, Granted, JobAt, Moment, Outcome};
+use super::protocol::{self, JobAt};
 use super::shared_error::SharedError;
 use crate::capability::Demand;
-use crate::clock::millis;
-use crate::error::{JobError, RetryError};
+use crate::error::JobError;
 use crate::escape::unescape;
 use crate::id::{JobId, NodeId};
-use crate::job::{JobRequest, JobState};
+use crate::job::JobState;
 
 /// A job that all instances know: one attempt of it, as it was when asked. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +84,10 @@ impl SharedJob {
 
 /// A job, as the server has it.
 pub(super) struct Found {
-    at: JobAt,
-    binding: Binding,
+    pub(super) at: JobAt,
+    pub(super) binding: Binding,
     /// `None`: it was written by a later version.
-    demand: Option<Demand>,
+    pub(super) demand: Option<Demand>,
 }
 
 impl Engine {
@@ -247,6 +246,22 @@ impl Engine {
         }
     }
 
+    /// An attempt of which the lease is held here from now on. A slot that is counted for an earlier one, which was never found
+    /// to have ended, is given back; an earlier one that is late is not held at all.
+    pub(super) fn hold(&self, held: HeldJob) {
+        let (held, all) = (Arc::new(held), self.held.pin());
+        let is_late = |there: &HeldJob| there.lease.attempt > held.lease.attempt;
+        let outcome = all.compute(held.lease.job, |there| match there {
+            Some((_, there)) if is_late(there) => Operation::Abort(()),
+            _ => Operation::Insert(held.clone()),
+        });
+        match outcome {
+            Compute::Updated { old: (_, before), .. } => before.let_go(self),
+            Compute::Aborted(()) => held.let_go(self),
+            _ => {}
+        }
+    }
+
     /// An attempt of which the lease is no longer held here.
     pub(super) fn let_go(&self, job: JobId, attempt: u32) {
         let held = self.held.pin();
@@ -256,7 +271,7 @@ impl Engine {
     }
 
     /// What a caller is told of a step.
-    fn moved(&self, at: &JobAt, moved: Moved, wanted: JobState) -> Result<(), SharedError<JobError>> {
+    pub(super) fn moved(&self, at: &JobAt, moved: Moved, wanted: JobState) -> Result<(), SharedError<JobError>> {
         let JobAt { job, attempt, .. } = *at;
         if let Moved::Ended(_) | Moved::Stale(_) | Moved::Unknown = moved {
             self.let_go(job, attempt);
@@ -272,96 +287,5 @@ impl Engine {
                 return Err(CoordinatorError::TimedOut { after }.into());
             }
         }))
-    }
-
-    /// When a further attempt was asked for by an earlier call of which nobody knows what has come.
-    fn first_asked(&self, job: JobId, attempt: u32) -> Option<Moment> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(&(job, attempt)).copied()
-    }
-
-    /// Remembers that, or that it is known.
-    fn note_asked(&self, job: JobId, attempt: u32, first: Option<Moment>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        match first {
-            None => drop(asked.remove(&(job, attempt))),
-            Some(first) => {
-                // What was asked for so long ago has run out, whatever came of it.
-                let (now, longest) = (self.now(), 4 * millis(self.config.max_lease));
-                asked.retain(|_, first| now.saturating_sub(*first) < longest);
-                asked.insert((job, attempt), first);
-            }
-        }
-    }
-
-    /// The next attempt of a job.
-    pub(super) async fn retry(
-        self: &Arc<Self>,
-        job: JobId,
-        attempt: u32,
-    ) -> Result<SharedJob, SharedError<RetryError>> {
-        if self.alone.has(job) {
-            let detail = format!("job {job} was created without it, and is tried again when it is known there");
-            return Err(CoordinatorError::Unreachable { detail }.into());
-        }
-        let Found { at, binding, demand } = self.find(job).await.map_err(SharedError::map)?;
-        let at = JobAt { attempt, ..at };
-        let Some(demand) = demand else {
-            let detail = format!("the demand of job {job}");
-            return Err(CoordinatorError::Malformed { detail }.into());
-        };
-        let request = &JobRequest::new(&at.request, demand);
-        let lease = self.core().default_lease();
-        let terms = self.terms(lease);
-        let earlier = [&binding.node].into_iter().chain(&binding.earlier).map(|node| NodeId::from(&*node.id()));
-        let earlier: Vec<_> = earlier.collect();
-        let mode = self.scheduler.config().retry_exclusion;
-        let mut picks =
-            self.core().pick(request, &earlier, mode, self.config.candidates).map_err(RetryError::NoNode)?;
-        let candidates: Vec<_> = picks.iter().map(|pick| NodeText::of(pick.id())).collect();
-        let most_attempts = self.scheduler.config().max_attempts;
-        let again = Again { at: &at, instance: self.instance, most_attempts, terms };
-        let mut first_asked = self.first_asked(job, attempt);
-        let outcome = protocol::retry(&self.within(), again, &candidates, &mut first_asked).await;
-        self.note_asked(
-            job,
-            attempt,
-            first_asked.filter(|_| outcome.as_ref().is_err_and(CoordinatorError::outcome_is_unknown)),
-        );
-        let retried = match outcome {
-            Ok(Outcome::Ours(granted)) => {
-                self.let_go(job, attempt);
-                self.pass_on(binding.lease.instance, job, attempt);
-                let Granted { lease, node, begun } = granted;
-                let (mut earlier, state) = (binding.earlier.clone(), JobState::Reserved);
-                earlier.insert(0, binding.node.clone());
-                let binding = Binding { fingerprint: binding.fingerprint, state, lease, node, earlier };
-                let chosen = picks.iter_mut().find(|pick| NodeText::of(pick.id()) == binding.node);
-                let pick = chosen.map(|pick| {
-                    self.core().hold_pick(pick);
-                    pick.take()
-                });
-                let bound = Bound { request: &at.request, note: &request.demand.whole_text(), binding: &binding };
-                self.held.pin().insert(job, Arc::new(HeldJob::new(bound, begun, terms, pick)));
-                Ok(SharedJob::new(&at.request, binding))
-            }
-            Ok(Outcome::Refused(refused)) => {
-                let warm_up = self.note_refused(&picks, &refused);
-                Err(match warm_up {
-                    Some(ms) => SharedError::WarmingUp { retry_after: Duration::from_millis(ms) },
-                    None => SharedError::Refused(RetryError::NoNode(self.core().refusal(&request.demand))),
-                })
-            }
-            Ok(Outcome::Limit) => Err(SharedError::Refused(RetryError::TooManyAttempts { job, limit: most_attempts })),
-            Ok(Outcome::Not(moved)) => match self.moved(&at, moved, JobState::Reserved) {
-                Err(error) => Err(error.map()),
-                Ok(()) => Err(SharedError::Refused(JobError::UnknownJob { job }.into())),
-            },
-            Ok(Outcome::LeaseLost(_) | Outcome::Theirs(_) | Outcome::Mismatch(_)) => {
-                Err(CoordinatorError::TimedOut { after: self.config.call_timeout }.into())
-            }
-            Err(error) => Err(error.into()),
-        };
-        picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
-        retried
     }
 }

@@ -24,6 +24,7 @@ mod node_call;
 mod nodes;
 mod outbox;
 mod protocol;
+mod retries;
 mod scheduler;
 mod script;
 #[cfg(all(test, not(any(slotyard_loom, slotyard_shuttle))))]
@@ -37,6 +38,7 @@ mod stats;
 mod target;
 mod tls;
 mod together;
+mod unclaimed;
 mod upkeep;
 
 pub use blocking::Blocking;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 
 use super::blocking::Blocking;
 use super::config::{SharedBuilder, SharedConfig, SharedConfigError};
@@ -15,6 +14,7 @@ use super::jobs::SharedJob;
 use super::nodes::KnownNode;
 use super::shared_error::SharedError;
 use super::stats::SharedStats;
+use super::unclaimed::Unclaimed;
 use crate::capability::Capabilities;
 use crate::error::{CreateJobError, HeartbeatError, JobError, NodeError, RegisterError, RetryError};
 use crate::id::{JobId, NodeId};
@@ -124,7 +124,8 @@ impl SharedScheduler {
         self.run(async move |engine| engine.wait_connected(within).await).await.unwrap_or_else(|| Err(stopped()))
     }
 
-    /// Does something on the instance's own threads. `None`: they have been stopped.
+    /// Does something on the instance's own threads, to its end even if nobody waits for it any more: what comes of it is dropped
+    /// then. `None`: they have been stopped.
     async fn run<T: Send + 'static, F>(&self, work: impl FnOnce(Arc<Engine>) -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -244,18 +245,12 @@ impl SharedScheduler {
     /// As [`Scheduler::create_job`]; no slot is held. [`SharedError::Coordinator`]: it fails closed. If its outcome is unknown,
     /// whoever asks this instance for the request again before the server can be asked has the job; else it is called off then.
     pub async fn create_job(&self, request: &JobRequest) -> Result<SharedJob, SharedError<CreateJobError>> {
-        let (told, tells) = oneshot::channel();
         let request = request.clone();
-        let runtime = self.running.runtime.as_ref().ok_or(SharedError::Stopped)?;
-        let engine = self.engine().clone();
-        runtime.spawn(async move {
-            let made = engine.create_job(&request).await;
-            // Nobody waits for it any more: what was made is called off.
-            if let Err(Ok((job, true))) = told.send(made) {
-                engine.call_off(&job).await;
-            }
+        let made = self.done(async move |engine: Arc<Engine>| {
+            let (job, is_ours) = engine.create_job(&request).await?;
+            Ok(Unclaimed::new(job, is_ours, engine))
         });
-        tells.await.unwrap_or(Err(SharedError::Stopped)).map(|(job, _)| job)
+        made.await.map(Unclaimed::claim)
     }
 
     /// The job of a request, as the server has it.
@@ -329,9 +324,13 @@ impl SharedScheduler {
     /// The next attempt of a job, on a node that has not had it where there is one; whichever instance has created it.
     ///
     /// # Errors
-    /// As [`Scheduler::retry`]; the job stays as it was.
+    /// As [`Scheduler::retry`]; the job stays as it was. If this future is dropped, the attempt is called off: it has failed.
     pub async fn retry(&self, job: JobId, attempt: u32) -> Result<SharedJob, SharedError<RetryError>> {
-        self.done(async move |engine: Arc<Engine>| engine.retry(job, attempt).await).await
+        let retried = self.done(async move |engine: Arc<Engine>| {
+            let next = engine.retry(job, attempt).await?;
+            Ok(Unclaimed::new(next, true, engine))
+        });
+        retried.await.map(Unclaimed::claim)
     }
 }
 

@@ -85,7 +85,7 @@ pub struct SharedStats {
     pub create_time: TimeSummary,
     /// Times that it was asked which of the nodes that seem full are.
     pub looks: u64,
-    /// Creates that were called off, because their outcome was not known in time.
+    /// Creates, and further attempts, that were called off: their outcome was not known in time, or nobody waited for it any more.
     pub undone: u64,
     /// Jobs that were created without the server, if [`local_only`](super::SharedConfig::local_only) says so.
     pub created_alone: u64,

@@ -1,5 +1,7 @@
 //! Instances that create jobs without the server while it is away.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pollster::block_on;
@@ -92,4 +94,24 @@ fn who_may_not_creates_none() {
     let error = block_on(shared.create_job(&request("one"))).unwrap_err();
     assert!(matches!(error, SharedError::Coordinator(_)), "{error:?}");
     assert_eq!((shared.stats().created_alone, shared.stats().local_jobs), (0, 0));
+}
+
+#[test]
+fn one_that_nobody_waits_for_any_more_has_never_been() {
+    let server = Server::start();
+    let shared = local(&server);
+    let node = ready_node(&shared, "node", 1);
+    server.kill();
+    let request = request("one");
+    {
+        let mut dropped = pin!(shared.create_job(&request));
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    wait_until("it was created and called off", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        (shared.stats().created_alone, shared.stats().local_jobs, shared.stats().undone) == (1, 0, 1)
+    });
+    // Its slot is free, and its request has no job.
+    assert!(block_on(shared.create_job(&request)).unwrap().is_local());
+    assert_eq!(shared.stats().local_jobs, 1);
 }

@@ -1,12 +1,16 @@
 //! Creates of which nobody knows what has come of them.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use pollster::block_on;
 use slotyard::{Demand, Heartbeat, JobRequest, JobState, SharedError, SharedJob, SharedScheduler};
 use slotyard_servers::{Proxy, Server, wait_until};
 
-use crate::{PATIENCE, instance_with, ready_node};
+use crate::{PATIENCE, instance, instance_with, ready_node};
 
 const LEASE: Duration = Duration::from_millis(1500);
 
@@ -132,4 +136,57 @@ fn what_another_has_moved_on_is_left_to_it_and_keeps_its_lease() {
     });
     assert!(bound().contains(" dispatched "), "{}", bound());
     block_on(other.complete(job.id(), 1)).unwrap();
+}
+
+/// Whether a future has been told to look.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Has something done that the server has a part in, and drops the future when the outcome is there, without a look at it.
+fn done_and_dropped(server: &Server, work: impl Future) {
+    let (mut work, woken) = (pin!(work), Arc::new(Woken::default()));
+    server.pause();
+    assert!(work.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
+    server.resume();
+    wait_until("the outcome is there", || woken.0.load(Ordering::Acquire));
+}
+
+#[test]
+fn what_was_created_and_nobody_has_looked_at_is_called_off() {
+    let server = Server::start();
+    let shared = instance(&server);
+    let node = ready_node(&shared, "node", 1);
+    done_and_dropped(&server, shared.create_job(&request("one")));
+    wait_until("it is called off", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        leases(&server) == "0" && shared.stats().held_jobs == 0
+    });
+    assert_eq!(shared.stats().undone, 1);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    assert_eq!((job.state(), block_on(shared.retry(job.id(), 1)).unwrap().attempt()), (JobState::Failed, 2));
+}
+
+#[test]
+fn a_further_attempt_that_nobody_has_looked_at_is_called_off_and_the_next_may_be_made() {
+    let server = Server::start();
+    let shared = instance(&server);
+    let node = ready_node(&shared, "node", 1);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    block_on(shared.fail(job.id(), 1)).unwrap();
+    done_and_dropped(&server, shared.retry(job.id(), 1));
+    wait_until("it is called off", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        leases(&server) == "0" && shared.stats().held_jobs == 0
+    });
+    let there = block_on(shared.job_by_request("one")).unwrap().unwrap();
+    assert_eq!((there.attempt(), there.state(), shared.stats().undone), (2, JobState::Failed, 1));
+    assert_eq!(block_on(shared.retry(job.id(), 2)).unwrap().attempt(), 3);
+    // What somebody has is not.
+    block_on(shared.complete(job.id(), 3)).unwrap();
 }

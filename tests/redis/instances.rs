@@ -205,3 +205,21 @@ fn a_job_whose_instance_has_died_is_seen_to_have_run_out_and_may_be_tried_again(
     assert_eq!((second.attempt(), second.state()), (2, slotyard::JobState::Reserved));
     block_on(b.complete(job.id(), 2)).unwrap();
 }
+
+#[test]
+fn a_slot_of_an_attempt_that_was_never_found_to_have_ended_is_not_counted_once_there_is_a_later_one() {
+    let server = Server::start();
+    // It does not hear for a long time of what the other does.
+    let deaf = |builder: slotyard::SharedBuilder| builder.poll_interval(Duration::from_secs(2));
+    let (a, b) = (instance(&server), instance_with(&server, deaf));
+    ready_node(&b, "node", 2);
+    wait_until("the other knows the node", || a.scheduler().select(&Demand::new()).is_ok());
+    let job = block_on(b.create_job(&request("one"))).unwrap();
+    block_on(a.fail(job.id(), 1)).unwrap();
+    block_on(a.retry(job.id(), 1)).unwrap();
+    block_on(a.fail(job.id(), 2)).unwrap();
+    let third = block_on(b.retry(job.id(), 2)).unwrap();
+    assert_eq!(b.scheduler().node("node").unwrap().in_flight, 1);
+    block_on(b.complete(job.id(), third.attempt())).unwrap();
+    assert_eq!((b.stats().held_jobs, b.scheduler().node("node").unwrap().in_flight), (0, 0));
+}

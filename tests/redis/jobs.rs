@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use pollster::block_on;
-use slotyard::{CreateJobError, Demand, JobError, JobRequest, JobState, NoNode, SharedError};
-use slotyard_servers::Server;
+use slotyard::{
+    CreateJobError, Demand, JobError, JobRequest, JobState, NoNode, RetryError, Scheduler, SharedError, SharedScheduler,
+};
+use slotyard_servers::{Proxy, Server};
 
-use crate::{instance, ready_node};
+use crate::{PATIENCE, instance, ready_node};
 
 fn request(id: &str) -> JobRequest {
     JobRequest::new(id, Demand::new().service("embed"))
@@ -102,4 +104,30 @@ fn a_job_nobody_knows_is_not_known() {
     let job = slotyard::JobId::from_u128(42);
     assert_eq!(block_on(shared.complete(job, 1)), Err(SharedError::Refused(JobError::UnknownJob { job })));
     assert_eq!(block_on(shared.job_by_request("none")), Ok(None));
+}
+
+#[test]
+fn of_two_that_try_a_job_again_at_once_one_has_it_though_answers_are_lost() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let builder = SharedScheduler::builder(proxy.url()).call_timeout(PATIENCE).connect_timeout(PATIENCE);
+    let shared = builder.scheduler(Scheduler::builder().max_attempts(1000)).build().unwrap();
+    block_on(shared.wait_connected(PATIENCE)).unwrap();
+    ready_node(&shared, "node", 4);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    for attempt in 1..=30 {
+        block_on(shared.fail(job.id(), attempt)).unwrap();
+        // Each asks the server three things.
+        proxy.cut_after_request(3 + attempt % 4);
+        let outcomes = std::thread::scope(|scope| {
+            let retrying = [(); 2].map(|()| scope.spawn(|| block_on(shared.retry(job.id(), attempt))));
+            retrying.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{attempt}: {outcomes:?}");
+        let stale = JobError::StaleAttempt { job: job.id(), attempt, current: attempt + 1 };
+        assert!(outcomes.iter().flat_map(Result::as_ref).all(|next| next.attempt() == attempt + 1));
+        let refused = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        let Some(SharedError::Refused(RetryError::Job(refused))) = refused else { panic!("{refused:?}") };
+        assert_eq!(*refused, stale);
+    }
 }
