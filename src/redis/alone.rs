@@ -124,11 +124,14 @@ impl Engine {
             let mut picks = picked.map_err(|no_node| SharedError::Refused(no_node.into()))?;
             let is_ours =
                 |pick: &Pick| self.nodes.pin().get(pick.id()).is_some_and(|known| known.owner() == self.instance);
-            for pick in picks.iter_mut().filter(|pick| is_ours(pick)) {
+            let chosen = picks.iter_mut().filter(|pick| is_ours(pick)).find_map(|pick| {
                 self.core().hold_pick(pick);
-                if pick.is_held() {
-                    return self.hold_alone(request, lease, pick.take());
-                }
+                pick.is_held().then(|| pick.take())
+            });
+            // One was held when they were chosen, whose ever it is.
+            picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
+            if let Some(pick) = chosen {
+                return self.hold_alone(request, lease, pick);
             }
             tried.extend(picks.iter().map(|pick| pick.id().clone()));
         }

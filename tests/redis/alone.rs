@@ -119,6 +119,21 @@ fn those_who_ask_for_a_request_at_once_have_one_job() {
 }
 
 #[test]
+fn what_is_looked_at_in_vain_is_not_counted_as_taken() {
+    let server = Server::start();
+    let (shared, other) = (local(&server), instance(&server));
+    let (ours, _theirs) = (ready_node(&shared, "ours", 8), ready_node(&other, "theirs", 8));
+    wait_until("the other's node is known", || shared.scheduler().node("theirs").is_some());
+    server.kill();
+    for turn in 0..8 {
+        shared.heartbeat(&ours, &Heartbeat::ready()).unwrap();
+        assert!(block_on(shared.create_job(&request(&format!("r{turn}")))).unwrap().is_local());
+    }
+    assert!(block_on(shared.create_job(&request("another"))).is_err());
+    assert_eq!(["ours", "theirs"].map(|node| shared.scheduler().node(node).unwrap().in_flight), [8, 0]);
+}
+
+#[test]
 fn one_that_nobody_waits_for_any_more_has_never_been() {
     let server = Server::start();
     let shared = local(&server);
