@@ -4,6 +4,7 @@
 //! When the server is back they are made known to it, under their ids: then they are jobs like all others. One whose request
 //! has been given another job by another instance meanwhile stays known here alone until it ends.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use papaya::HashMap;
@@ -36,7 +37,8 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     jobs: HashMap<JobId, Arc<AloneJob>>,
-    requests: HashMap<String, JobId>,
+    /// By request.
+    requests: Mutex<BTreeMap<String, Arc<AloneJob>>>,
     /// Held while one of them is changed.
     changing: AsyncMutex<()>,
 }
@@ -58,6 +60,16 @@ enum Known {
 }
 
 impl AloneJob {
+    /// What whoever asks for the request is told.
+    fn made_for(&self, request: &JobRequest) -> Made {
+        let binding = self.held.binding();
+        if binding.fingerprint == fingerprint(&request.demand) {
+            Ok((SharedJob::new(&request.request_id, binding), false))
+        } else {
+            Err(mismatch(&request.request_id, &binding))
+        }
+    }
+
     fn known(&self) -> crate::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,9 +84,8 @@ impl Alone {
         self.jobs.pin().contains_key(&job)
     }
 
-    fn of_request(&self, request: &str) -> Option<Arc<AloneJob>> {
-        let job = *self.requests.pin().get(request)?;
-        self.jobs.pin().get(&job).cloned()
+    fn requests(&self) -> crate::sync::MutexGuard<'_, BTreeMap<String, Arc<AloneJob>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None`: it is not one of them.
@@ -85,24 +96,27 @@ impl Alone {
     }
 
     fn remove(&self, held: &HeldJob) {
+        let mut requests = self.requests();
         self.jobs.pin().remove(&held.lease.job);
-        self.requests.pin().remove(&held.request);
+        if requests.get(&held.request).is_some_and(|there| there.held.lease.job == held.lease.job) {
+            requests.remove(&held.request);
+        }
     }
 }
 
 impl Engine {
     /// The job of a request that was created without the server, and is known here alone.
     pub(super) fn made_alone(&self, request: &JobRequest) -> Option<Made> {
-        let binding = self.alone.of_request(&request.request_id)?.held.binding();
-        if binding.fingerprint == fingerprint(&request.demand) {
-            Some(Ok((SharedJob::new(&request.request_id, binding), false)))
-        } else {
-            Some(Err(mismatch(&request.request_id, &binding)))
-        }
+        let there = self.alone.requests().get(&*request.request_id).cloned()?;
+        Some(there.made_for(request))
     }
 
     /// Creates a job without the server, which could not be asked for this reason.
     pub(super) fn create_alone(&self, request: &JobRequest, away: CoordinatorError) -> Made {
+        // Another call for it may have waited for the server as long as this one.
+        if let Some(made) = self.made_alone(request) {
+            return made;
+        }
         let lease = self.core().check_request(request)?;
         let mut tried: Vec<NodeId> = Vec::new();
         for _ in 0..ROUNDS {
@@ -110,12 +124,14 @@ impl Engine {
             let mut picks = picked.map_err(|no_node| SharedError::Refused(no_node.into()))?;
             let is_ours =
                 |pick: &Pick| self.nodes.pin().get(pick.id()).is_some_and(|known| known.owner() == self.instance);
-            for pick in picks.iter_mut().filter(|pick| is_ours(pick)) {
+            let chosen = picks.iter_mut().filter(|pick| is_ours(pick)).find_map(|pick| {
                 self.core().hold_pick(pick);
-                if pick.is_held() {
-                    self.core().note_pick(request, pick);
-                    return Ok((self.hold_alone(request, lease, pick.take()), true));
-                }
+                pick.is_held().then(|| pick.take())
+            });
+            // One was held when they were chosen, whose ever it is.
+            picks.iter_mut().for_each(|pick| self.core().drop_pick(pick));
+            if let Some(pick) = chosen {
+                return self.hold_alone(request, lease, pick);
             }
             tried.extend(picks.iter().map(|pick| pick.id().clone()));
         }
@@ -123,7 +139,15 @@ impl Engine {
         Err(away.into())
     }
 
-    fn hold_alone(&self, request: &JobRequest, lease: u64, pick: Pick) -> SharedJob {
+    /// On this slot; or that of the request, if another call has created it meanwhile.
+    fn hold_alone(&self, request: &JobRequest, lease: u64, mut pick: Pick) -> Made {
+        let mut requests = self.alone.requests();
+        if let Some(there) = requests.get(&*request.request_id).cloned() {
+            drop(requests);
+            self.core().drop_pick(&mut pick);
+            return there.made_for(request);
+        }
+        self.core().note_pick(request, &pick);
         let (id, job) = (&*request.request_id, self.next_job());
         let (state, earlier, node) = (JobState::Reserved, Vec::new(), NodeText::of(pick.id()));
         let terms = self.terms(lease);
@@ -131,10 +155,11 @@ impl Engine {
         let binding = Binding { fingerprint: fingerprint(&request.demand), state, lease, node, earlier };
         let bound = Bound { request: id, note: &request.demand.whole_text(), binding: &binding };
         let held = HeldJob::new(bound, self.now(), terms, Some(pick));
-        self.alone.jobs.pin().insert(job, Arc::new(AloneJob { held, known: Mutex::new(Known::Nothing) }));
-        self.alone.requests.pin().insert(id.to_owned(), job);
+        let alone = Arc::new(AloneJob { held, known: Mutex::new(Known::Nothing) });
+        self.alone.jobs.pin().insert(job, alone.clone());
+        requests.insert(id.to_owned(), alone);
         self.meters.made_alone.fetch_add(1, Ordering::Relaxed);
-        SharedJob::new(id, binding)
+        Ok((SharedJob::new(id, binding), true))
     }
 
     /// Moves on one that is known here alone; `None`: it is not.

@@ -97,6 +97,43 @@ fn who_may_not_creates_none() {
 }
 
 #[test]
+fn those_who_ask_for_a_request_at_once_have_one_job() {
+    let server = Server::start();
+    let shared = local(&server);
+    let node = ready_node(&shared, "node", 8);
+    server.kill();
+    for turn in 1..=5 {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        let request = request(&format!("r{turn}"));
+        let [first, others @ ..] = std::thread::scope(|scope| {
+            let creating = [(); 4].map(|()| scope.spawn(|| block_on(shared.create_job(&request)).unwrap()));
+            creating.map(|thread| thread.join().unwrap())
+        });
+        assert!(first.is_local() && others.iter().all(|other| other.id() == first.id()), "{first:?} {others:?}");
+        let in_flight = shared.scheduler().node("node").unwrap().in_flight;
+        assert_eq!(
+            (in_flight, shared.stats().local_jobs, shared.stats().created_alone),
+            (turn, turn as usize, turn.into())
+        );
+    }
+}
+
+#[test]
+fn what_is_looked_at_in_vain_is_not_counted_as_taken() {
+    let server = Server::start();
+    let (shared, other) = (local(&server), instance(&server));
+    let (ours, _theirs) = (ready_node(&shared, "ours", 8), ready_node(&other, "theirs", 8));
+    wait_until("the other's node is known", || shared.scheduler().node("theirs").is_some());
+    server.kill();
+    for turn in 0..8 {
+        shared.heartbeat(&ours, &Heartbeat::ready()).unwrap();
+        assert!(block_on(shared.create_job(&request(&format!("r{turn}")))).unwrap().is_local());
+    }
+    assert!(block_on(shared.create_job(&request("another"))).is_err());
+    assert_eq!(["ours", "theirs"].map(|node| shared.scheduler().node(node).unwrap().in_flight), [8, 0]);
+}
+
+#[test]
 fn one_that_nobody_waits_for_any_more_has_never_been() {
     let server = Server::start();
     let shared = local(&server);
@@ -109,7 +146,7 @@ fn one_that_nobody_waits_for_any_more_has_never_been() {
     }
     wait_until("it was created and called off", || {
         shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
-        (shared.stats().created_alone, shared.stats().local_jobs, shared.stats().undone) == (1, 0, 1)
+        (shared.stats().created_alone, shared.stats().local_jobs) == (1, 0)
     });
     // Its slot is free, and its request has no job.
     assert!(block_on(shared.create_job(&request)).unwrap().is_local());
