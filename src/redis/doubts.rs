@@ -159,7 +159,7 @@ impl Engine {
         let mut open = self.doubts.open();
         open.undone = None;
         if let (Err(error), Some(doubt)) = (&outcome, doubt)
-            && error.is_transient()
+            && error.is_of_the_server()
         {
             open.doubts.insert(key, doubt);
         }
