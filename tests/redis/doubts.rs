@@ -133,3 +133,42 @@ fn what_another_has_moved_on_is_left_to_it_and_keeps_its_lease() {
     assert!(bound().contains(" dispatched "), "{}", bound());
     block_on(other.complete(job.id(), 1)).unwrap();
 }
+
+#[test]
+fn a_request_that_is_asked_for_again_and_again_takes_one_place_in_the_outbox() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let builder = SharedScheduler::builder(proxy.url()).call_timeout(Duration::from_millis(50)).max_outbox(5);
+    let shared = builder.poll_interval(Duration::from_millis(5)).build().unwrap();
+    shared.blocking().wait_connected(PATIENCE).unwrap();
+    let node = ready_node(&shared, "node", 4);
+    let created = |id| {
+        let mut job = None;
+        wait_until("it is created", || {
+            job = block_on(shared.create_job(&request(id))).ok();
+            job.is_some()
+        });
+        job.unwrap()
+    };
+    let (first, last) = (created("first"), created("last"));
+    proxy.swallow_replies(true);
+    let mut doubtful = 0;
+    for turn in 0..40 {
+        let error = block_on(shared.create_job(&request("one"))).unwrap_err();
+        let SharedError::Coordinator(error) = error else { panic!("{error:?}") };
+        doubtful += usize::from(error.outcome_is_unknown());
+        if turn == 0 {
+            block_on(shared.complete(first.id(), 1)).unwrap();
+        }
+    }
+    assert!(doubtful > 0);
+    block_on(shared.complete(last.id(), 1)).unwrap();
+    assert_eq!((shared.stats().outbox, shared.stats().outbox_lost), (3, 0));
+    proxy.swallow_replies(false);
+    proxy.cut();
+    wait_until("the server is told of all", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        shared.stats().outbox == 0 && leases(&server) == "0"
+    });
+    assert_eq!(shared.stats().outbox_lost, 0);
+}
