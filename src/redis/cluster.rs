@@ -88,7 +88,7 @@ impl Cluster {
         if let Some(member) = links.get(address) {
             return Ok(member.link.clone());
         }
-        let unknown = || CoordinatorError::Malformed { detail: format!("not an address: {address}") };
+        let unknown = || CoordinatorError::Unreachable { detail: format!("not an address: {address}") };
         let (host, port) = address.rsplit_once(':').ok_or_else(unknown)?;
         let port = port.parse().map_err(|_| unknown())?;
         let host = host.to_owned();

@@ -48,7 +48,7 @@ impl Engine {
         let mut made = self.create_within(&server, request, &mut rounds).await;
         if let Err(SharedError::Coordinator(error)) = &made
             && self.config.local_only
-            && error.is_transient()
+            && error.is_of_the_server()
         {
             made = self.create_alone(request, error.clone());
         } else if let Ok((job, false)) = &made {

@@ -5,7 +5,7 @@
 //! another instance may have been told of it, and would have a second job else. A job that another instance was told of
 //! meanwhile, and has moved on, is left to it; then this instance, in whose name its lease is, renews that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -35,6 +35,8 @@ pub(super) struct Doubts {
 struct Open {
     /// By request and job.
     doubts: BTreeMap<(String, JobId), Doubt>,
+    /// Those for which an [`Undo`] waits in the outbox already, whether they are in doubt now or were asked for again since.
+    waiting: BTreeSet<(String, JobId)>,
     /// The request of the job that is being undone.
     undone: Option<String>,
 }
@@ -43,6 +45,7 @@ struct Open {
 struct Doubt {
     fingerprint: Fingerprint,
     first_asked: Moment,
+    /// Where slots may have been taken for it.
     places: Vec<NodeText>,
 }
 
@@ -79,8 +82,6 @@ pub(super) struct Undo {
     /// What there is to be remembered of the job: its demand.
     note: String,
     terms: Terms,
-    /// Where slots may have been taken for it.
-    places: Vec<NodeText>,
     /// Whoever asks for it again has it.
     is_doubted: bool,
 }
@@ -112,15 +113,23 @@ impl Engine {
         let NewJob { request, note, fingerprint, job, instance, terms } = new;
         let Some(node) = asked.places.first().cloned() else { return };
         self.meters.undone.fetch_add(1, Ordering::Relaxed);
-        let (request, note, places) = (request.to_owned(), note.to_owned(), asked.places);
+        let (key, places) = ((request.to_owned(), job), asked.places);
         let first_asked = asked.first.unwrap_or_else(|| self.now());
-        let doubt = Doubt { fingerprint, first_asked, places: places.clone() };
-        self.doubts.open().doubts.insert((request.clone(), job), doubt);
-        let at = JobAt { request: request.clone(), job, attempt: 1, node, instance, lease: None };
-        let undo = Undo { at, note, terms, places, is_doubted: true };
+        let is_new = {
+            let mut open = self.doubts.open();
+            open.doubts.insert(key.clone(), Doubt { fingerprint, first_asked, places });
+            open.waiting.insert(key.clone())
+        };
+        if !is_new {
+            return;
+        }
+        let at = JobAt { request: request.to_owned(), job, attempt: 1, node, instance, lease: None };
+        let undo = Undo { at, note: note.to_owned(), terms, is_doubted: true };
         if self.outbox.put(Waiting::Undo(undo)).is_err() {
             // Its lease runs out.
-            self.doubts.open().doubts.remove(&(request, job));
+            let mut open = self.doubts.open();
+            open.doubts.remove(&key);
+            open.waiting.remove(&key);
         }
     }
 
@@ -138,7 +147,7 @@ impl Engine {
             Ok(_) => self.let_go(job.id(), job.attempt()),
             Err(_) => {
                 self.let_go(job.id(), job.attempt());
-                let undo = Undo { at, note, terms, places: Vec::new(), is_doubted: false };
+                let undo = Undo { at, note, terms, is_doubted: false };
                 // Full: its lease runs out.
                 let _ = self.outbox.put(Waiting::Undo(undo));
             }
@@ -152,24 +161,28 @@ impl Engine {
         let doubt = {
             let mut open = self.doubts.open();
             let doubt = open.doubts.remove(&key);
+            open.waiting.remove(&key);
             if undo.is_doubted && doubt.is_none() {
                 return Ok(());
             }
             open.undone = Some(key.0.clone());
             doubt
         };
-        let outcome = self.undo_now(undo).await;
+        let places = doubt.as_ref().map_or(&[][..], |doubt| &doubt.places);
+        let outcome = self.undo_now(undo, places).await;
         let mut open = self.doubts.open();
         open.undone = None;
         if let (Err(error), Some(doubt)) = (&outcome, doubt)
-            && error.is_transient()
+            && error.is_of_the_server()
         {
+            open.waiting.insert(key.clone());
             open.doubts.insert(key, doubt);
         }
         outcome
     }
 
-    async fn undo_now(&self, Undo { at, note, terms, places, .. }: &Undo) -> Result<(), CoordinatorError> {
+    async fn undo_now(&self, undo: &Undo, places: &[NodeText]) -> Result<(), CoordinatorError> {
+        let Undo { at, note, terms, .. } = undo;
         let within = self.within();
         if let Moved::Invalid(_) = protocol::undo(&within, at, *terms).await? {
             return self.adopt(at, note, *terms).await;

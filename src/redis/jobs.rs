@@ -211,7 +211,7 @@ impl Engine {
         let _ = self.ensure_restored().await;
         let (at, binding) = match self.place(job, attempt).await {
             // Another's, and it cannot be asked now where it is.
-            Err(SharedError::Coordinator(error)) if error.is_transient() => {
+            Err(SharedError::Coordinator(error)) if error.is_of_the_server() => {
                 let terms = self.terms(self.core().default_lease());
                 return Ok(self.outbox.put(Waiting::End(End { job, attempt, at: None, end, terms }))?);
             }
@@ -236,7 +236,7 @@ impl Engine {
                 }
                 self.moved(&at, moved, end)
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_of_the_server() => {
                 let at = held.is_some().then_some(at);
                 self.outbox.put(Waiting::End(End { job, attempt, at, end, terms }))?;
                 self.let_go(job, attempt);

@@ -128,6 +128,7 @@ impl Link {
                     live.broken.notified().await;
                 }
                 Err(error) => {
+                    let error = error.of_connecting();
                     tracing::warn!(%error, ?wait, "no connection to the coordinator");
                     self.state.send_replace(State::Down(error));
                     sleep(wait).await;

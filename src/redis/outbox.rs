@@ -91,7 +91,7 @@ impl Outbox {
                 continue;
             };
             match engine.deliver(&next).await {
-                Err(SharedError::Coordinator(error)) if error.is_transient() => {
+                Err(SharedError::Coordinator(error)) if error.is_of_the_server() => {
                     tokio::time::sleep(engine.config.poll_interval).await;
                     continue;
                 }

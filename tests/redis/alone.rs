@@ -85,6 +85,23 @@ fn a_request_that_came_to_two_instances_meanwhile_has_two_jobs_and_that_is_said(
 }
 
 #[test]
+fn jobs_are_created_alone_while_the_server_takes_no_writes() {
+    let server = Server::start();
+    let shared = local(&server);
+    let node = ready_node(&shared, "node", 1);
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let job = block_on(shared.create_job(&request("one"))).unwrap();
+    assert!(job.is_local());
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    wait_until("the server knows of it", || {
+        shared.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        shared.stats().local_jobs == 0
+    });
+    assert_eq!(leases(&server, "node"), "1");
+    block_on(shared.complete(job.id(), 1)).unwrap();
+}
+
+#[test]
 fn who_may_not_creates_none() {
     let server = Server::start();
     let shared = SharedScheduler::builder(server.url()).call_timeout(Duration::from_millis(100)).build().unwrap();

@@ -190,3 +190,44 @@ fn a_further_attempt_that_nobody_has_looked_at_is_called_off_and_the_next_may_be
     // What somebody has is not.
     block_on(shared.complete(job.id(), 3)).unwrap();
 }
+
+#[test]
+fn a_request_that_is_asked_for_again_and_again_takes_one_place_in_the_outbox() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let patient = instance(&server);
+    let node = ready_node(&patient, "node", 4);
+    let builder = SharedScheduler::builder(proxy.url()).call_timeout(Duration::from_millis(300)).max_outbox(5);
+    let shared = builder.poll_interval(Duration::from_millis(5)).build().unwrap();
+    shared.blocking().wait_connected(PATIENCE).unwrap();
+    let created = |id| {
+        let mut job = None;
+        wait_until("it is created", || {
+            patient.heartbeat(&node, &Heartbeat::ready()).unwrap();
+            job = block_on(shared.create_job(&request(id))).ok();
+            job.is_some()
+        });
+        job.unwrap()
+    };
+    let (first, last) = (created("first"), created("last"));
+    proxy.swallow_replies(true);
+    let mut doubtful = 0;
+    for turn in 0..12 {
+        let error = block_on(shared.create_job(&request("one"))).unwrap_err();
+        let SharedError::Coordinator(error) = error else { panic!("{error:?}") };
+        doubtful += usize::from(error.outcome_is_unknown());
+        if turn == 0 {
+            block_on(shared.complete(first.id(), 1)).unwrap();
+        }
+    }
+    assert!(doubtful > 0);
+    block_on(shared.complete(last.id(), 1)).unwrap();
+    assert_eq!((shared.stats().outbox, shared.stats().outbox_lost), (3, 0));
+    proxy.swallow_replies(false);
+    proxy.cut();
+    wait_until("the server is told of all", || {
+        patient.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        shared.stats().outbox == 0 && leases(&server) == "0"
+    });
+    assert_eq!(shared.stats().outbox_lost, 0);
+}

@@ -205,6 +205,90 @@ fn what_is_wrong_with_the_server_is_said() {
     assert!(matches!(malformed, SharedConfigError::Url(_)), "{malformed:?}");
 }
 
+fn is_completed(shared: &SharedScheduler, id: &str) -> bool {
+    let job = block_on(shared.job_by_request(id)).ok().flatten();
+    job.is_some_and(|job| job.state() == slotyard::JobState::Completed)
+}
+
+#[test]
+fn jobs_end_while_the_server_takes_no_writes_and_it_is_told_when_it_does() {
+    let server = Server::start();
+    let (shared, other) = (instance(&server), instance(&server));
+    ready_node(&shared, "node", 4);
+    let jobs = ["a", "b", "c"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let refused = block_on(shared.create_job(&request("d"))).unwrap_err();
+    let SharedError::Coordinator(error @ CoordinatorError::Unavailable { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.is_transient() && error.to_string().contains("NOREPLICAS"), "{error}");
+    jobs[..2].iter().for_each(|job| block_on(shared.complete(job.id(), 1)).unwrap());
+    block_on(other.complete(jobs[2].id(), 1)).unwrap();
+    // It has been asked in vain often by now.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!((shared.stats().outbox, other.stats().outbox), (2, 1));
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    wait_until("all have ended", || ["a", "b", "c"].iter().all(|id| is_completed(&shared, id)));
+    assert_eq!((shared.stats().outbox_lost, other.stats().outbox_lost), (0, 0));
+    assert_eq!(leases(&server), "0");
+}
+
+#[test]
+fn jobs_end_while_the_password_is_another_and_none_of_that_is_lost() {
+    let server = Server::start();
+    let page = include_str!("../../src/docs/redis.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    assert_eq!(server.command(&line.split(' ').collect::<Vec<_>>()), "OK");
+    let connected = || {
+        let url = format!("redis://gateway:secret@127.0.0.1:{}/", server.port());
+        let builder = SharedScheduler::builder(url).connect_timeout(PATIENCE).poll_interval(Duration::from_millis(5));
+        let shared = builder.call_timeout(Duration::from_millis(300)).build().unwrap();
+        block_on(shared.wait_connected(PATIENCE)).unwrap();
+        shared
+    };
+    let (shared, other) = (connected(), connected());
+    ready_node(&shared, "node", 4);
+    let jobs = ["a", "b", "c"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+    server.command(&["ACL", "SETUSER", "gateway", "resetpass", ">another"]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    for shared in [&shared, &other] {
+        wait_until("it is not let in", || {
+            let refused = block_on(shared.job_by_request("a"));
+            matches!(refused, Err(CoordinatorError::Unauthenticated { .. }))
+        });
+    }
+    let refused = block_on(shared.create_job(&request("d"))).unwrap_err();
+    assert!(matches!(refused, SharedError::Coordinator(CoordinatorError::Unauthenticated { .. })), "{refused:?}");
+    jobs[..2].iter().for_each(|job| block_on(shared.complete(job.id(), 1)).unwrap());
+    block_on(other.complete(jobs[2].id(), 1)).unwrap();
+    assert_eq!((shared.stats().outbox, other.stats().outbox), (2, 1));
+    server.command(&["ACL", "SETUSER", "gateway", "resetpass", ">secret"]);
+    wait_until("all have ended", || ["a", "b", "c"].iter().all(|id| is_completed(&shared, id)));
+    assert_eq!((shared.stats().outbox_lost, other.stats().outbox_lost), (0, 0));
+}
+
+#[test]
+fn jobs_end_while_sentinels_know_no_master() {
+    let sentinel = slotyard_servers::Sentinel::start("speech");
+    let builder = SharedScheduler::builder("redis://unused/").sentinels(sentinel.urls(), "speech");
+    let builder = builder.call_timeout(Duration::from_millis(300)).poll_interval(Duration::from_millis(5));
+    let shared = builder.build().unwrap();
+    block_on(shared.wait_connected(PATIENCE)).unwrap();
+    ready_node(&shared, "node", 4);
+    let jobs = ["a", "b", "c"].map(|id| block_on(shared.create_job(&request(id))).unwrap());
+    // There is none to take its place, either.
+    sentinel.servers().iter().for_each(Server::pause);
+    jobs[..2].iter().for_each(|job| block_on(shared.complete(job.id(), 1)).unwrap());
+    wait_until("the sentinels know none", || {
+        let refused = block_on(shared.job_by_request("a"));
+        let is_it = |detail: &str| detail.contains("MasterNameNotFoundBySentinel");
+        matches!(refused, Err(CoordinatorError::Unreachable { detail }) if is_it(&detail))
+    });
+    block_on(shared.complete(jobs[2].id(), 1)).unwrap();
+    assert_eq!((shared.stats().outbox, shared.stats().outbox_lost), (3, 0));
+    sentinel.servers().iter().for_each(Server::resume);
+    wait_until("all have ended", || ["a", "b", "c"].iter().all(|id| is_completed(&shared, id)));
+    assert_eq!(shared.stats().outbox_lost, 0);
+}
+
 #[test]
 fn a_server_without_memory_takes_no_jobs_and_ends_those_there_are() {
     let server = Server::start();
