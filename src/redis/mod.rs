@@ -36,6 +36,7 @@ mod stats;
 mod target;
 mod tls;
 mod upkeep;
+mod watch;
 
 pub use blocking::Blocking;
 pub use config::{Sentinels, SharedBuilder, SharedConfig, SharedConfigError};
