@@ -95,7 +95,7 @@ impl Engine {
                 Err(NoNode::Busy(_)) if looks < LOOKS => {
                     looks += 1;
                     tried.clear();
-                    self.look_again(&request.demand).await?;
+                    self.look_again(server, &request.demand).await?;
                     match self.core().pick(request, &[], ExclusionMode::Hard, self.config.candidates) {
                         Ok(picks) => picks,
                         Err(no_node) => return self.ask_last(server, request, new, no_node, asked).await,
@@ -125,11 +125,16 @@ impl Engine {
     }
 
     /// Asks the server of nodes that are full for all that is known here: others may have ended jobs there, ours among them.
-    async fn look_again(&self, demand: &Demand) -> Result<(), CoordinatorError> {
+    async fn look_again(&self, server: &Within<'_>, demand: &Demand) -> Result<(), CoordinatorError> {
         self.meters.looks.fetch_add(1, Ordering::Relaxed);
         let busy = self.core().busy(demand, LOOKED_AT);
         let ids: Vec<_> = busy.iter().map(|(pick, _)| pick.id().clone()).collect();
-        let leases = self.glance(&ids).await?;
+        let (now, mut by) = (self.clock(), server.deadline());
+        if self.keys.are_spread() {
+            // One of the servers may be away: the others' nodes are to be had yet.
+            by -= by.saturating_duration_since(now) / 2;
+        }
+        let leases = self.glance(&ids, by).await?;
         let ended = busy.iter().zip(leases).filter(|((_, held), leases)| leases.is_some_and(|leases| leases < *held));
         let ended: Vec<_> = ended.map(|((pick, _), _)| pick.id().clone()).collect();
         self.check_held(&ended).await;

@@ -28,6 +28,7 @@ use super::retries::Retries;
 use super::servers::Servers;
 use super::stats::Meters;
 use super::target::{Source, Target, Traffic};
+use super::watch::Watches;
 use crate::clock::millis;
 use crate::core::Core;
 use crate::id::{JobId, NodeId};
@@ -43,6 +44,8 @@ pub(super) struct Engine {
     pub(super) instance: Instance,
     /// Nodes of all instances.
     pub(super) nodes: HashMap<NodeId, Arc<KnownNode>>,
+    /// How those of others have been heard of.
+    pub(super) watches: Watches,
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
     pub(super) retries: Retries,
@@ -75,6 +78,7 @@ impl Engine {
             epoch_kept: kept_long(&config),
         };
         Ok(Self {
+            watches: Watches::new(scheduler.config().heartbeat_timeout, config.flush_interval),
             scheduler,
             servers: match &config.cluster {
                 None => Servers::One(Link::new(target)),
@@ -123,7 +127,11 @@ impl Engine {
 
     /// A call that may take so long as the configuration says.
     pub(super) fn within(&self) -> Within<'_> {
-        let deadline = Instant::now() + self.config.call_timeout;
+        self.within_by(Instant::now() + self.config.call_timeout)
+    }
+
+    /// A call that must be done by a time.
+    pub(super) fn within_by(&self, deadline: Instant) -> Within<'_> {
         Within { engine: self, deadline, waited: Statistic::new(0) }
     }
 

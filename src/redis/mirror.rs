@@ -133,7 +133,7 @@ impl Engine {
             Some(known) if known.incarnation == remote.incarnation => {
                 known.note_owner(remote.owner);
                 if known.owner() != self.instance {
-                    self.take_over_description(&known, &remote);
+                    self.take_over_description(&known, remote);
                 }
             }
             _ if remote.owner == self.instance => {}
@@ -160,8 +160,12 @@ impl Engine {
         }
     }
 
-    fn take_over_description(&self, known: &KnownNode, remote: &Remote) {
-        let Some(view) = self.core().view_of(&known.handle) else { return self.forget(known) };
+    fn take_over_description(&self, known: &KnownNode, remote: Remote) {
+        let Some(view) = self.core().view_of(&known.handle) else {
+            // It was not heard of for long, here.
+            self.forget(known);
+            return self.take_in(known.handle.id().clone(), remote);
+        };
         let changed = || {
             if view.capabilities != remote.capabilities {
                 self.scheduler.update(&known.handle, remote.capabilities.clone())?;

@@ -40,6 +40,7 @@ mod tls;
 mod together;
 mod unclaimed;
 mod upkeep;
+mod watch;
 
 pub use blocking::Blocking;
 pub use config::{Sentinels, SharedBuilder, SharedConfig, SharedConfigError};

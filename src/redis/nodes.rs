@@ -1,8 +1,10 @@
 //! Nodes of all instances: each is registered with the scheduler of every one, and owned by that which receives its
 //! heartbeats. Only the owner says how it is.
 
-use std::slice::from_ref;
 use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::call::Fields;
 use super::engine::Engine;
@@ -359,31 +361,52 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks how busy nodes are, and whether they were heard of; says how many slots of each are leased.
-    pub(super) async fn glance(&self, ids: &[NodeId]) -> Result<Vec<Option<u32>>, CoordinatorError> {
+    /// Asks how busy nodes are, and whether they were heard of; says how many slots of each are leased, as far as that is known
+    /// by then.
+    ///
+    /// # Errors
+    /// Of none of them it could be known.
+    pub(super) async fn glance(&self, ids: &[NodeId], by: Instant) -> Result<Vec<Option<u32>>, CoordinatorError> {
+        // Where each may be on another server, none waits for another's.
+        let together = if self.keys.are_spread() { 1 } else { 256 };
+        let looks = ids.chunks(together).map(|ids| async move { (ids.len(), self.look_at(ids, by).await) });
+        let (mut leases, mut failed) = (Vec::with_capacity(ids.len()), None);
+        for (count, seen) in join_all(looks).await {
+            match seen {
+                Ok(seen) => leases.extend(seen),
+                Err(error) => {
+                    leases.extend(std::iter::repeat_n(None, count));
+                    failed = Some(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) if leases.iter().all(Option::is_none) => Err(error),
+            _ => Ok(leases),
+        }
+    }
+
+    /// The same of nodes whose keys are on one server.
+    async fn look_at(&self, ids: &[NodeId], by: Instant) -> Result<Vec<Option<u32>>, CoordinatorError> {
         let timeout = crate::clock::millis(self.scheduler.config().heartbeat_timeout);
-        let mut leases = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(256) {
-            let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
-            let within = self.within();
-            let seen = if self.keys.are_spread() {
-                // Each may be on another server.
-                let each = nodes.iter().map(|node| async { within.ask(&Glance { nodes: from_ref(node) }).await });
-                futures_util::future::try_join_all(each).await?.concat()
-            } else {
-                within.ask(&Glance { nodes: &nodes }).await?
-            };
-            let known = self.nodes.pin();
-            for (id, seen) in ids.iter().zip(seen) {
-                leases.push(seen.map(|seen| seen.leases));
-                if let (Some(known), Some(seen)) = (known.get(id), seen) {
-                    self.core().note_leases(&known.handle.node, seen.leases);
-                    if known.owner() != self.instance && seen.age < timeout {
-                        self.core().note_alive(&known.handle);
+        let nodes: Vec<_> = ids.iter().map(|id| NodeText::of(id)).collect();
+        let asked = self.now();
+        let answer = self.within_by(by).ask(&Glance { nodes: &nodes }).await;
+        let seen = answer.inspect_err(|_| nodes.iter().for_each(|node| self.watches.failed(node)))?;
+        let (now, known) = (self.now(), self.nodes.pin());
+        for ((id, node), seen) in ids.iter().zip(&nodes).zip(&seen) {
+            self.watches.answered(node, asked, now, seen.map(|seen| seen.age));
+            if let (Some(known), Some(seen)) = (known.get(id), seen) {
+                self.core().note_leases(&known.handle.node, seen.leases);
+                if known.owner() != self.instance && seen.age < timeout {
+                    self.core().note_alive(&known.handle);
+                    // Our scheduler has forgotten it while the server was away.
+                    if self.core().glimpse(&known.handle.node).is_none() {
+                        known.is_doubtful.store(1, Ordering::Relaxed);
                     }
                 }
             }
         }
-        Ok(leases)
+        Ok(seen.iter().map(|seen| seen.map(|seen| seen.leases)).collect())
     }
 }

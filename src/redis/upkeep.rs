@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use super::call::{Moved, Renew};
 use super::engine::Engine;
@@ -32,6 +32,7 @@ pub(super) const LEASES: usize = 256;
 impl Engine {
     /// Renews leases, a third of one after it has begun.
     pub(super) async fn renew_leases(self: Arc<Self>) {
+        let mut unknown = BTreeSet::new();
         loop {
             tokio::time::sleep(self.config.poll_interval).await;
             self.orphan_alone();
@@ -39,6 +40,7 @@ impl Engine {
                 continue;
             }
             self.make_known().await;
+            self.check_unknown(&mut unknown).await;
             self.orphan_jobs().await;
             let now = self.now();
             let mut due: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();
@@ -68,7 +70,7 @@ impl Engine {
             let known = self.nodes.pin().get(&*node.id()).cloned();
             match known {
                 Some(known) => drop(self.restore(&known).await),
-                None => leases.iter().for_each(|lease| self.lost(lease, JobState::Orphaned)),
+                None => drop(join_all(jobs.iter().map(|held| self.ask_what_became_of(held))).await),
             }
             return;
         }
@@ -165,20 +167,45 @@ impl Engine {
     async fn orphan_jobs(&self) {
         let is_gone = |held: &HeldJob| {
             let known = self.nodes.pin().get(&*held.node.id()).cloned();
+            let is_ours = known.as_ref().is_some_and(|known| known.owner() == self.instance);
             // A lease is of an incarnation if its fence is larger; of an earlier one the server has let go.
             let glimpse = known.and_then(|known| self.core().glimpse(&known.handle.node));
             glimpse.is_none_or(|glimpse| glimpse.state == NodeState::Offline)
+                // Of another's node that says nothing yet: while the server was away nothing could be heard of it.
+                && (is_ours || self.watches.is_given_up(&held.node, self.now()))
         };
         let orphans: Vec<_> = self.held.pin().values().filter(|held| is_gone(held)).cloned().collect();
-        for held in orphans {
-            match protocol::finish(&self.within(), &held.at(), JobState::Orphaned, held.terms).await {
-                Ok(Moved::Done) => self.lost(&held.lease, JobState::Orphaned),
-                Ok(Moved::Ended(end @ (JobState::Expired | JobState::Orphaned))) => self.lost(&held.lease, end),
-                Ok(_) => self.let_go(held.lease.job, held.lease.attempt),
-                // Next time.
-                Err(_) => {}
-            }
+        for orphans in orphans.chunks(AT_ONCE) {
+            // The server may have been away meanwhile.
+            let orphans = orphans.iter().filter(|held| is_gone(held));
+            join_all(orphans.map(|held| self.orphan(held))).await;
         }
+    }
+
+    async fn orphan(&self, held: &HeldJob) {
+        match protocol::finish(&self.within(), &held.at(), JobState::Orphaned, held.terms).await {
+            Ok(Moved::Done) => self.lost(&held.lease, JobState::Orphaned),
+            Ok(Moved::Ended(end @ (JobState::Expired | JobState::Orphaned))) => self.lost(&held.lease, end),
+            Ok(_) => self.let_go(held.lease.job, held.lease.attempt),
+            // Next time.
+            Err(_) => {}
+        }
+    }
+
+    /// Looks at once whether the leases of jobs are there whose node is not known any more: with one that was deregistered
+    /// they have gone. `before`: those that were not known before.
+    async fn check_unknown(&self, before: &mut BTreeSet<NodeText>) {
+        let unknown = self.unknown_nodes();
+        let ids: Vec<_> = unknown.difference(before).map(|node| NodeId::from(&*node.id())).collect();
+        self.check_held(&ids).await;
+        *before = unknown;
+    }
+
+    /// Nodes of jobs of ours that are not known here.
+    fn unknown_nodes(&self) -> BTreeSet<NodeText> {
+        let nodes = self.nodes.pin();
+        let is_unknown = |held: &&Arc<HeldJob>| !nodes.contains_key(&*held.node.id());
+        self.held.pin().values().filter(is_unknown).map(|held| held.node.clone()).collect()
     }
 
     /// Holds what is held here against what the server has: of nodes of which fewer slots are leased than we hold.
@@ -223,12 +250,18 @@ impl Engine {
             tokio::time::sleep(self.config.flush_interval).await;
             let (ours, theirs): (Vec<_>, Vec<_>) =
                 self.nodes.pin().values().cloned().partition(|known| known.owner() == self.instance);
-            for known in ours.chunks(AT_ONCE) {
-                join_all(known.iter().map(|known| self.tell(known))).await;
-            }
-            let _ = self.live(ours.len()).await;
-            let theirs: Vec<_> = theirs.iter().map(|known| known.handle.id().clone()).collect();
-            let _ = self.glance(&theirs).await;
+            let telling = async {
+                for known in ours.chunks(AT_ONCE) {
+                    join_all(known.iter().map(|known| self.tell(known))).await;
+                }
+                let _ = self.live(ours.len()).await;
+            };
+            let mut watched = self.unknown_nodes();
+            watched.extend(theirs.iter().map(|known| known.text.clone()));
+            self.watches.retain(&watched);
+            let watched: Vec<_> = watched.iter().map(|node| NodeId::from(&*node.id())).collect();
+            // What cannot be told has nobody wait who could be heard of.
+            let _ = join(telling, self.glance(&watched, self.within().deadline())).await;
         }
     }
 

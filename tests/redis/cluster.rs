@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pollster::block_on;
-use slotyard::{CreateJobError, Demand, Heartbeat, JobError, JobRequest, SharedBuilder, SharedError, SharedScheduler};
+use slotyard::{
+    CreateJobError, Demand, Heartbeat, JobError, JobRequest, NodeState, Scheduler, SharedBuilder, SharedError,
+    SharedScheduler,
+};
 use slotyard_servers::{Cluster, wait_until};
 
 use crate::{PATIENCE, ready_node};
@@ -184,6 +187,54 @@ fn a_server_that_is_lost_has_its_own_nodes_warm_up_and_no_others() {
     wait_until("the job is completed", || {
         block_on(shared.complete(held.id(), 1)).is_ok() || shared.stats().lost_leases > 0
     });
+}
+
+#[test]
+fn while_a_master_is_away_nodes_of_the_others_are_heard_of_and_none_of_their_jobs_is_lost() {
+    let cluster = Cluster::with(3, &[("cluster-require-full-coverage", "no")]);
+    let short = |builder: SharedBuilder| {
+        let scheduler = Scheduler::builder().heartbeat_timeout(Duration::from_millis(1000));
+        builder.call_timeout(Duration::from_millis(150)).scheduler(scheduler)
+    };
+    let (holder, owner) = (instance(&cluster, short), instance(&cluster, short));
+    let names: Vec<_> = (0..6).map(|number| format!("n{number}")).collect();
+    let nodes: Vec<_> = names.iter().map(|name| ready_node(&owner, name, 8)).collect();
+    let of = |key: &str| cluster.owner_of(cluster.slot_of(key));
+    let place = |name: &str| of(&format!("slotyard:l:{{{name}}}"));
+    let states = || {
+        nodes.iter().for_each(|node| owner.heartbeat(node, &Heartbeat::ready()).unwrap());
+        names.iter().map(|name| holder.scheduler().node(name).map(|view| view.state)).collect::<Vec<_>>()
+    };
+    let are_ready = || states().iter().all(|state| *state == Some(NodeState::Ready));
+    wait_until("all nodes are known", are_ready);
+    let away = (0..3).find(|place| *place != of("slotyard:{all}:nodes")).unwrap();
+    let create = |number| block_on(holder.create_job(&request(&format!("r{number}"))));
+    let jobs: Vec<_> = (0..24).map(|number| create(number).unwrap()).collect();
+    let (lame, whole): (Vec<_>, Vec<_>) = names.iter().partition(|name| place(name) == away);
+    assert!(!lame.is_empty() && !whole.is_empty());
+    cluster.servers()[away].pause();
+    let is_offline = |name: &String| holder.scheduler().node(name).is_some_and(|view| view.state == NodeState::Offline);
+    wait_until("nothing is heard of the nodes that it has", || {
+        states();
+        lame.iter().all(|name| is_offline(name))
+    });
+    wait_until("the others are there yet", || {
+        states();
+        whole.iter().all(|name| !is_offline(name))
+    });
+    cluster.servers()[away].resume();
+    wait_until("all nodes are heard of again", are_ready);
+    for job in &jobs {
+        wait_until("the job goes on", || {
+            states();
+            match block_on(holder.renew(job.id(), 1)) {
+                Ok(()) => true,
+                Err(SharedError::Coordinator(_)) => false,
+                Err(refused) => panic!("{refused:?}"),
+            }
+        });
+    }
+    assert_eq!(holder.stats().lost_leases, 0);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pollster::block_on;
 use slotyard::{
-    CoordinatorError, CreateJobError, Demand, Heartbeat, JobRequest, NoNode, SharedConfigError, SharedError,
-    SharedScheduler,
+    CoordinatorError, CreateJobError, Demand, Heartbeat, JobRequest, JobState, NoNode, NodeState, Scheduler,
+    SharedConfigError, SharedError, SharedScheduler,
 };
 use slotyard_servers::{Proxy, Server, wait_until};
 
@@ -66,7 +66,7 @@ fn a_server_that_was_restarted_empty_is_told_again_and_gives_no_slot_out_that_ma
     assert!(has_warmed_up, "slots were given out at once");
     // The job is known again, with its state.
     let again = block_on(a.create_job(&request("one"))).unwrap();
-    assert_eq!((again.id(), again.state()), (job.id(), slotyard::JobState::Dispatched));
+    assert_eq!((again.id(), again.state()), (job.id(), JobState::Dispatched));
     block_on(a.complete(job.id(), 1)).unwrap();
 }
 
@@ -90,7 +90,7 @@ fn a_job_that_another_has_ended_does_not_come_back_with_its_holder() {
         holder.stats().held_jobs == 0
     });
     let found = || other.blocking().job_by_request("one").ok().flatten();
-    wait_until("all know how", || found().is_some_and(|job| job.state() == slotyard::JobState::Completed));
+    wait_until("all know how", || found().is_some_and(|job| job.state() == JobState::Completed));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn jobs_end_while_the_server_is_away_and_it_is_told_in_order() {
     wait_until("all slots are free", || leases(&server) == "0");
     for job in &jobs {
         let found = block_on(shared.job_by_request(job.request_id())).unwrap().unwrap();
-        assert_eq!(found.state(), slotyard::JobState::Completed);
+        assert_eq!(found.state(), JobState::Completed);
     }
 }
 
@@ -364,4 +364,67 @@ fn a_user_is_allowed_what_the_page_says_and_needs_no_more() {
     let guest = SharedScheduler::builder(url("guest:secret")).build().unwrap();
     let error = guest.blocking().wait_connected(Duration::from_millis(500)).unwrap_err();
     assert!(matches!(error, CoordinatorError::NotPermitted { .. }), "{error:?}");
+}
+
+/// Two instances, which find nodes dead soon, and give calls up soon.
+fn of_short_patience(server: &Server) -> [SharedScheduler; 2] {
+    let short = |builder: slotyard::SharedBuilder| {
+        let scheduler = Scheduler::builder().heartbeat_timeout(Duration::from_millis(1000));
+        let builder = builder.call_timeout(Duration::from_millis(300)).scheduler(scheduler);
+        builder.reconcile_interval(Duration::from_millis(20))
+    };
+    [(); 2].map(|()| instance_with(server, short))
+}
+
+#[test]
+fn jobs_whose_nodes_could_not_be_heard_of_while_the_server_was_away_go_on() {
+    for is_kept_by_server in [true, false] {
+        let server = Server::start();
+        let [holder, owner] = of_short_patience(&server);
+        let node = ready_node(&owner, "node", 1);
+        let beat = || owner.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        let state = || {
+            beat();
+            holder.scheduler().node("node").map(|view| view.state)
+        };
+        wait_until("the other knows the node", || state() == Some(NodeState::Ready));
+        let job = block_on(holder.create_job(&request("one"))).unwrap();
+        server.pause();
+        wait_until("nothing is heard of it", || state() == Some(NodeState::Offline));
+        server.resume();
+        if !is_kept_by_server {
+            // As it would be if the server had been away for longer.
+            server.command(&["DEL", "slotyard:n:node"]);
+        }
+        wait_until("it is heard of again", || state() == Some(NodeState::Ready));
+        wait_until("the job goes on", || {
+            beat();
+            match block_on(holder.renew(job.id(), 1)) {
+                Ok(()) => true,
+                Err(SharedError::Coordinator(_)) => false,
+                Err(refused) => panic!("{refused:?}"),
+            }
+        });
+        assert_eq!(holder.stats().lost_leases, 0);
+    }
+}
+
+#[test]
+fn jobs_of_a_node_that_died_while_the_server_was_away_are_orphaned() {
+    let server = Server::start();
+    let [holder, owner] = of_short_patience(&server);
+    let node = ready_node(&owner, "node", 1);
+    let state = || holder.scheduler().node("node").map(|view| view.state);
+    wait_until("the other knows the node", || {
+        owner.heartbeat(&node, &Heartbeat::ready()).unwrap();
+        state() == Some(NodeState::Ready)
+    });
+    block_on(holder.create_job(&request("one"))).unwrap();
+    server.pause();
+    drop(owner);
+    wait_until("nothing is heard of it", || state() == Some(NodeState::Offline));
+    server.resume();
+    let found = || block_on(holder.job_by_request("one")).ok().flatten();
+    wait_until("the job is orphaned", || found().is_some_and(|job| job.state() == JobState::Orphaned));
+    wait_until("its holder knows", || holder.stats().lost_leases == 1);
 }
