@@ -113,8 +113,9 @@ impl Call for Update<'_> {
         if !keys.are_spread() {
             to.key(keys.changes());
         }
-        to.argument(&node.0).argument(incarnation).argument(standing.epoch).argument(state.unwrap_or_default());
-        to.argument(capacity.map(|capacity| capacity.to_string()).unwrap_or_default());
+        to.argument(&node.0).argument(incarnation).argument(standing.epoch).argument(standing.warm_until);
+        to.argument(state.unwrap_or_default())
+            .argument(capacity.map(|capacity| capacity.to_string()).unwrap_or_default());
         to.argument(kept.slots).fields(fields);
     }
 

@@ -42,7 +42,15 @@ pub(super) struct KnownNode {
     /// Held while the server is told how it is, or that it is gone: in the order in which that was so.
     telling: AsyncMutex<()>,
     /// What the server was last told of it.
-    published: Mutex<Option<Described>>,
+    published: Mutex<Published>,
+}
+
+/// What the server was last told of a node.
+#[derive(Debug, Default)]
+struct Published {
+    described: Option<Described>,
+    /// It may have something else by now: it has lost that, or another has told it.
+    is_doubtful: bool,
 }
 
 /// What there is to say of a node, beside its load.
@@ -58,7 +66,7 @@ impl KnownNode {
     pub(super) fn new(handle: NodeHandle, incarnation: u64, owner: Instance) -> Self {
         let text = NodeText::of(handle.id());
         let [claimed, is_doubtful, told] = std::array::from_fn(|_| Statistic::new(0));
-        let (owner, published) = (Statistic::new(owner.0), Mutex::new(None));
+        let (owner, published) = (Statistic::new(owner.0), Mutex::new(Published::default()));
         let telling = AsyncMutex::new(());
         Self { handle, text, incarnation, owner, claimed, is_doubtful, told, telling, published }
     }
@@ -71,7 +79,7 @@ impl KnownNode {
     pub(super) fn claim(&self, owner: Instance) {
         if self.owner.swap(owner.0, Ordering::Relaxed) != owner.0 {
             self.claimed.store(1, Ordering::Relaxed);
-            self.set_published(None);
+            self.doubt_published();
         }
     }
 
@@ -83,17 +91,25 @@ impl KnownNode {
     }
 
     fn is_published(&self, described: &Described) -> bool {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(described)
-    }
-
-    fn set_published(&self, described: Option<Described>) {
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = described;
-    }
-
-    /// The pools that the server was last told it is in.
-    fn published_pools(&self) -> Vec<String> {
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.as_ref().map(|described| described.pools.clone()).unwrap_or_default()
+        !published.is_doubtful && published.described.as_ref() == Some(described)
+    }
+
+    fn set_published(&self, described: Described) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) =
+            Published { described: Some(described), is_doubtful: false };
+    }
+
+    /// The server is to be told how it is, whatever it was told before.
+    fn doubt_published(&self) {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).is_doubtful = true;
+    }
+
+    /// The pools that the server was last told it is in, and whether it may have forgotten that.
+    fn published_pools(&self) -> (Vec<String>, bool) {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = published.described.as_ref().map(|described| described.pools.clone());
+        (pools.unwrap_or_default(), published.is_doubtful)
     }
 }
 
@@ -168,33 +184,39 @@ impl Engine {
     pub(super) async fn publish(&self, known: &KnownNode) -> Result<(), SharedError<NodeError>> {
         let stale = || NodeError::StaleHandle { id: known.handle.id().clone(), incarnation: known.incarnation };
         let _telling = known.telling.lock().await;
-        let Some(view) = self.core().view_of(&known.handle) else { return Err(stale().into()) };
-        let described = self.described(&view);
-        if known.is_published(&described) {
-            return Ok(());
-        }
-        let update = Update {
-            node: &known.text,
-            incarnation: known.incarnation,
-            state: Some(described.state.as_str()),
-            capacity: Some(described.capacity),
-            kept: self.kept(),
-            fields: &described.fields,
-        };
-        match self.within().ask(&update).await? {
-            Changed::Done => {
-                self.announce(&known.text, true).await?;
-                self.tell_pools(known, &described.pools).await?;
-                known.claimed.store(0, Ordering::Relaxed);
-                known.set_published(Some(described));
-                Ok(())
+        // What the server has of it when it was restored may be from before this change: then it is told once more.
+        for _ in 0..3 {
+            let Some(view) = self.core().view_of(&known.handle) else { return Err(stale().into()) };
+            let described = self.described(&view);
+            if known.is_published(&described) {
+                return Ok(());
             }
-            Changed::Unknown => self.restore(known).await.map_err(SharedError::from),
-            Changed::Stale(_) | Changed::Owned(_) => {
-                known.is_doubtful.store(1, Ordering::Relaxed);
-                Err(stale().into())
+            let update = Update {
+                node: &known.text,
+                incarnation: known.incarnation,
+                state: Some(described.state.as_str()),
+                capacity: Some(described.capacity),
+                kept: self.kept(),
+                fields: &described.fields,
+            };
+            match self.within().ask(&update).await? {
+                Changed::Done => {
+                    self.announce(&known.text, true).await?;
+                    self.tell_pools(known, &described.pools).await?;
+                    known.claimed.store(0, Ordering::Relaxed);
+                    known.set_published(described);
+                    return Ok(());
+                }
+                Changed::Unknown if self.put_back(known).await? => {}
+                Changed::Unknown => return Err(stale().into()),
+                Changed::Stale(_) | Changed::Owned(_) => {
+                    known.is_doubtful.store(1, Ordering::Relaxed);
+                    return Err(stale().into());
+                }
             }
         }
+        let detail = format!("the server has lost node {} again and again", known.handle.id());
+        Err(CoordinatorError::Lost { detail }.into())
     }
 
     /// Says to all that a node has changed or is gone, where what has changed it could not.
@@ -212,7 +234,7 @@ impl Engine {
         let deregister = Deregister { node: &known.text, incarnation: known.incarnation, kept: self.kept() };
         self.within().ask(&deregister).await?;
         self.announce(&known.text, false).await?;
-        self.leave_pools(&known.text, &known.published_pools()).await?;
+        self.leave_pools(&known.text, &known.published_pools().0).await?;
         let _ = self.nodes.pin().remove_if(known.handle.id(), |_, there| there.incarnation == known.incarnation);
         Ok(())
     }
@@ -229,12 +251,12 @@ impl Engine {
 
     /// Has the sets of pools' members, which are for people and other programs, say that the node is in these.
     async fn tell_pools(&self, known: &KnownNode, pools: &[String]) -> Result<(), CoordinatorError> {
-        let before = known.published_pools();
+        let (before, is_doubtful) = known.published_pools();
         let mut pipeline = redis::pipe();
         for left in before.iter().filter(|pool| !pools.contains(pool)) {
             pipeline.cmd("SREM").arg(self.keys.pool(left)).arg(&known.text.0);
         }
-        for joined in pools.iter().filter(|pool| !before.contains(pool)) {
+        for joined in pools.iter().filter(|pool| is_doubtful || !before.contains(pool)) {
             let key = self.keys.pool(joined);
             pipeline.cmd("SADD").arg(&key).arg(&known.text.0).cmd("PEXPIRE").arg(&key).arg(self.kept().slots);
         }
@@ -279,7 +301,7 @@ impl Engine {
         // Gone is gone, whoever was first.
         self.within().ask(&deregister).await?;
         self.announce(&known.text, false).await?;
-        self.leave_pools(&known.text, &known.published_pools()).await?;
+        self.leave_pools(&known.text, &known.published_pools().0).await?;
         Ok(())
     }
 
@@ -306,7 +328,7 @@ impl Engine {
             }
             (Changed::Unknown, _) => self.restore(known).await?,
             // It has come to us from another.
-            (Changed::Owned(_), _) => known.set_published(None),
+            (Changed::Owned(_), _) => known.doubt_published(),
             (Changed::Stale(_), _) => known.is_doubtful.store(1, Ordering::Relaxed),
         }
         Ok(())
@@ -314,7 +336,15 @@ impl Engine {
 
     /// Tells the server again of a node, and of our leases on it.
     pub(super) async fn restore(&self, known: &KnownNode) -> Result<(), CoordinatorError> {
-        let Some(view) = self.core().view_of(&known.handle) else { return Ok(()) };
+        let _telling = known.telling.lock().await;
+        self.put_back(known).await.map(drop)
+    }
+
+    /// The same for whoever tells of the node; whether it is there now. How it is the server may know from before, or have
+    /// from another: it is to be told next.
+    async fn put_back(&self, known: &KnownNode) -> Result<bool, CoordinatorError> {
+        let Some(view) = self.core().view_of(&known.handle) else { return Ok(false) };
+        known.doubt_published();
         let described = self.described(&view);
         let now = self.now();
         let is_alive = |held: &HeldJob| held.node == known.text && held.runs_out() > now;
@@ -338,12 +368,13 @@ impl Engine {
                 for (held, _) in held.iter().zip(there).filter(|(_, is_there)| !is_there) {
                     self.ask_what_became_of(held).await;
                 }
-                known.claimed.store(0, Ordering::Relaxed);
-                known.set_published(Some(described));
+                Ok(true)
             }
-            Restored::Stale(_) => known.is_doubtful.store(1, Ordering::Relaxed),
+            Restored::Stale(_) => {
+                known.is_doubtful.store(1, Ordering::Relaxed);
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     /// Tells the server again what requests are bound to, of jobs of ours. Those that it knows to have ended, others have ended.

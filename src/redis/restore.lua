@@ -6,17 +6,18 @@
 --       6 how long the node is kept without a heartbeat, ms  7 how long its slots and its counter are, ms
 --       8 how long a lease may last at most, ms  9 how many leases follow
 --       10.. leases, each with how long it lasts yet, in ms, after it; then fields and values by turns
--- Answers {"RESTORED" or, if the server has lost the node, "MADE", for each lease 1, or 0: another has its slot by now}
+-- Answers {"RESTORED" or, if the server has lost the node, "MADE", for each lease 1, or 0: another has its slot by now};
+--           with "RESTORED" the node has the capacity and the state that the server knows of, whatever these are here
 --         {"STALE", the incarnation that there is}
 local there = redis.call('HGET', KEYS[1], 'incarnation')
-local known = string.match(redis.call('ZRANGE', KEYS[2], -1, -1)[1] or '', '^node:(%d+):%d+$')
+local known, capacity = described(KEYS[2])
 local newest = math.max(tonumber(there or 0), tonumber(known or 0))
 if newest > tonumber(ARGV[2]) then
   return { 'STALE', string.format('%.0f', newest) }
 end
 local now = server_time()
 local leases = tonumber(ARGV[9])
-local answer = { 'RESTORED' }
+local answer, state = { 'RESTORED' }, closed(KEYS[2])
 if known ~= ARGV[2] then
   -- Any slot may have a lease that somebody else knows of. The epoch is later than that of any lease there was, and
   -- fences are told apart by that first.
@@ -24,6 +25,7 @@ if known ~= ARGV[2] then
   redis.call('DEL', KEYS[2])
   make_slots(KEYS[2], 0, tonumber(ARGV[4]), 'lost', now + ARGV[8], ARGV[2], ARGV[3])
   describe(KEYS[2], ARGV[2], ARGV[4], ARGV[5])
+  capacity, state = ARGV[4], ARGV[5]
 end
 local counted = tonumber(redis.call('GET', KEYS[3]) or 0)
 redis.call('SET', KEYS[3], string.format('%.0f', math.max(counted, tonumber(ARGV[2]))), 'PX', ARGV[7])
@@ -60,9 +62,18 @@ if leases > 0 then
     end
     answer[#answer + 1] = held
   end
+  -- Those of slots that the server has forgotten are there beside as many as the node has.
+  local more = redis.call('ZCOUNT', KEYS[2], 0, '(inf') - capacity
+  if more > 0 then
+    shrink(KEYS[2], more)
+  end
 end
-if not there then
-  redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'capacity', ARGV[4], 'state', ARGV[5], 'load', 0,
+-- It says what the slots say, whatever it said before; whoever owns the node changes both together.
+if there == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'capacity', capacity, 'state', state)
+else
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'capacity', capacity, 'state', state, 'load', 0,
     'heartbeat', now, unpack(ARGV, 10 + 2 * leases))
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
   announce(KEYS[4], KEYS[5], ARGV[1], now, ARGV[7])

@@ -37,7 +37,7 @@ scripts! {
     FINISH = "finish", "#!lua flags=allow-oom", ["lease.lua", "finish.lua"];
     RENEW = "renew", "#!lua flags=allow-oom", ["lease.lua", "time.lua", "renew.lua"];
     REGISTER = "register", "#!lua", ["slots.lua", "register.lua"];
-    UPDATE = "update", "#!lua", ["slots.lua", "update.lua"];
+    UPDATE = "update", "#!lua", ["time.lua", "slots.lua", "update.lua"];
     BEAT = "beat", "#!lua flags=allow-oom", ["time.lua", "beat.lua"];
     GLANCE = "glance", "#!lua flags=no-writes", ["time.lua", "glance.lua"];
     DEREGISTER = "deregister", "#!lua flags=allow-oom", ["slots.lua", "deregister.lua"];

@@ -33,17 +33,37 @@ local function describe(l, incarnation, capacity, state)
   end
 end
 
--- The largest fence that a slot of the node has had, and the largest number of one.
+-- What a node's slots say of it: its incarnation and its capacity. Nothing: it has none.
+local function described(l)
+  return string.match(redis.call('ZRANGE', l, -1, -1)[1] or '', '^node:(%d+):(%d+)$')
+end
+
+-- The state that it is closed by, or that it is ready.
+local function closed(l)
+  return string.match(redis.call('ZRANGE', l, -1, -1, 'BYSCORE')[1] or '', '^closed:(.*)$') or 'ready'
+end
+
+-- Lets go of so many slots that are free.
+local function shrink(l, count)
+  local free = redis.call('ZRANGE', l, 0, 0, 'BYSCORE', 'LIMIT', 0, count)
+  for from = 1, #free, 1000 do
+    redis.call('ZREM', l, unpack(free, from, math.min(from + 999, #free)))
+  end
+end
+
+-- The largest fence that a slot of the node has had, and the largest number of one; and since which epoch no lease of it
+-- can have been lost: 0 if that is not known.
 local function largest(l)
-  local fence, slot = 0, -1
+  local fence, slot, whole = 0, -1, math.huge
   for _, member in ipairs(redis.call('ZRANGE', l, 0, -1)) do
-    local number, of = string.match(member, ':(%d+):(%d+):%d+$')
+    local number, of, since = string.match(member, ':(%d+):(%d+):(%d+)$')
     if number then
       fence = math.max(fence, tonumber(of))
       slot = math.max(slot, tonumber(number))
+      whole = math.min(whole, string.sub(member, 1, 5) == 'lost:' and 0 or tonumber(since))
     end
   end
-  return fence, slot
+  return fence, slot, slot < 0 and 0 or whole
 end
 
 -- Says in the stream that a node has changed, if the stream is on this server. Each entry names the one before, so that no gap goes unnoticed.

@@ -111,6 +111,54 @@ fn what_was_flushed_is_told_again() {
 }
 
 #[test]
+fn what_a_replica_had_not_heard_of_a_node_it_is_told_again() {
+    let server = Server::start();
+    let (a, b) = (hasty(&server), hasty(&server));
+    let node = ready_node(&a, "node", 4);
+    wait_until("the other knows the node", || b.scheduler().select(&Demand::new()).is_ok());
+    server.command(&["SAVE"]);
+    block_on(a.set_capacity(&node, 1)).unwrap();
+    block_on(a.drain(&node)).unwrap();
+    // As one that takes the place of the master does.
+    server.restart_keeping_data();
+    let slots = || server.command(&["ZRANGE", "slotyard:l:node", "0", "-1"]);
+    wait_until("it has as few slots as it is to have, and is closed", || {
+        let slots = slots();
+        slots.lines().count() == 3 && slots.starts_with("closed:draining")
+    });
+    assert_eq!(server.command(&["HMGET", "slotyard:n:node", "capacity", "state"]), "1\ndraining");
+    block_on(b.wait_connected(PATIENCE)).unwrap();
+    block_on(b.create_job(&request("one"))).unwrap_err();
+    block_on(a.undrain(&node)).unwrap();
+    let mut taken = 0;
+    wait_until("its one slot is given out", || {
+        taken += (0..3).filter(|n| block_on(b.create_job(&request(format!("{n}")))).is_ok()).count();
+        taken > 0
+    });
+    assert_eq!((taken, &*leases(&server)), (1, "1"));
+}
+
+#[test]
+fn slots_that_were_added_while_the_server_was_away_are_there_when_it_is_back() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let builder = SharedScheduler::builder(proxy.url()).call_timeout(Duration::from_millis(300)).max_lease(LEASE);
+    let shared = builder.default_lease(LEASE).flush_interval(Duration::from_millis(20)).build().unwrap();
+    block_on(shared.wait_connected(PATIENCE)).unwrap();
+    let node = ready_node(&shared, "node", 2);
+    proxy.refuse(true);
+    proxy.cut();
+    block_on(shared.set_capacity(&node, 6)).unwrap_err();
+    // It was away for so long that what the node is has gone, and its slots have not.
+    server.command(&["DEL", "slotyard:n:node"]);
+    proxy.refuse(false);
+    wait_until("all slots can be had", || {
+        (0..6).all(|n| block_on(shared.create_job(&request(format!("{n}")))).is_ok())
+    });
+    assert_eq!(leases(&server), "6");
+}
+
+#[test]
 fn jobs_end_while_the_server_is_away_and_it_is_told_in_order() {
     let server = Server::start();
     let (shared, other) = (hasty(&server), hasty(&server));

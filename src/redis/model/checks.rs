@@ -334,6 +334,10 @@ impl Done<'_> {
                 ensure(!after.slots[..place].contains(slot), || format!("B: slot {slot} is there twice: {after:?}"))?;
             }
             let (slots, capacity) = (after.slots.len(), there.capacity);
+            // A lease may be restored of a slot that the server has forgotten with its last commands: none is free then.
+            if self.script == "restore" && slots == after.leases.len() + after.lost.len() {
+                continue;
+            }
             ensure(slots <= capacity.max(before.slots.len()), || format!("B: {slots} slots of {capacity}: {after:?}"))?;
             // A node that has lost some of its slots keeps its leases; but it gets none above what it has.
             let is_new = after.leases.iter().any(|(lease, _)| before.end_of(lease).is_none());

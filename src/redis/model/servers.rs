@@ -9,11 +9,12 @@
 //! | behind: two want one slot | 2 | 0 | 2 |
 //! | behind: the same, and one may crash | 2 | 1 | 1 |
 //! | behind, and its clock is a minute off | 2 | 0 | 1 |
+//! | behind: the node has more slots, or fewer | 2 | 0 | 1 |
 //! | empty, or behind: two ask for one request | 2 | 0 | 2 |
 
 use super::client::Process;
 use super::explore::explore;
-use super::programs::{create, finish, first_of, renew, restore, restore_node, wish};
+use super::programs::{create, finish, first_of, renew, resize, restore, restore_node, wish};
 use super::scenario::{Replacements, Scenario};
 use crate::job::JobState;
 use crate::redis::protocol::Granted;
@@ -107,6 +108,33 @@ fn a_server_is_lost_with_its_last_commands_while_one_crashes() {
         .crashes(1)
         .jumps(1);
     explore(scenario, &["it was restored", "the server was warming up", "the node was full"]);
+}
+
+/// One slot is taken, and the node has more of them, or fewer, from some time on: the server that takes the place of the first
+/// may have heard of that or not. Its owner says it again.
+pub(super) fn a_change_that_may_be_lost(before: u32, after: u32) -> Scenario {
+    let change = move |process: Process| async move {
+        resize(&process, "n1", after).await;
+        process.pause().await;
+        if process.reconnect().await {
+            restore_node(&process, "n1", after).await;
+            resize(&process, "n1", after).await;
+            take(process, "b", 2, &["n1"]).await;
+        }
+    };
+    Scenario::new([("n1", before)])
+        .job("x", 9, 0)
+        .client(|process| async { drop(keep(process, "a", 1, &["n1"]).await) })
+        .client(change)
+        .servers(1, Replacements { behind: Some(2), ..BEHIND })
+}
+
+#[test]
+fn a_server_is_lost_with_a_change_of_capacity() {
+    let more = a_change_that_may_be_lost(1, 2).jumps(1);
+    explore(more, &["it was restored", "the server was warming up", "the node was full"]);
+    let fewer = a_change_that_may_be_lost(2, 1).jumps(1);
+    explore(fewer, &["it was restored", "the server was warming up", "the node was full"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::programs::{
 };
 use super::retries;
 use super::scenario::Scenario;
-use super::servers::{BEHIND, EMPTY, own, take};
+use super::servers::{BEHIND, EMPTY, a_change_that_may_be_lost, own, take};
 use crate::job::JobState;
 use crate::redis::keys::NodeText;
 use crate::redis::protocol;
@@ -66,6 +66,12 @@ fn slots_of_a_node_that_was_lost_that_are_free_at_once() {
         "'free', 0",
     );
     assert_breaks("B: ", weakened.servers(1, EMPTY));
+}
+
+#[test]
+fn slots_that_are_free_at_once_though_the_server_may_have_lost_that_they_were_there() {
+    let weakened = a_change_that_may_be_lost(1, 2);
+    assert_breaks("B: ", weakened.script("update", "'lost', tonumber(ARGV[4])", "'free', 0"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Each script by itself, on a real server.
 
+mod nodes;
 mod spread;
 mod together;
 
