@@ -199,6 +199,11 @@ impl Cluster {
         }
     }
 
+    /// The address of whoever has a key, as far as is known.
+    pub(super) fn home(&self, key: &str) -> String {
+        self.map.borrow().owner(slot_of(key.as_bytes())).unwrap_or_default().to_owned()
+    }
+
     /// What is wrong with the connections, if there is none.
     fn why(&self) -> String {
         let links = self.links();

@@ -154,6 +154,13 @@ impl Engine {
         }
     }
 
+    /// The request of one that waits, and the nodes where slots may have been taken for it.
+    pub(super) fn places_of<'a>(&self, undo: &'a Undo) -> (&'a str, Vec<NodeText>) {
+        let key = (undo.at.request.clone(), undo.at.job);
+        let doubted = self.doubts.open().doubts.get(&key).map(|doubt| doubt.places.clone());
+        (&undo.at.request, doubted.unwrap_or_else(|| vec![undo.at.node.clone()]))
+    }
+
     /// Calls off one that has waited for it, unless it was asked for again.
     pub(super) async fn undo(&self, undo: &Undo) -> Result<(), CoordinatorError> {
         let _undoing = self.doubts.undoing.lock().await;

@@ -93,15 +93,26 @@ pub(super) struct Found {
 impl Engine {
     /// A job that is known by its id alone.
     pub(super) async fn find(&self, job: JobId) -> Result<Found, SharedError<JobError>> {
-        let unknown = || SharedError::Refused(JobError::UnknownJob { job });
-        let noted = self.servers.get(&self.keys.job(job), self.within().deadline()).await?.ok_or_else(unknown)?;
-        let (request, note) = noted.split_once('\n').ok_or_else(unknown)?;
-        let request = unescape(request).into_owned();
-        let binding = self.binding(&request).await?.filter(|binding| binding.lease.job == job).ok_or_else(unknown)?;
+        let (request, note) = self.noted(job).await?;
+        let (at, binding) = self.bound(job, &request).await?;
+        Ok(Found { at, binding, demand: Demand::from_text(&note) })
+    }
+
+    /// The request of a job, and what there is to be remembered of it.
+    pub(super) async fn noted(&self, job: JobId) -> Result<(String, String), SharedError<JobError>> {
+        let noted = self.servers.get(&self.keys.job(job), self.within().deadline()).await?;
+        let noted = noted.as_deref().and_then(|noted| noted.split_once('\n'));
+        let (request, note) = noted.ok_or(SharedError::Refused(JobError::UnknownJob { job }))?;
+        Ok((unescape(request).into_owned(), note.to_owned()))
+    }
+
+    /// Where the job of a request is, and what the request is bound to.
+    pub(super) async fn bound(&self, job: JobId, request: &str) -> Result<(JobAt, Binding), SharedError<JobError>> {
+        let binding = self.binding(request).await?.filter(|binding| binding.lease.job == job);
+        let binding = binding.ok_or(SharedError::Refused(JobError::UnknownJob { job }))?;
         let Binding { lease, node, .. } = binding.clone();
-        let (attempt, instance, lease) = (lease.attempt, lease.instance, Some(lease));
-        let at = JobAt { request, job, attempt, node, instance, lease };
-        Ok(Found { at, binding, demand: Demand::from_text(note) })
+        let (request, attempt, instance, lease) = (request.to_owned(), lease.attempt, lease.instance, Some(lease));
+        Ok((JobAt { request, job, attempt, node, instance, lease }, binding))
     }
 
     /// What a request is bound to.
@@ -197,7 +208,8 @@ impl Engine {
         }
     }
 
-    /// Ends a job. Where the server cannot be asked now, that is done when it can, in the order in which jobs were ended here.
+    /// Ends a job. Where the server cannot be asked now, that is done when it can, for each server in the order in which jobs
+    /// were ended here.
     pub(super) async fn finish(
         self: &Arc<Self>,
         job: JobId,
@@ -206,6 +218,9 @@ impl Engine {
     ) -> Result<(), SharedError<JobError>> {
         if let Some(outcome) = self.finish_alone(job, attempt, end).await {
             return outcome.map_err(SharedError::Refused);
+        }
+        if let Some(state) = self.outbox.end_of(job, attempt) {
+            return Err(SharedError::Refused(JobError::AlreadyEnded { job, attempt, state }));
         }
         // Or it would be found to have no lease.
         let _ = self.ensure_restored().await;
@@ -219,10 +234,10 @@ impl Engine {
         };
         let held = self.held.pin().get(&job).cloned().filter(|held| held.lease.attempt == attempt);
         let terms = held.as_ref().map_or_else(|| self.terms(self.core().default_lease()), |held| held.terms);
-        let mut outcome = if self.outbox.is_empty() {
-            protocol::finish(&self.within(), &at, end, terms).await
-        } else {
+        let mut outcome = if self.outbox.keeps_waiting(|| self.line_to(&at)) {
             Err(CoordinatorError::Unreachable { detail: "ends of other jobs wait for it".to_owned() })
+        } else {
+            protocol::finish(&self.within(), &at, end, terms).await
         };
         if outcome == Ok(Moved::Unknown) && self.tell_again(held.as_deref()).await {
             outcome = protocol::finish(&self.within(), &at, end, terms).await;

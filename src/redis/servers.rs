@@ -1,5 +1,6 @@
 //! Where the keys are: on one server, or spread over those of a cluster. What is asked goes to whoever has the key.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::{Cmd, Pipeline, Value};
@@ -101,6 +102,17 @@ impl Servers {
         pipeline.cmd("GET").arg(key);
         let answer = self.plain(&pipeline, deadline).await?.pop().unwrap_or(Value::Nil);
         redis::from_redis_value(answer).map_err(|error| CoordinatorError::Malformed { detail: error.to_string() })
+    }
+
+    /// The servers that have these keys, as far as is known: their addresses in order, or none where there is but one.
+    pub(super) fn homes(&self, keys: impl IntoIterator<Item = String>) -> Vec<String> {
+        match self {
+            Self::One(_) => Vec::new(),
+            Self::Cluster(cluster) => {
+                let homes: BTreeSet<_> = keys.into_iter().map(|key| cluster.home(&key)).collect();
+                homes.into_iter().collect()
+            }
+        }
     }
 
     /// What goes to and fro.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pollster::block_on;
 use slotyard::{
     CreateJobError, Demand, Heartbeat, JobError, JobRequest, NodeState, Scheduler, SharedBuilder, SharedError,
-    SharedScheduler,
+    SharedJob, SharedScheduler,
 };
 use slotyard_servers::{Cluster, wait_until};
 
@@ -252,6 +252,57 @@ fn all_keys_on_one_server_of_a_cluster_are_as_with_one_server() {
     cluster.move_slot(slot, from, (from + 1) % 3);
     a.heartbeat(&node, &Heartbeat::ready()).unwrap();
     block_on(b.complete(made.id(), 1)).unwrap();
+}
+
+#[test]
+fn what_waits_for_one_server_does_not_keep_what_is_for_others() {
+    let cluster = Cluster::with(3, &[("cluster-require-full-coverage", "no")]);
+    let hasty = |builder: SharedBuilder| builder.call_timeout(Duration::from_millis(300));
+    let (shared, other) = (instance(&cluster, hasty), instance(&cluster, hasty));
+    let owner = |key: &str| cluster.owner_of(cluster.slot_of(key));
+    let nodes: Vec<_> = (0..6).map(|number| ready_node(&shared, &format!("n{number}"), 6)).collect();
+    let beat = || nodes.iter().for_each(|node| shared.heartbeat(node, &Heartbeat::ready()).unwrap());
+    let mut jobs = Vec::new();
+    for number in 0..30 {
+        wait_until("it is created", || {
+            beat();
+            jobs.extend(block_on(shared.create_job(&request(&format!("r{number}")))).ok());
+            jobs.len() > number
+        });
+    }
+    let of_request = |job: &SharedJob| owner(&format!("slotyard:r:{}", job.request_id()));
+    let of_node = |job: &SharedJob| owner(&format!("slotyard:l:{{{}}}", job.node_id()));
+    let of_job = |job: &SharedJob| owner(&format!("slotyard:j:{}", job.id()));
+    let down = (owner("slotyard:{all}:nodes") + 1) % 3;
+    let (lame, whole): (Vec<_>, Vec<_>) =
+        jobs.iter().partition(|job| [of_request(job), of_node(job), of_job(job)].contains(&down));
+    assert!(lame.iter().any(|job| of_request(job) == down) && whole.len() >= 2, "{lame:?} {whole:?}");
+    cluster.servers()[down].pause();
+    let again = lame.iter().find(|job| of_request(job) == down).unwrap();
+    // Also by one that has to find out where they are.
+    for (turn, job) in lame.iter().chain(&whole).enumerate() {
+        let by_other = turn % 2 == 1 && job.id() != again.id();
+        block_on(if by_other { &other } else { &shared }.complete(job.id(), 1)).unwrap();
+    }
+    let has_ended = |job: &SharedJob| {
+        let bound = cluster.servers()[of_request(job)].command(&["GET", &format!("slotyard:r:{}", job.request_id())]);
+        bound.contains(" completed ")
+    };
+    wait_until("those of the others have ended", || {
+        beat();
+        whole.iter().all(|job| has_ended(job))
+    });
+    assert!(shared.stats().outbox > 0 && other.stats().outbox > 0);
+    // One that waits has ended, for whoever asks here.
+    let ended = block_on(shared.cancel(again.id(), 1));
+    assert!(matches!(ended, Err(SharedError::Refused(JobError::AlreadyEnded { .. }))), "{ended:?}");
+    cluster.servers()[down].resume();
+    wait_until("all have ended", || {
+        beat();
+        jobs.iter().all(has_ended)
+    });
+    wait_until("nothing waits", || shared.stats().outbox + other.stats().outbox == 0);
+    assert_eq!((shared.stats().outbox_lost, other.stats().outbox_lost), (0, 0));
 }
 
 /// Whoever ends a job may crash before it gives the slot back. Its holder sees that when it renews the lease.
