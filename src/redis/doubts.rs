@@ -191,6 +191,7 @@ impl Engine {
         if protocol::advance(&self.within(), &at, None, terms).await? == Moved::Done {
             let bound = Bound { request: &at.request, note, binding: &binding };
             self.held.pin().insert(at.job, Arc::new(HeldJob::new(bound, asked, terms, None)));
+            self.note_lease(terms.lease);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use papaya::HashMap;
 use redis::{Cmd, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
 
 use super::alone::Alone;
@@ -47,6 +47,8 @@ pub(super) struct Engine {
     pub(super) watches: Watches,
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
+    /// There is one whose lease is shorter than most.
+    pub(super) has_short_lease: Notify,
     /// Further attempts that were asked for by calls that gave up, and when first.
     pub(super) asked: PlainMutex<BTreeMap<(JobId, u32), Moment>>,
     /// Jobs that the server does not know of.
@@ -91,6 +93,7 @@ impl Engine {
             instance: Instance(fastrand::u64(..)),
             nodes: HashMap::new(),
             held: HashMap::new(),
+            has_short_lease: Notify::new(),
             asked: PlainMutex::default(),
             alone: Alone::default(),
             doubts: Doubts::default(),
