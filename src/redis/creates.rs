@@ -75,6 +75,7 @@ impl Engine {
         if asked.is_open {
             self.doubt(new, asked);
         }
+        self.note_lease(lease);
         made
     }
 

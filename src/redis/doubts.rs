@@ -214,6 +214,7 @@ impl Engine {
         if protocol::advance(&self.within(), &at, None, terms).await? == Moved::Done {
             let bound = Bound { request: &at.request, note, binding: &binding };
             self.hold(HeldJob::new(bound, asked, terms, None));
+            self.note_lease(terms.lease);
         }
         Ok(())
     }

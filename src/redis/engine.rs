@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use papaya::HashMap;
 use redis::{Cmd, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
 
 use super::alone::Alone;
@@ -49,6 +49,8 @@ pub(super) struct Engine {
     /// Jobs of which this instance holds the lease.
     pub(super) held: HashMap<JobId, Arc<HeldJob>>,
     pub(super) retries: Retries,
+    /// There is one whose lease is shorter than most.
+    pub(super) has_short_lease: Notify,
     /// Jobs that the server does not know of.
     pub(super) alone: Alone,
     pub(super) doubts: Doubts,
@@ -92,6 +94,7 @@ impl Engine {
             nodes: HashMap::new(),
             held: HashMap::new(),
             retries: Retries::default(),
+            has_short_lease: Notify::new(),
             alone: Alone::default(),
             doubts: Doubts::default(),
             outbox: Outbox::new(config.max_outbox),

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
+use tokio::time::timeout;
 
 use super::call::{Moved, Renew};
 use super::engine::Engine;
@@ -30,33 +31,66 @@ const SOON: Duration = Duration::from_millis(100);
 pub(super) const LEASES: usize = 256;
 
 impl Engine {
-    /// Renews leases, a third of one after it has begun.
+    /// Keeps the leases of jobs, and sees to those that nobody works on. Does not end by itself.
     pub(super) async fn renew_leases(self: Arc<Self>) {
-        let mut unknown = BTreeSet::new();
+        // What has to wait for the server's answers must not keep leases from being renewed.
+        join(self.renew_in_time(), self.see_to_jobs()).await;
+    }
+
+    /// Renews leases, a third of one after it has begun.
+    async fn renew_in_time(&self) {
         loop {
-            tokio::time::sleep(self.config.poll_interval).await;
-            self.orphan_alone();
+            let _ = timeout(self.until_renewals(), self.has_short_lease.notified()).await;
             if self.ensure_restored().await.is_err() {
                 continue;
             }
-            self.make_known().await;
-            self.check_unknown(&mut unknown).await;
-            self.orphan_jobs().await;
             let now = self.now();
-            let mut due: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();
-            for held in self.held.pin().values() {
-                if now.saturating_sub(held.begun()) >= held.terms.lease / 3 {
-                    due.entry((held.node.clone(), held.terms.lease)).or_default().push(held.clone());
-                }
+            let is_due = |held: &&Arc<HeldJob>| now.saturating_sub(held.begun()) >= held.terms.lease / 3;
+            let due: Vec<_> = self.held.pin().values().filter(is_due).cloned().collect();
+            self.renew_all(due).await;
+        }
+    }
+
+    /// How long no lease has to be looked at: a lease that is not due then is in time with the next look.
+    fn until_renewals(&self) -> Duration {
+        let shortest = self.held.pin().values().map(|held| held.terms.lease).min();
+        let shortest = shortest.unwrap_or(u64::MAX).min(self.core().default_lease());
+        self.config.poll_interval.min(Duration::from_millis((shortest / 6).max(1)))
+    }
+
+    /// There is a job with a lease of so many ms.
+    pub(super) fn note_lease(&self, lease: u64) {
+        if lease < self.core().default_lease() && u128::from(lease / 6) < self.config.poll_interval.as_millis() {
+            self.has_short_lease.notify_one();
+        }
+    }
+
+    /// Has the server know of jobs that it does not know of, and ends those that nobody works on.
+    async fn see_to_jobs(&self) {
+        let mut unknown = BTreeSet::new();
+        loop {
+            tokio::time::sleep(self.config.poll_interval.min(self.config.flush_interval)).await;
+            self.orphan_alone();
+            if self.ensure_restored().await.is_ok() {
+                self.make_known().await;
+                self.check_unknown(&mut unknown).await;
+                self.orphan_jobs().await;
             }
-            let calls: Vec<_> = due
-                .iter()
-                .flat_map(|((node, lease), jobs)| jobs.chunks(LEASES).map(move |jobs| (node, *lease, jobs)))
-                .collect();
-            // One after the other they would take as many round trips as there are nodes.
-            for calls in calls.chunks(AT_ONCE) {
-                join_all(calls.iter().map(|(node, lease, jobs)| self.renew(node, *lease, jobs))).await;
-            }
+        }
+    }
+
+    /// Renews leases, of all nodes at once: one after the other they would take as many round trips as there are nodes.
+    async fn renew_all(&self, jobs: impl IntoIterator<Item = Arc<HeldJob>>) {
+        let mut together: BTreeMap<(NodeText, u64), Vec<Arc<HeldJob>>> = BTreeMap::new();
+        for held in jobs {
+            together.entry((held.node.clone(), held.terms.lease)).or_default().push(held);
+        }
+        let calls: Vec<_> = together
+            .iter()
+            .flat_map(|((node, lease), jobs)| jobs.chunks(LEASES).map(move |jobs| (node, *lease, jobs)))
+            .collect();
+        for calls in calls.chunks(AT_ONCE) {
+            join_all(calls.iter().map(|(node, lease, jobs)| self.renew(node, *lease, jobs))).await;
         }
     }
 
@@ -117,9 +151,10 @@ impl Engine {
 
     /// A lease of ours is gone from the server: the job has ended so.
     pub(super) fn lost(&self, lease: &Lease, end: JobState) {
-        let held = self.held.pin().get(&lease.job).filter(|held| held.lease == *lease).cloned();
-        let Some(held) = held else { return };
-        self.let_go(lease.job, lease.attempt);
+        // Of several who find that out one tells of it.
+        let held = self.held.pin();
+        let Ok(Some((_, held))) = held.remove_if(&lease.job, |_, held| held.lease == *lease) else { return };
+        held.let_go(self);
         self.meters.lost_leases.fetch_add(1, Ordering::Relaxed);
         let (job, attempt) = (lease.job, lease.attempt);
         self.core().events.emit(|| {
@@ -210,13 +245,12 @@ impl Engine {
 
     /// Holds what is held here against what the server has: of nodes of which fewer slots are leased than we hold.
     pub(super) async fn check_held(&self, nodes: &[NodeId]) {
-        for id in nodes {
-            let text = NodeText::of(id);
-            let held: Vec<_> = self.held.pin().values().filter(|held| held.node == text).cloned().collect();
-            for jobs in held.chunks(LEASES) {
-                self.renew(&text, jobs[0].terms.lease, jobs).await;
-            }
+        if nodes.is_empty() {
+            return;
         }
+        let nodes: BTreeSet<_> = nodes.iter().map(|id| NodeText::of(id)).collect();
+        let held: Vec<_> = self.held.pin().values().filter(|held| nodes.contains(&held.node)).cloned().collect();
+        self.renew_all(held).await;
     }
 
     /// Sees to it that a server that is not the one that granted our leases has been told of them.

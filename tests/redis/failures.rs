@@ -270,8 +270,9 @@ fn jobs_end_while_the_server_takes_no_writes_and_it_is_told_when_it_does() {
     assert!(error.is_transient() && error.to_string().contains("NOREPLICAS"), "{error}");
     jobs[..2].iter().for_each(|job| block_on(shared.complete(job.id(), 1)).unwrap());
     block_on(other.complete(jobs[2].id(), 1)).unwrap();
-    // It has been asked in vain often by now.
-    std::thread::sleep(Duration::from_millis(200));
+    let asked = || shared.stats().round_trips;
+    let before = asked();
+    wait_until("it has been asked in vain often", || asked() > before + 20);
     assert_eq!((shared.stats().outbox, other.stats().outbox), (2, 1));
     server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     wait_until("all have ended", || ["a", "b", "c"].iter().all(|id| is_completed(&shared, id)));

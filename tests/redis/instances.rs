@@ -134,6 +134,55 @@ fn a_lease_is_renewed_while_its_instance_lives_and_runs_out_when_that_has_died()
 }
 
 #[test]
+fn leases_are_renewed_in_time_however_rarely_changes_are_fetched() {
+    let server = Server::start();
+    let (lease, shorter) = (Duration::from_millis(1200), Duration::from_millis(600));
+    let shared = instance_with(&server, |builder| {
+        builder.default_lease(lease).max_lease(lease).poll_interval(Duration::from_secs(3))
+    });
+    ready_node(&shared, "node", 2);
+    // The second has a lease that is over before the first one's is looked at.
+    let jobs = [request("one"), request("two").lease(shorter)].map(|request| block_on(shared.create_job(&request)));
+    let jobs = jobs.map(Result::unwrap);
+    let ends = || server.command(&["ZRANGE", "slotyard:l:node", "0", "1", "WITHSCORES"]);
+    for _ in 0..4 {
+        let before = ends();
+        wait_until("a lease is renewed", || ends() != before);
+    }
+    jobs.iter().for_each(|job| block_on(shared.renew(job.id(), 1)).unwrap());
+    assert_eq!(shared.stats().lost_leases, 0);
+}
+
+#[test]
+fn a_lease_that_was_looked_after_with_shorter_ones_is_renewed_for_as_long_as_it_was_made_for() {
+    let server = Server::start();
+    let (short, long) = (Duration::from_millis(600), Duration::from_secs(10));
+    // It does not hear of what others tell it.
+    let deaf = |builder: slotyard::SharedBuilder| builder.poll_interval(Duration::from_secs(3));
+    let shared = instance_with(&server, |builder| deaf(builder).default_lease(short).max_lease(long));
+    let other = instance(&server);
+    ready_node(&shared, "node", 10);
+    let create = |id: String, lease| block_on(shared.create_job(&request(id).lease(lease))).unwrap();
+    let job = create("long".to_owned(), long);
+    let _others: Vec<_> = (0..8).map(|number| create(format!("short {number}"), short)).collect();
+    let leases = server.command(&["ZRANGE", "slotyard:l:node", "0", "-1"]);
+    let lease = leases.split_whitespace().find(|lease| lease.contains(&job.id().to_string())).unwrap().to_owned();
+    let ends = || server.command(&["ZSCORE", "slotyard:l:node", &lease]);
+    let (before, mut turn) = (ends(), 0);
+    wait_until("it is renewed", || {
+        // The node is full for all that is known here, so it looks which leases there are.
+        let last = create(format!("last {turn}"), short);
+        block_on(other.complete(last.id(), 1)).unwrap();
+        turn += 1;
+        assert_eq!(shared.stats().lost_leases, 0);
+        ends() != before
+    });
+    let now = server.command(&["TIME"]);
+    let seconds: f64 = now.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(ends().parse::<f64>().unwrap() > seconds * 1000.0 + 2000.0, "it was renewed as the shorter ones are");
+}
+
+#[test]
 fn a_node_that_comes_back_to_another_instance_is_that_ones() {
     let server = Server::start();
     let (a, b) = (instance(&server), instance(&server));

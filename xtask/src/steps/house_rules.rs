@@ -32,7 +32,7 @@ const CLOCKS: [&[&str]; 6] = [
 /// Where that is not to be: the path of a job reads no clock, and no test's verdict hangs on one.
 const CLOCKLESS: [&str; 3] = ["src", "tests", "loom-tests"];
 /// Which files may do so all the same, and what for.
-const CLOCKED: [(&str, &str); 13] = [
+const CLOCKED: [(&str, &str); 14] = [
     ("src/lock.rs", "it measures how long writers wait, one time in so many"),
     ("src/keeper.rs", "the maintenance thread makes the time of all others"),
     ("src/redis/engine.rs", "leases are measured, and calls have deadlines"),
@@ -41,6 +41,7 @@ const CLOCKED: [(&str, &str); 13] = [
     ("src/redis/together.rs", "calls have deadlines"),
     ("src/redis/cluster.rs", "calls have deadlines"),
     ("src/redis/servers.rs", "calls have deadlines"),
+    ("src/redis/nodes.rs", "calls have deadlines"),
     ("tests/servers/src/wait.rs", "servers take their time to start, and a proxy delays; no verdict hangs on it"),
     ("loom-tests/mod.rs", "it shows how long each model took"),
     ("tests/stress/everything/mod.rs", "it runs for so long as it is told to, and ticks come late"),
