@@ -83,9 +83,10 @@ mod tests {
     fn look(watches: &Watches, at: impl IntoIterator<Item = Moment>, heard: Option<Moment>) -> bool {
         let node = NodeText::of("node");
         for now in at {
-            watches.answered(&node, now, now, heard.map(|heard| now - heard));
+            watches.answered(&node, now, now, heard.map(|heard| now.saturating_sub(heard)));
         }
-        watches.nodes().get(&node).is_some_and(|watch| watches.is_given_up(&node, watch.last))
+        let last = watches.nodes().get(&node).map(|watch| watch.last);
+        last.is_some_and(|last| watches.is_given_up(&node, last))
     }
 
     fn watches() -> Watches {
