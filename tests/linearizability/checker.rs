@@ -114,6 +114,19 @@ fn a_request_has_one_job() {
 }
 
 #[test]
+fn a_create_has_its_slot_before_its_request_is_bound() {
+    let take = (2, 9, Op::Take(first_slot(1), A));
+    let [meanwhile, unnamed] = [(3, 4, REFUSED), (5, 6, Op::Unnamed(0))];
+    let create = (2, 9, create(0, 1, 1));
+    assert!(explained_on_one_slot(&[take.clone(), create.clone(), meanwhile.clone(), unnamed.clone()]));
+    assert!(!explained_on_one_slot(&[create.clone(), meanwhile.clone(), unnamed.clone()]));
+    // It is one slot, and not free when the create has returned.
+    assert!(!explained_on_one_slot(&[take.clone(), create.clone(), (10, 11, Op::Take(X, A))]));
+    let elsewhere = (2, 9, Op::Take(first_slot(1), AGAIN));
+    assert!(!explained_on_one_slot(&[elsewhere, create, meanwhile, unnamed]));
+}
+
+#[test]
 fn an_attempt_ends_once_and_gives_its_slot_back_once() {
     let created = (2, 3, create(0, 1, 1));
     let completed = (4, 9, end(1, JobState::Completed));

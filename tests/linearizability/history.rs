@@ -100,6 +100,21 @@ fn spare(refused: &Call, calls: &[Call]) -> u32 {
     creates.values().map(|(meanwhile, all)| (*meanwhile).min(all.saturating_sub(1))).sum::<u32>() + late
 }
 
+/// The slots that were taken for jobs, each by one of the calls that asked for the job and before any of them had it.
+fn first_slots(calls: &[Call]) -> Vec<Step> {
+    let mut first: BTreeMap<JobId, (u64, u64, Option<Life>)> = BTreeMap::new();
+    for call in calls {
+        let Did::Create { job, attempt, life, .. } = call.did else { continue };
+        let (from, to, of) = first.entry(job).or_insert((u64::MAX, u64::MAX, None));
+        *to = call.to.min(*to);
+        if attempt == 1 {
+            (*from, *of) = (call.from.min(*from), Some(life));
+        }
+    }
+    let take = |(job, (from, to, life))| Some(Step { from, to, op: Op::Take(Slot::Attempt(job, 1), life?) });
+    first.into_iter().filter_map(take).collect()
+}
+
 /// The steps of all calls. `events`: of jobs orphaned.
 pub(crate) fn steps(calls: &[Call], events: &[Event]) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -185,6 +200,7 @@ pub(crate) fn steps(calls: &[Call], events: &[Event]) -> Vec<Step> {
             }),
         }
     }
+    steps.extend(first_slots(calls));
     for event in events {
         let Event::JobOrphaned { job, attempt, .. } = event else { continue };
         let given = |call: &&Call| call.attempt().is_some_and(|(id, number, _)| (id, number) == (*job, *attempt));

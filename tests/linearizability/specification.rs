@@ -2,6 +2,7 @@
 //! gave.
 //!
 //! A call is one step, or a few steps, each of which happens at an instant between the call and its return:
+//! - a create takes a slot, then binds its request;
 //! - a completion ends the attempt, then gives its slot back, which is so when it returns;
 //! - a retry takes the new slot, then becomes the job's attempt, then gives the old slot back;
 //! - a deregistration takes the node away, then orphans its jobs one by one; a tick expires jobs one by one.
@@ -47,7 +48,7 @@ pub(crate) enum Op {
     },
     Take(Slot, Life),
     Give(Slot),
-    /// Found, or made: then with the slot of its first attempt.
+    /// Found, or made: then with the slot of its first attempt, if that was not taken in a step before.
     Create {
         request: u8,
         job: JobId,
@@ -183,7 +184,9 @@ impl State {
             Op::Selected(life) => ensure(self.is_free(life))?,
             Op::Refused { spare } => ensure(self.all_free() <= spare)?,
             Op::Take(slot, life) => {
-                ensure(self.is_free(life) && !self.held.contains_key(&slot))?;
+                // Of a first attempt before there is the job.
+                let is_late = matches!(slot, Slot::Attempt(job, 1) if self.jobs.contains_key(&job));
+                ensure(self.is_free(life) && !self.held.contains_key(&slot) && !is_late)?;
                 self.held.insert(slot, life);
             }
             Op::Give(slot) => {
@@ -199,9 +202,12 @@ impl State {
                     ensure(*known == job && found.attempt == attempt && found.life == life)?;
                 }
                 None => {
-                    ensure(attempt == 1 && self.is_free(life) && !self.jobs.contains_key(&job))?;
+                    ensure(attempt == 1 && !self.jobs.contains_key(&job))?;
+                    let slot = Slot::Attempt(job, 1);
+                    let taken = self.held.get(&slot).copied();
+                    ensure(taken.map_or_else(|| self.is_free(life), |taken| taken == life))?;
                     self.requests.insert(request, job);
-                    self.held.insert(Slot::Attempt(job, 1), life);
+                    self.held.insert(slot, life);
                     self.jobs.insert(job, Job { attempt, life, state: JobState::Reserved });
                 }
             },
