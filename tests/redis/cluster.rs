@@ -10,7 +10,7 @@ use slotyard::{
 };
 use slotyard_servers::{Cluster, wait_until};
 
-use crate::{PATIENCE, ready_node};
+use crate::{PATIENCE, goes_on, ready_node};
 
 fn instance(cluster: &Cluster, with: impl FnOnce(SharedBuilder) -> SharedBuilder) -> SharedScheduler {
     let urls = cluster.urls();
@@ -227,11 +227,7 @@ fn while_a_master_is_away_nodes_of_the_others_are_heard_of_and_none_of_their_job
     for job in &jobs {
         wait_until("the job goes on", || {
             states();
-            match block_on(holder.renew(job.id(), 1)) {
-                Ok(()) => true,
-                Err(SharedError::Coordinator(_)) => false,
-                Err(refused) => panic!("{refused:?}"),
-            }
+            goes_on(&holder, job)
         });
     }
     assert_eq!(holder.stats().lost_leases, 0);

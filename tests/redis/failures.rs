@@ -10,7 +10,7 @@ use slotyard::{
 };
 use slotyard_servers::{Proxy, Server, wait_until};
 
-use crate::{PATIENCE, instance, instance_with, ready_node};
+use crate::{PATIENCE, goes_on, instance, instance_with, ready_node};
 
 const LEASE: Duration = Duration::from_millis(1500);
 
@@ -448,11 +448,7 @@ fn jobs_whose_nodes_could_not_be_heard_of_while_the_server_was_away_go_on() {
         wait_until("it is heard of again", || state() == Some(NodeState::Ready));
         wait_until("the job goes on", || {
             beat();
-            match block_on(holder.renew(job.id(), 1)) {
-                Ok(()) => true,
-                Err(SharedError::Coordinator(_)) => false,
-                Err(refused) => panic!("{refused:?}"),
-            }
+            goes_on(&holder, &job)
         });
         assert_eq!(holder.stats().lost_leases, 0);
     }

@@ -17,7 +17,10 @@ mod versions;
 use std::time::Duration;
 
 use pollster::block_on;
-use slotyard::{Demand, Heartbeat, JobRequest, JobState, NodeSpec, SharedBuilder, SharedNode, SharedScheduler};
+use slotyard::{
+    Demand, Heartbeat, JobRequest, JobState, NodeSpec, SharedBuilder, SharedError, SharedJob, SharedNode,
+    SharedScheduler,
+};
 use slotyard_servers::Server;
 
 /// Long enough for a machine that is busy; nothing waits for so long that goes well.
@@ -59,4 +62,13 @@ fn life(shared: &SharedScheduler, id: &str) {
     jobs.complete(job.id(), 2).unwrap();
     assert_eq!(jobs.job_by_request(id).unwrap().unwrap().state(), JobState::Completed);
     jobs.deregister(&node).unwrap();
+}
+
+/// Whether the job is known to go on: as soon as the server can be asked.
+fn goes_on(shared: &SharedScheduler, job: &SharedJob) -> bool {
+    match block_on(shared.renew(job.id(), job.attempt())) {
+        Ok(()) => true,
+        Err(SharedError::Coordinator(_)) => false,
+        Err(refused) => panic!("{refused:?}"),
+    }
 }
